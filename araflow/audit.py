@@ -1,0 +1,115 @@
+"""Hold a manifest against the files it describes, and its splits against each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from araflow import splits
+from araflow.clip import Outcome
+from araflow.manifest import Manifest
+from araflow.pool import usable_cores
+from araflow.store import KINDS
+
+
+def validate(
+    manifest: Manifest, *, decode: bool = True, on_clip: Callable[[str], None] = lambda key: None
+) -> list[str]:
+    """Check files against rows.
+
+    Every finished clip must have its folder, ``frames`` PNG files, ``flows`` = ``frames - 1`` JPEG files in ``u`` and
+    in ``v`` under the frames' names, and the bytes that its row counts; every row must be consistent in itself, and no
+    clip folder may be there without a row.
+
+    Args:
+        manifest: What to check; its folder is where the files are looked for.
+        decode: Also decode every image and check its size; without it only names and bytes are checked.
+        on_clip: Called after each row with its key, from several threads.
+
+    Returns:
+        One line per difference; empty if all is well.
+    """
+    rows = manifest.rows()
+
+    def check(row: dict[str, Any]) -> list[str]:
+        found = [f"{row['key']}: {problem}" for problem in _check_row(row, manifest.folder, decode)]
+        on_clip(row["key"])
+        return found
+
+    with ThreadPoolExecutor(usable_cores()) as threads:  # cv2 and file reads let go of the interpreter lock
+        problems = [line for lines in threads.map(check, rows) for line in lines]
+    keys = [row["key"] for row in rows]
+    problems += [f"{key}: listed twice" for key, next_key in zip(keys, keys[1:], strict=False) if key == next_key]
+    return problems + _strays(manifest, {row["path"] for row in rows})
+
+
+def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]:
+    if row["outcome"] not in set(Outcome):
+        yield f"outcome is {row['outcome']!r}"
+        return
+    if not row["reason"]:
+        yield "has no reason"
+    if row["outcome"] != Outcome.DONE:
+        if row["path"] is not None:
+            yield f"is {row['outcome']} but has a path"
+        return
+    if row["path"] is None or row["frames"] is None or row["flows"] != row["frames"] - 1:
+        yield f"frames={row['frames']}, flows={row['flows']}, path={row['path']}: flows must be frames - 1"
+        return
+    files: dict[str, list[os.DirEntry[str]]] = {}
+    for kind, count in zip(KINDS, (row["frames"], row["flows"], row["flows"]), strict=True):
+        try:
+            files[kind] = sorted(os.scandir(folder / row["path"] / kind), key=lambda entry: entry.name)
+        except OSError as error:
+            yield f"{kind}: {error.strerror}"
+            return
+        if len(files[kind]) != count:
+            yield f"{kind} holds {len(files[kind])} files, the row says {count}"
+    stems = {kind: [Path(entry.name).stem for entry in files[kind]] for kind in KINDS}
+    if not stems["u"] == stems["v"] == stems["rgb"][:-1]:
+        yield "u and v are not named as the frames they belong to"
+    if row["quantizer"] == "max_radius" and len(row["radii"] or ()) != row["flows"]:
+        yield f"has {len(row['radii'] or ())} radii for {row['flows']} flows"
+    sizes = {kind: sum(entry.stat().st_size for entry in files[kind]) for kind in KINDS}
+    for name, total in (("rgb_bytes", sizes["rgb"]), ("flow_bytes", sizes["u"] + sizes["v"])):
+        if total != row[name]:
+            yield f"files have {total} bytes, {name} says {row[name]}"
+    if decode:
+        yield from _check_images(row, files)
+
+
+def _check_images(row: dict[str, Any], files: dict[str, list[os.DirEntry[str]]]) -> Iterator[str]:
+    expected = {"rgb": (row["height"], row["width"], 3), "u": (row["height"], row["width"])}
+    expected["v"] = expected["u"]
+    for kind, entries in files.items():
+        for entry in entries:
+            data = np.fromfile(entry.path, np.uint8)
+            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+            if image is None:
+                yield f"{kind}/{entry.name} does not decode"
+            elif image.shape != expected[kind]:
+                yield f"{kind}/{entry.name} is {image.shape}, expected {expected[kind]}"
+
+
+def _strays(manifest: Manifest, paths: set[str | None]) -> list[str]:
+    """Clip folders without a row. A clip folder is one that holds ``rgb``."""
+    problems = []
+    for folder, inner, _ in os.walk(manifest.folder / "clips"):
+        if "rgb" in inner:
+            inner.clear()  # no clips lie inside a clip
+            path = Path(folder).relative_to(manifest.folder).as_posix()
+            if path not in paths:
+                problems.append(f"{path}: a clip folder without a finished row")
+    return sorted(problems)
+
+
+def leakage(manifest: Manifest) -> list[splits.Leakage]:
+    """Count, per class, the finished test clips whose source group is also in training."""
+    rows = [row for row in manifest.rows() if row["outcome"] == Outcome.DONE]
+    return splits.leakage((row["label"], row["group"], row["split"]) for row in rows)

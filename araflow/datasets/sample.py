@@ -1,0 +1,46 @@
+"""The sample dataset: an HMDB51 look-alike that araflow draws by itself. No real footage.
+
+It has HMDB51's file names, attributes, split files and codec, so that everything can be tried without a download.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from araflow.clip import Clip
+from araflow.datasets import Sources, _names
+from araflow.errors import SpecError
+from araflow.spec import DatasetSpec, digest
+
+CLASSES = ("walk", "ride_bike", "run", "fall_floor", "push")
+
+
+def classes() -> tuple[str, ...]:
+    """Return the five drawn classes, which are those of HMDB5."""
+    return CLASSES
+
+
+def prepare(spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Callable[[str], None]) -> Sources:
+    """Draw the videos and split files into the work folder; see ``araflow.datasets.Dataset``."""
+    from araflow.datasets import _drawing
+
+    if spec.source is not None or spec.splits is not None:
+        raise SpecError("dataset.source: the sample is drawn; leave source and splits null, or name another dataset")
+    folder = work / f"drawn-{digest(spec.sample.model_dump())}"
+    report(f"drawing the sample dataset (drawn, not footage) into {folder}")
+    _drawing.draw_sample(
+        folder,
+        clips_per_class=spec.sample.clips_per_class,
+        sources_per_class=spec.sample.sources_per_class,
+        width=spec.sample.width,
+        height=spec.sample.height,
+        seed=spec.sample.seed,
+        classes=spec.classes or CLASSES,
+    )
+    return Sources(folder / "videos", folder / "splits")
+
+
+def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
+    """List the drawn clips."""
+    return _names.list_clips("sample", files.videos, files.splits, wanted or CLASSES)

@@ -1,0 +1,67 @@
+"""Every exception that araflow raises on purpose.
+
+::
+
+    AraflowError                 anything a caller may want to catch as one
+    ├── SpecError                a setting is wrong; raised before any work starts
+    ├── UnavailableError         a named backend or tool is not on this machine; says how to get it
+    ├── SourceError              a dataset source, list or name cannot be read as what it should be
+    │   ├── FetchError           a download failed on every mirror
+    │   └── ArchiveError         an archive is damaged, unsafe or of a kind that cannot be opened here
+    ├── ClipError                one clip cannot be used; becomes a manifest row with its reason
+    ├── ManifestError            a manifest is absent, of another schema, or unreadable
+    └── OutputError              the output folder cannot be used: locked by another run, full, read-only
+
+A message says what was wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class AraflowError(Exception):
+    """Base of every error that araflow raises on purpose."""
+
+
+class SpecError(AraflowError):
+    """A setting is wrong. The message names the key, its value and the allowed ones."""
+
+
+class UnavailableError(AraflowError):
+    """A backend or tool that was asked for by name is not on this machine. The message says how to get it."""
+
+
+class SourceError(AraflowError):
+    """A dataset source, split list or clip name cannot be read as what it should be."""
+
+
+class FetchError(SourceError):
+    """A download failed on every address that was tried."""
+
+
+class ArchiveError(SourceError):
+    """An archive is damaged, unsafe, or of a kind that cannot be opened here."""
+
+
+class ClipError(AraflowError):
+    """One clip cannot be used; the stage turns this into a manifest row.
+
+    Args:
+        code: Short reason that counts can be grouped by, such as ``"truncated"`` (see ``araflow.clip.REASONS``).
+        detail: What was seen, for a person.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type[ClipError], tuple[str, str]]:
+        return ClipError, (self.code, self.detail)  # the default would pass the whole message as code
+
+
+class ManifestError(AraflowError):
+    """A manifest is absent, unreadable, or written by another schema version."""
+
+
+class OutputError(AraflowError):
+    """The output folder cannot be used: another run holds it, it is read-only, or the disk is full."""

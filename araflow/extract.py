@@ -1,0 +1,256 @@
+"""One pass per clip: decode → RGB PNG → gray → optical flow → 8-bit u and v → JPEG. Runs in a worker process.
+
+N decoded frames give N PNG files and N - 1 u and v files; flow k belongs to frames k and k+1. Frames stream: memory
+does not grow with the clip's length, and nothing is decoded twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+
+from araflow import __version__, optical, png, quantize, video
+from araflow.clip import ClipRecord, Outcome
+from araflow.errors import ClipError, OutputError
+from araflow.optical import GrayFrame
+from araflow.spec import BuildSpec, Naming, Quantizer, digest
+from araflow.store import ClipWriter, Store, stem
+
+_RGB_FORMAT = 1
+_FLOW_FORMAT = 1
+"""Raised when a change in this code changes the files that the same settings give, so that clips are made again."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings that one clip is made by, with the backend settled.
+
+    Attributes:
+        naming: Frame naming rule.
+        max_frames: Stop after this many frames.
+        backend: Optical-flow backend, never ``auto``.
+        algorithm: Its algorithm.
+        preset: Its preset.
+        parameters: What algorithm and preset resolve to.
+        quantizer: How flow becomes 8-bit.
+        bound: For the ``bound`` quantizer, in pixels per frame.
+        jpeg_quality: 1 to 100.
+    """
+
+    naming: Naming
+    max_frames: int | None
+    backend: str
+    algorithm: str
+    preset: str
+    parameters: Mapping[str, float]
+    quantizer: Quantizer
+    bound: float | None
+    jpeg_quality: int
+
+    @classmethod
+    def of(cls, spec: BuildSpec, backend: str) -> Recipe:
+        """Take the recipe out of a specification.
+
+        Raises:
+            SpecError: The backend lacks the algorithm or preset.
+        """
+        flow = spec.optical
+        return cls(
+            naming=spec.rgb.naming,
+            max_frames=spec.rgb.max_frames,
+            backend=backend,
+            algorithm=flow.algorithm,
+            preset=flow.preset,
+            parameters=optical.load(backend).parameters(flow.algorithm, flow.preset),
+            quantizer=flow.quantizer,
+            bound=flow.bound if flow.quantizer == "bound" else None,
+            jpeg_quality=flow.jpeg_quality,
+        )
+
+    @property
+    def rgb_fingerprint(self) -> str:
+        """Digest of what decides the ``rgb`` files."""
+        return digest({"format": _RGB_FORMAT, "naming": self.naming, "max_frames": self.max_frames})
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what decides any of the files. The preset counts by what it resolves to, not by its name."""
+        settings = dataclasses.asdict(self) | {"rgb": self.rgb_fingerprint, "format": _FLOW_FORMAT}
+        del settings["preset"]
+        return digest(settings)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """One clip to make.
+
+    Attributes:
+        key: The clip's key, which is also its path below ``clips``.
+        source: Video file, or folder of frames.
+        out: Output folder.
+        recipe: How.
+        source_bytes: Size of the source in bytes.
+        source_sha256: Digest of the source's bytes.
+        keep_rgb: The ``rgb`` files are right already; make flow only.
+    """
+
+    key: str
+    source: Path
+    out: Path
+    recipe: Recipe
+    source_bytes: int
+    source_sha256: str
+    keep_rgb: bool
+
+
+def hash_source(source: Path) -> tuple[int, str]:
+    """Return the size in bytes and the SHA-256 of a video file, or of the names and bytes of a folder's frames.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not source.is_dir():
+        with source.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256")
+            return file.tell(), checksum.hexdigest()
+    total, checksum = 0, hashlib.sha256()
+    for path in video.frame_files(source):
+        size, inner = hash_source(path)
+        total += size
+        checksum.update(f"{path.name}\0{inner}\n".encode("utf-8", "surrogateescape"))
+    return total, checksum.hexdigest()
+
+
+def software() -> str:
+    """Return the versions of what makes the files."""
+    return f"araflow {__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}, NumPy {np.__version__}"
+
+
+def make(job: Job) -> ClipRecord:
+    """Make one clip, or say why it cannot be made.
+
+    The clip's folder appears complete under its final name, or not at all.
+
+    Returns:
+        A record with outcome ``done``, ``quarantined`` (the clip's own fault) or ``failed`` (its surroundings').
+
+    Raises:
+        OutputError: The disk is full or read-only: no clip can be written.
+    """
+    cv2.setNumThreads(1)  # the pool uses the cores
+    recipe = job.recipe
+    bare = ClipRecord(
+        key=job.key,
+        outcome=Outcome.QUARANTINED,
+        reason="",
+        source_bytes=job.source_bytes,
+        source_sha256=job.source_sha256,
+        backend=recipe.backend,
+        algorithm=recipe.algorithm,
+        preset=recipe.preset if recipe.algorithm == "dis" else None,
+        quantizer=recipe.quantizer,
+        bound=recipe.bound,
+        fingerprint=recipe.fingerprint,
+        rgb_fingerprint=recipe.rgb_fingerprint,
+        software=software(),
+    )
+    store = Store(job.out)
+    measured: dict[str, Any] = {}
+    try:
+        writer = store.begin(job.key)
+        try:
+            _make(job, writer, measured)
+            done = dataclasses.replace(bare, outcome=Outcome.DONE, reason=_completion(measured), **_fields(measured))
+            writer.commit(done, keep_rgb=job.keep_rgb)
+        finally:
+            writer.discard()  # nothing is left to remove after a commit
+        return done
+    except ClipError as error:
+        return dataclasses.replace(bare, reason=str(error), **_fields(measured, partial=True))
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OutputError(f"{job.out}: {error.strerror}: nothing more can be written there") from error
+        text = f"io-error: {error.strerror or error}"
+        return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
+
+
+def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
+    """Write all frames; ``measured`` is filled as far as it gets."""
+    recipe = job.recipe
+    info, frames = video.read(job.source)
+    measured.update(info=info, frames=0, flows=0, radii=[])
+    expected = min(info.header_frames or 0, recipe.max_frames or info.header_frames or 0)
+    jpeg = (cv2.IMWRITE_JPEG_QUALITY, recipe.jpeg_quality)
+    names: list[str] = []
+
+    def grays() -> Iterator[GrayFrame]:
+        encoder: png.PngEncoder | None = None
+        for index, rgb in enumerate(frames):
+            if index == recipe.max_frames:
+                break
+            names.append(stem(recipe.naming, index, expected))
+            if not job.keep_rgb:
+                encoder = encoder or png.PngEncoder(rgb.shape[0], rgb.shape[1])
+                writer.write("rgb", names[-1] + ".png", encoder.encode(rgb))
+            measured["frames"] = index + 1
+            # Full-range luma of the RGB frame, as every cv2 script computes it; the decoder's Y plane is limited-range.
+            yield cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # type: ignore[misc]
+
+    backend = optical.load(recipe.backend)
+    with contextlib.closing(frames):
+        for index, flow in enumerate(backend.compute(grays(), recipe.algorithm, recipe.preset)):
+            u, v, radius = quantize.quantize(flow, recipe.quantizer, recipe.bound)
+            for kind, image in (("u", u), ("v", v)):
+                writer.write(kind, names[index] + ".jpg", cv2.imencode(".jpg", image, jpeg)[1].tobytes())
+            measured["flows"] = index + 1
+            if radius is not None:
+                measured["radii"].append(radius)
+    count = measured["frames"]
+    if count < 2:
+        raise ClipError(*(("one-frame", "optical flow needs two") if count else ("no-frames", _noted(info, "none decoded"))))
+    if names[-1] != stem(recipe.naming, count - 1, count):
+        writer.rename_frames(recipe.naming, count)
+    measured.update(rgb_bytes=writer.written["rgb"], flow_bytes=writer.written["u"] + writer.written["v"])
+    if job.keep_rgb:
+        kept = writer.kept_rgb()
+        if len(kept) != count:
+            raise OSError(f"the rgb files to keep are {len(kept)}, the source has {count} frames")
+        measured["rgb_bytes"] = sum(kept)
+
+
+def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
+    """The record's measured fields; of a clip that was not made, only what is known of the source."""
+    info: video.VideoInfo | None = measured.get("info")
+    if info is None:
+        return {}
+    known: dict[str, Any] = {"fps": info.fps, "header_frames": info.header_frames, "frames": measured["frames"]}
+    if measured["frames"] or info.width:
+        known |= {"width": info.width, "height": info.height}
+    if partial:
+        return known | {"flows": 0}
+    radii = tuple(measured["radii"]) or None
+    return known | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes")} | {"radii": radii}
+
+
+def _completion(measured: Mapping[str, Any]) -> str:
+    info: video.VideoInfo = measured["info"]
+    if info.complaints:
+        return "complete: " + _noted(info, f"{measured['frames']} frames")
+    return "complete"
+
+
+def _noted(info: video.VideoInfo, text: str) -> str:
+    """Add what the decoder complained of."""
+    if not info.complaints:
+        return text
+    return f"{text}; the decoder reported {len(info.complaints)} errors, first: {info.complaints[0]}"

@@ -1,0 +1,168 @@
+"""Worker processes that decode: spawned once, reused, and replaced when one dies.
+
+A damaged video can crash a decoder natively and take its process along. Every worker holds one item at a time, so the
+item that killed it is known; nothing else is lost. Workers end by themselves when the process that started them is
+gone, even if that was killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
+
+from araflow.errors import AraflowError
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_CONTEXT = multiprocessing.get_context("spawn")  # forked children inherit locks that FFmpeg's threads may hold
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, which containers and batch systems make fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lost:
+    """A worker ended without an answer.
+
+    Attributes:
+        timed_out: It took too long and was killed.
+        exit_code: Its exit code; negative is the number of the signal that ended it.
+    """
+
+    timed_out: bool
+    exit_code: int | None
+
+    def __str__(self) -> str:
+        if self.timed_out:
+            return "took too long"
+        if self.exit_code is not None and self.exit_code < 0:
+            return f"ended by {signal.Signals(-self.exit_code).name}"
+        return f"ended with exit code {self.exit_code}"
+
+
+class WorkerError(Exception):
+    """The function raised; the text is the worker's ``Type: message``."""
+
+
+class WorkerPool:
+    """A fixed number of spawned worker processes. Safe to use from several threads.
+
+    Processes start when first needed. Use as a context manager, or call ``close``.
+
+    Args:
+        workers: Number of processes; ``None`` takes one per usable core.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = workers or usable_cores()
+        # One thread per process: it hands over an item, waits for the answer or the process's end, and nothing else.
+        self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="araflow-pool")
+        self._local = threading.local()
+        self._all: list[_Worker] = []
+        self._closed = False
+
+    def submit(self, function: Callable[[_Item], _Result], item: _Item, timeout: float) -> Future[_Result | Lost]:
+        """Run ``function(item)`` in a worker process.
+
+        Args:
+            function: Importable by name in a fresh process.
+            item: Picklable.
+            timeout: Seconds after which the process is killed.
+
+        Returns:
+            A future of the result, or of ``Lost`` if the process died or took too long. The future raises the
+            ``AraflowError`` that the function raised, or ``WorkerError`` for any other exception.
+        """
+        return self._threads.submit(self._run, function, item, timeout)
+
+    def _run(self, function: Callable[[_Item], _Result], item: _Item, timeout: float) -> _Result | Lost:
+        worker: _Worker | None = getattr(self._local, "worker", None)
+        if worker is None or not worker.process.is_alive():
+            worker = self._local.worker = _Worker()
+            self._all.append(worker)
+            if self._closed:
+                worker.end()
+        answer = worker.ask(function, item, timeout)
+        if isinstance(answer, Lost):
+            return answer
+        kind, value = answer
+        if kind == "result":
+            return value  # type: ignore[no-any-return]
+        raise value if isinstance(value, AraflowError) else WorkerError(value)
+
+    def close(self) -> None:
+        """End all workers at once; what they were doing is lost, and waiting futures are cancelled."""
+        self._closed = True
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for worker in list(self._all):
+            worker.end()
+        self._threads.shutdown(wait=True)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Worker:
+    """One process and the pipe to it."""
+
+    def __init__(self) -> None:
+        self.connection, theirs = _CONTEXT.Pipe()
+        self.process = _CONTEXT.Process(target=_serve, args=(theirs,), name="araflow-worker", daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, function: Callable[[Any], Any], item: object, timeout: float) -> tuple[str, Any] | Lost:
+        try:
+            self.connection.send((function, item))
+            ready = wait([self.connection, self.process.sentinel], timeout)
+            if self.connection in ready:
+                return self.connection.recv()  # type: ignore[no-any-return]
+        except (EOFError, OSError):
+            ready = [self.process.sentinel]
+        self.end()
+        return Lost(timed_out=not ready, exit_code=self.process.exitcode)
+
+    def end(self) -> None:
+        if self.process.is_alive():
+            self.process.join(0.1)  # a process that has just crashed keeps its own exit code
+            self.process.kill()
+        self.process.join()
+
+
+def _serve(connection: Connection) -> None:
+    """Body of a worker process: answer until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent decides what it means
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        try:
+            function, item = connection.recv()
+        except EOFError:
+            return
+        try:
+            answer = ("result", function(item))
+        except AraflowError as error:
+            answer = ("error", error)
+        except Exception as error:
+            answer = ("error", f"{type(error).__name__}: {error}")
+        connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

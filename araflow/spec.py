@@ -1,0 +1,322 @@
+"""The build specification: a frozen tree of settings, read from YAML with dotted overrides.
+
+A wrong setting fails here, before any work starts, with its full path, the allowed values and the nearest match.
+Fields marked ``_NO_OUTPUT`` say where things lie or how fast to go; every other field changes what is written and so
+takes part in ``BuildSpec.fingerprint``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+
+from araflow import resources
+from araflow.errors import SpecError
+
+_NO_OUTPUT: dict[str, Any] = {"changes_output": False}
+
+
+def _plugin(package: str, *extra: str) -> Any:  # noqa: ANN401 - an annotation is built
+    """A string that must name a plug-in file of ``package``; a drop-down in JSON Schema."""
+    names = (*extra, *resources.plugins(package))
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"allowed: {', '.join(names)}{_nearest(value, names)}")
+        return value
+
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(names)})]
+
+
+DatasetName = _plugin("datasets")
+BackendName = _plugin("optical", "auto")
+Algorithm = Literal["dis", "farneback", "tvl1"]
+Preset = Literal["fastest", "fast", "balanced", "accurate"]
+Quantizer = Literal["bound", "max_radius"]
+Naming = Literal["card", "recipe"]
+Protocol = Literal["official", "random", "group"]
+OnError = Literal["quarantine", "stop"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SampleSpec(_Model):
+    """Size of the drawn sample dataset; read only where ``dataset.name`` is ``sample``."""
+
+    clips_per_class: int = Field(8, ge=1, description="Clips drawn per class.")
+    sources_per_class: int = Field(4, ge=1, description="Source titles ('films') per class.")
+    width: int = Field(320, ge=64, description="Frame width in pixels.")
+    height: int = Field(240, ge=64, description="Frame height in pixels.")
+    seed: int = Field(0, ge=0, description="Seed of the drawing.")
+
+
+class DatasetSpec(_Model):
+    """Which clips."""
+
+    name: DatasetName = Field("hmdb51", description="Dataset plug-in.")
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Classes to take, in label order; null takes all, sorted by name."
+    )
+    source: str | None = Field(
+        None,
+        description="Folder class/clip.avi, an archive of one, or an http(s) address of one; null downloads the dataset.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    splits: str | None = Field(
+        None,
+        description="Folder, archive or http(s) address of the official split files; null: as source.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    sample: SampleSpec = Field(default_factory=lambda: SampleSpec.model_validate({}))
+
+    @model_validator(mode="after")
+    def _classes_are_distinct(self) -> Self:
+        if self.classes and len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes: a class is named twice")
+        return self
+
+
+class SplitSpec(_Model):
+    """Which clips are for training, validation and test."""
+
+    protocol: Protocol = Field(
+        "official",
+        description="official: the dataset's own folds; random: floor(test_fraction × class size) per class, seeded; "
+        "group: as near to that as possible with no source title on both sides.",
+    )
+    fold: int = Field(1, ge=1, le=3, description="Official fold, 1 to 3.")
+    test_fraction: float = Field(0.10, gt=0, lt=1, description="Test share of each class (random, group).")
+    val_fraction: float = Field(0.0, ge=0, lt=1, description="Share of each class's training clips set aside as val.")
+    seed: int = Field(0, ge=0, description="Seed of random and group splits and of val.")
+
+
+class RgbSpec(_Model):
+    """How frames are written."""
+
+    naming: Naming = Field(
+        "card", description="card: 0000.png from 0, wider where a clip needs it; recipe: 000001.png from 1."
+    )
+    max_frames: int | None = Field(None, ge=2, description="Stop after this many frames; null takes all.")
+
+
+class OpticalSpec(_Model):
+    """How optical flow is computed and stored."""
+
+    backend: BackendName = Field("auto", description="auto takes the best one present and says which.")
+    algorithm: Algorithm = Field("dis", description="Optical-flow algorithm.")
+    preset: Preset = Field("balanced", description="Speed against error; see `araflow flow --list`.")
+    quantizer: Quantizer = Field(
+        "bound", description="bound: fixed ±bound pixels per frame; max_radius: NVIDIA's per-frame scale."
+    )
+    bound: float = Field(20.0, gt=0, le=4096, description="Largest storable |u|, |v| in pixels per frame.")
+    jpeg_quality: int = Field(95, ge=1, le=100, description="JPEG quality of the u and v images.")
+
+
+class RunSpec(_Model):
+    """How the work is done. Nothing here changes what is written."""
+
+    workers: int | None = Field(
+        None, ge=1, description="Decoding processes; null: one per usable core.", json_schema_extra=_NO_OUTPUT
+    )
+    shard_size: int = Field(64, ge=1, description="Clips per task.", json_schema_extra=_NO_OUTPUT)
+    on_error: OnError = Field(
+        "quarantine",
+        description="quarantine: a bad clip is a row with its reason; stop: end the run at the first one.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    clip_timeout: float = Field(
+        1800.0, gt=0, description="Seconds one clip may take before its process is ended.", json_schema_extra=_NO_OUTPUT
+    )
+
+
+class BuildSpec(_Model):
+    """Everything that a dataset build needs to know."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="Name of the build; its Prefect flow is build-<name>.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    dataset: DatasetSpec = Field(default_factory=lambda: DatasetSpec.model_validate({}))
+    split: SplitSpec = Field(default_factory=lambda: SplitSpec.model_validate({}))
+    rgb: RgbSpec = Field(default_factory=lambda: RgbSpec.model_validate({}))
+    optical: OpticalSpec = Field(default_factory=lambda: OpticalSpec.model_validate({}))
+    run: RunSpec = Field(default_factory=lambda: RunSpec.model_validate({}))
+    out: str = Field(description="Output folder.", min_length=1, json_schema_extra=_NO_OUTPUT)
+
+    def output_settings(self) -> dict[str, Any]:
+        """Return the settings that change what is written, as a nested JSON-ready dict.
+
+        Settings that another one switches off are left out: ``optical.bound`` under ``max_radius``, ``split.fold``
+        unless the protocol is official, the sample's size unless the dataset is the sample.
+        """
+        settings = _output_settings(self)
+        if self.optical.quantizer == "max_radius":
+            del settings["optical"]["bound"]
+        if self.optical.algorithm != "dis":
+            del settings["optical"]["preset"]
+        if self.split.protocol == "official":
+            del settings["split"]["test_fraction"]
+            if not self.split.val_fraction:
+                del settings["split"]["seed"]
+        else:
+            del settings["split"]["fold"]
+        if self.dataset.name != "sample":
+            del settings["dataset"]["sample"]
+        return settings
+
+    def fingerprint(self) -> str:
+        """Return a digest of ``output_settings``: equal exactly where the same input gives the same output."""
+        return digest(self.output_settings())
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits of the SHA-256 of ``settings`` as canonical JSON."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _output_settings(model: BaseModel) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("changes_output") is False:
+            continue
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            if nested := _output_settings(value):
+                settings[name] = nested
+        else:
+            settings[name] = list(value) if isinstance(value, tuple) else value
+    return settings
+
+
+def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
+    """Read a build specification.
+
+    Args:
+        config: Path of a YAML file, or the bare name of a shipped one (``hmdb5``).
+        overrides: Settings on top, each ``dotted.key=value``; values are YAML, except that text and paths are taken
+            as they are (``out=2024_01`` is a name, not a number).
+
+    Raises:
+        SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
+    """
+    path = find_config(config)
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: not readable as YAML: {error}") from error
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}") from error
+    if not isinstance(tree, dict):
+        raise SpecError(f"{path}: expected settings (key: value), found {type(tree).__name__}")
+    for override in overrides:
+        _override(tree, override)
+    return parse(tree, str(path))
+
+
+def find_config(config: str | Path) -> Path:
+    """Return the path of a configuration given by path or by the bare name of a shipped one.
+
+    Raises:
+        SpecError: There is neither.
+    """
+    path = Path(config)
+    if path.is_file():
+        return path
+    shipped = {p.stem: p for p in sorted(resources.folder("configs").glob("*.yaml"))}
+    if str(config) in shipped:
+        return shipped[str(config)]
+    raise SpecError(
+        f"no configuration {str(config)!r}: neither a file nor a shipped name "
+        f"({', '.join(shipped)}){_nearest(path.stem, shipped)}"
+    )
+
+
+def parse(tree: Mapping[str, Any], origin: str = "spec") -> BuildSpec:
+    """Validate a nested dict of settings.
+
+    Raises:
+        SpecError: Names every wrong key with its full path, and what is allowed there.
+    """
+    try:
+        return BuildSpec.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(item) for item in error.errors(include_url=False)]
+        raise SpecError(f"{origin}:\n  " + "\n  ".join(lines)) from None
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SpecError(f"override {override!r}: expected dotted.key=value, such as optical.algorithm=tvl1")
+    annotation = _annotation(parts)
+    try:
+        value = (None if text == "null" else text) if annotation in (str, "str?") else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"override {override!r}: the value is not YAML: {error}") from error
+    for part in parts[:-1]:
+        child = tree.setdefault(part, {})
+        if child is None:
+            child = tree[part] = {}
+        if not isinstance(child, dict):
+            raise SpecError(f"override {override!r}: {part} is a value, not a group of settings")
+        tree = child
+    tree[parts[-1]] = value
+
+
+def _annotation(parts: Sequence[str]) -> Any:  # noqa: ANN401 - a type, "str?" for an optional string, or None
+    model: type[BaseModel] | None = BuildSpec
+    annotation: Any = None
+    for part in parts:
+        if model is None or part not in model.model_fields:
+            return None  # unknown keys are reported by validation, with the allowed names
+        annotation = model.model_fields[part].annotation
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    if isinstance(annotation, types.UnionType) and set(typing.get_args(annotation)) == {str, type(None)}:
+        return "str?"
+    return annotation
+
+
+def _explain(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    """One line for one of pydantic's errors: full path, what is wrong, what is allowed."""
+    where = ".".join(str(part) for part in item["loc"]) or "spec"
+    if item["type"] == "extra_forbidden":
+        model: Any = BuildSpec
+        for part in item["loc"][:-1]:
+            model = model.model_fields[part].annotation
+        names = list(model.model_fields)
+        return f"{where}: unknown key; allowed: {', '.join(names)}{_nearest(str(item['loc'][-1]), names)}"
+    if item["type"] == "missing":
+        return f"{where}: missing"
+    if item["type"] == "literal_error":
+        allowed = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        return f"{where}: {item['input']!r} is not allowed; allowed: {allowed}{_nearest(item['input'], allowed.split(', '))}"
+    message = item["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[:1].lower()}{message[1:]} (found {item['input']!r})"
+
+
+def _nearest(value: object, names: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(value), list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def json_schema() -> str:
+    """Return the JSON Schema of ``BuildSpec`` as the text of ``configs/schema.json``."""
+    return json.dumps(BuildSpec.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    (resources.folder("configs") / "schema.json").write_text(json_schema(), encoding="utf-8")

@@ -1,0 +1,226 @@
+"""The stages of a build, shard in and records out. They work without Prefect, which only calls them.
+
+Resume needs nothing but the output folder: a clip is done when its proof is there, bound to the source's bytes and to
+the fingerprint of the settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import as_completed
+
+from araflow import extract, splits
+from araflow.clip import Clip, ClipRecord, Outcome
+from araflow.datasets import Sources, check_classes, load
+from araflow.errors import OutputError, SourceError
+from araflow.extract import Job, Recipe
+from araflow.manifest import Manifest
+from araflow.pool import Lost, WorkerError, WorkerPool
+from araflow.spec import BuildSpec, RunSpec
+from araflow.store import Store
+
+log = logging.getLogger(__name__)
+_CRASHES = {-4, -6, -7, -8, -11}
+"""Exit codes of a process that broke by itself: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Selection:
+    """The clips of a build.
+
+    Attributes:
+        clips: Listed clips, sorted by key.
+        labels: Class names in label order.
+        split_of: Clip key to split; empty where no split was asked for.
+    """
+
+    clips: tuple[Clip, ...]
+    labels: tuple[str, ...]
+    split_of: dict[str, str]
+
+    def shards(self, size: int) -> list[tuple[Clip, ...]]:
+        """Cut the clips into shards of at most ``size``."""
+        return [self.clips[start : start + size] for start in range(0, len(self.clips), size)]
+
+
+def prepare(spec: BuildSpec, store: Store, *, accept_licence: bool = False) -> Sources:
+    """Make the dataset's videos and split files local; the caller holds the store's lock.
+
+    Raises:
+        SpecError: A download is needed and the licence is not accepted.
+        SourceError: The source cannot be had.
+    """
+    dataset = load(spec.dataset.name)
+    check_classes(dataset, spec.dataset.name, spec.dataset.classes)
+    return dataset.prepare(spec.dataset, store.state, accept_licence=accept_licence, report=log.info)
+
+
+def select(spec: BuildSpec, files: Sources) -> Selection:
+    """List the clips of the wanted classes and give each its split.
+
+    Raises:
+        SpecError: A class is unknown, or the split protocol needs what the clips do not have.
+        SourceError: A list or name cannot be read, or no clip is listed.
+    """
+    dataset = load(spec.dataset.name)
+    labels = check_classes(dataset, spec.dataset.name, spec.dataset.classes)
+    clips = dataset.list_clips(files, labels)
+    if not clips:
+        raise SourceError(f"{files.videos or files.splits}: no clips found")
+    labels = labels or tuple(sorted({clip.label for clip in clips if clip.label is not None}))
+    return Selection(tuple(clips), labels, splits.assign(clips, spec.split))
+
+
+def extract_shard(
+    clips: Iterable[Clip],
+    recipe: Recipe,
+    store: Store,
+    pool: WorkerPool,
+    run: RunSpec,
+    on_record: Callable[[ClipRecord, bool], None] = lambda record, made: None,
+) -> list[ClipRecord]:
+    """Make the clips of one shard, those apart that are made already.
+
+    Args:
+        clips: The shard.
+        recipe: How to make them.
+        store: Where; the caller holds its lock.
+        pool: Workers; started only if something is to be done.
+        run: Timeouts, and what a bad clip means.
+        on_record: Called after each clip with its record and whether anything was made or tried.
+
+    Returns:
+        One record per clip, in the order of their keys.
+
+    Raises:
+        OutputError: Nothing more can be written.
+        SourceError: A clip is bad and ``run.on_error`` is ``stop``.
+    """
+    records: list[ClipRecord] = []
+
+    def keep(record: ClipRecord, made: bool) -> None:
+        if made and record.outcome is not Outcome.DONE:
+            store.write_record(record)
+        records.append(record)
+        on_record(record, made)
+        if record.outcome is not Outcome.DONE and run.on_error == "stop":
+            raise SourceError(f"{record.key}: {record.outcome}: {record.reason} (run.on_error is stop)")
+
+    pending = {}
+    try:
+        for clip in clips:
+            answer = _plan(clip, recipe, store)
+            if isinstance(answer, Job):
+                pending[pool.submit(extract.make, answer, run.clip_timeout)] = answer
+            else:
+                keep(*answer)
+        while pending:
+            done = next(as_completed(pending))
+            job = pending.pop(done)
+            try:
+                result = done.result()
+                if isinstance(result, Lost) and not result.timed_out:
+                    log.warning("%s: its process %s; trying once more", job.key, result)
+                    result = pool.submit(extract.make, job, run.clip_timeout).result()
+            except WorkerError as error:
+                result = _unmade(job, Outcome.FAILED, f"error: {error}")
+            keep(_lost(job, result, run) if isinstance(result, Lost) else result, True)
+    finally:
+        for future in pending:
+            future.cancel()
+    return sorted(records, key=lambda record: record.key)
+
+
+def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, bool]:
+    """Decide what is to be done for a clip: a job, or its record and whether that is news."""
+    known = store.find(clip.key, recipe.fingerprint)
+    if clip.source is None:
+        if known is not None and (known.outcome is Outcome.DONE or known.reason.startswith("missing")):
+            return known, False
+        reason = f"missing: {clip.name} is listed but not in the source"
+        return ClipRecord(clip.key, Outcome.QUARANTINED, reason, fingerprint=recipe.fingerprint), True
+    try:
+        size, checksum = extract.hash_source(clip.source)
+    except OSError as error:
+        reason = f"io-error: {error.strerror or error}"
+        return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=recipe.fingerprint), True
+    if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
+        return known, False
+    other = known or store.find(clip.key)
+    keep_rgb = (
+        other is not None
+        and other.outcome is Outcome.DONE
+        and other.source_sha256 == checksum
+        and other.rgb_fingerprint == recipe.rgb_fingerprint
+    )
+    return Job(clip.key, clip.source, store.out, recipe, size, checksum, keep_rgb)
+
+
+def _lost(job: Job, lost: Lost, run: RunSpec) -> ClipRecord:
+    if lost.timed_out:
+        return _unmade(job, Outcome.FAILED, f"timeout: took longer than run.clip_timeout={run.clip_timeout:g} seconds")
+    # A process that was killed from outside (out of memory, say) may well succeed next time; a crash will not.
+    outcome = Outcome.QUARANTINED if lost.exit_code in _CRASHES else Outcome.FAILED
+    return _unmade(job, outcome, f"crashed: the decoding process {lost}, twice")
+
+
+def _unmade(job: Job, outcome: Outcome, reason: str) -> ClipRecord:
+    return ClipRecord(
+        key=job.key,
+        outcome=outcome,
+        reason=reason,
+        source_bytes=job.source_bytes,
+        source_sha256=job.source_sha256,
+        backend=job.recipe.backend,
+        algorithm=job.recipe.algorithm,
+        quantizer=job.recipe.quantizer,
+        bound=job.recipe.bound,
+        fingerprint=job.recipe.fingerprint,
+        software=extract.software(),
+    )
+
+
+def collect(clips: Sequence[Clip], recipe: Recipe, store: Store) -> list[ClipRecord]:
+    """Read every clip's record back from the output folder, in the clips' order.
+
+    Raises:
+        OutputError: A clip has no record: extraction has not finished.
+    """
+    records = []
+    for clip in clips:
+        record = store.find(clip.key, recipe.fingerprint)
+        if record is None:
+            raise OutputError(f"{store.out}: {clip.key!r} has no record: run the build again to finish it")
+        records.append(record)
+    return records
+
+
+def outcomes(records: Iterable[ClipRecord]) -> Counter[str]:
+    """Count records by outcome; every outcome is there, also with 0."""
+    counts = Counter({outcome.value: 0 for outcome in Outcome})
+    counts.update(record.outcome.value for record in records)
+    return counts
+
+
+def write_manifest(spec: BuildSpec, selection: Selection, recipe: Recipe, store: Store) -> Manifest:
+    """Join the clips with their records and write the manifest.
+
+    Raises:
+        OutputError: A clip has no record, or the file cannot be written.
+    """
+    manifest = Manifest.of(
+        selection.clips,
+        collect(selection.clips, recipe, store),
+        labels=selection.labels,
+        split_of=selection.split_of,
+        metadata={"name": spec.name, "spec": spec.output_settings(), "labels": list(selection.labels)},
+        folder=store.out,
+    )
+    try:
+        manifest.write(store.manifest)
+    except OSError as error:
+        raise OutputError(f"{store.manifest}: {error.strerror or error}") from error
+    return manifest

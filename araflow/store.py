@@ -1,0 +1,225 @@
+"""The output folder: where clips lie, how frames are named, and how a clip appears whole or not at all.
+
+::
+
+    <out>/clips/<class>/<clip>/{rgb,u,v}/   frames; nothing else is visible, so folder-walking loaders find only frames
+    <out>/clips/<class>/<clip>/.araflow.json   the clip's record: the proof that it is complete
+    <out>/.araflow/records/<key>.json       records of clips that were not made
+    <out>/.araflow/work/                    half-made clips; emptied at every start
+    <out>/.araflow/lock                     held while a run writes here
+    <out>/manifest.parquet
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+
+from araflow.clip import ClipRecord, Outcome
+from araflow.errors import OutputError
+from araflow.spec import Naming
+
+PROOF = ".araflow.json"
+STATE = ".araflow"
+KINDS = ("rgb", "u", "v")
+_FIRST = {"card": 0, "recipe": 1}
+_DIGITS = {"card": 4, "recipe": 6}
+
+
+def stem(naming: Naming, index: int, total: int) -> str:
+    """Return the file name, without suffix, of 0-based frame ``index`` of ``total``.
+
+    Zero-padded, so that sorting names sorts frames: at least 4 digits from 0 (``card``, after NVIDIA's model card), at
+    least 6 from 1 (``recipe``, after its scripts), more where ``total`` needs them. Flow from frame k to k+1 has frame
+    k's name.
+    """
+    first = _FIRST[naming]
+    return f"{index + first:0{max(_DIGITS[naming], len(str(total - 1 + first)))}d}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Store:
+    """An output folder. Making one touches nothing."""
+
+    out: Path
+
+    @property
+    def clips(self) -> Path:
+        """Folder of class folders."""
+        return self.out / "clips"
+
+    @property
+    def state(self) -> Path:
+        """Hidden folder of everything that is not output."""
+        return self.out / STATE
+
+    @property
+    def work(self) -> Path:
+        """Folder of half-made clips, on the same file system as the finished ones, so that renaming is atomic."""
+        return self.state / "work"
+
+    @property
+    def manifest(self) -> Path:
+        """The manifest file."""
+        return self.out / "manifest.parquet"
+
+    def clip_folder(self, key: str) -> Path:
+        """Folder of a finished clip."""
+        return self.clips / key
+
+    def _record_file(self, key: str) -> Path:
+        return self.state / "records" / f"{key}.json"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one run: make it, and empty the work area.
+
+        Raises:
+            OutputError: Another run holds it, or it cannot be written to.
+        """
+        lock = filelock.FileLock(self.state / "lock", timeout=0)
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except filelock.Timeout:
+            raise OutputError(
+                f"{self.out}: another araflow run is writing here; wait for it, or choose another out"
+            ) from None
+        except OSError as error:
+            raise OutputError(f"{self.out}: cannot be written to: {error.strerror}") from error
+        with lock:
+            shutil.rmtree(self.work, ignore_errors=True)
+            self.work.mkdir(exist_ok=True)
+            yield
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    def find(self, key: str, fingerprint: str | None = None) -> ClipRecord | None:
+        """Return what is known of a clip: that it is made, or why it was not.
+
+        Args:
+            key: The clip's key.
+            fingerprint: Return only a record of these settings; ``None`` takes any.
+        """
+        candidates = (self.clip_folder(key) / PROOF, self._record_file(key))
+        for path in candidates:
+            record = _load(path)
+            if record is None or fingerprint not in (None, record.fingerprint):
+                continue
+            if record.outcome is not Outcome.DONE or _complete(path.parent, record):
+                return record
+        return None
+
+    def write_record(self, record: ClipRecord) -> None:
+        """Keep the record of a clip that was not made.
+
+        What an earlier run made of it is removed, if the source has been read and found wanting; it stays where the
+        source is merely gone, since it could not be made again.
+        """
+        path = self._record_file(record.key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.work / f"{uuid.uuid4().hex}.json"
+        _dump(part, record)
+        if record.source_sha256 is not None and (folder := self.clip_folder(record.key)).exists():
+            folder.rename(retired := self.work / uuid.uuid4().hex)
+            shutil.rmtree(retired)
+        part.replace(path)
+
+    def remove_record(self, key: str) -> None:
+        """Forget an earlier run's record of a clip that is now made."""
+        self._record_file(key).unlink(missing_ok=True)
+
+    def begin(self, key: str) -> ClipWriter:
+        """Start a clip in the work area."""
+        return ClipWriter(self, key)
+
+
+class ClipWriter:
+    """Writes one clip into the work area and moves it into place when it is complete.
+
+    Args:
+        store: The output folder.
+        key: The clip's key.
+    """
+
+    def __init__(self, store: Store, key: str) -> None:
+        self._store, self._key = store, key
+        self._folder = store.work / uuid.uuid4().hex
+        self.written = dict.fromkeys(KINDS, 0)
+        self._names: dict[str, list[str]] = {kind: [] for kind in KINDS}
+        for kind in KINDS:
+            (self._folder / kind).mkdir(parents=True)
+        self._prefixes = {kind: f"{self._folder / kind}{os.sep}" for kind in KINDS}
+
+    def write(self, kind: str, name: str, data: bytes) -> None:
+        """Write one frame file."""
+        with open(self._prefixes[kind] + name, "xb", buffering=0) as file:  # noqa: PTH123 - twice as fast as Path.open
+            file.write(data)
+        self.written[kind] += len(data)
+        self._names[kind].append(name)
+
+    def rename_frames(self, naming: Naming, total: int) -> None:
+        """Widen the names where a clip turned out to have more frames than its header said."""
+        for kind in KINDS:
+            names = self._names[kind]
+            # Backwards, because a shorter number never equals a longer one but order keeps it plainly safe.
+            for index in reversed(range(len(names))):
+                final = stem(naming, index, total) + Path(names[index]).suffix
+                if final != names[index]:
+                    os.rename(self._prefixes[kind] + names[index], self._prefixes[kind] + final)
+                    names[index] = final
+
+    def kept_rgb(self) -> list[int]:
+        """Return the sizes in bytes of the earlier clip's ``rgb`` files."""
+        return [entry.stat().st_size for entry in os.scandir(self._store.clip_folder(self._key) / "rgb")]
+
+    def commit(self, record: ClipRecord, *, keep_rgb: bool) -> None:
+        """Write the proof and move the clip into place, replacing what an earlier run made.
+
+        Args:
+            record: The clip's record; its ``outcome`` is done.
+            keep_rgb: Take over the earlier clip's ``rgb`` folder instead of this one's (empty) one.
+        """
+        final, retired = self._store.clip_folder(self._key), None
+        if final.exists():
+            retired = self._store.work / uuid.uuid4().hex
+            final.rename(retired)
+            if keep_rgb:
+                (self._folder / "rgb").rmdir()
+                (retired / "rgb").rename(self._folder / "rgb")
+        _dump(self._folder / PROOF, record)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        self._folder.rename(final)
+        self._store.remove_record(self._key)
+        if retired is not None:
+            shutil.rmtree(retired)
+
+    def discard(self) -> None:
+        """Remove a clip that was begun but not committed."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _complete(folder: Path, record: ClipRecord) -> bool:
+    expected = {"rgb": record.frames, "u": record.flows, "v": record.flows}
+    try:
+        return record.outcome is Outcome.DONE and all(len(os.listdir(folder / k)) == n for k, n in expected.items())
+    except OSError:
+        return False
+
+
+def _load(path: Path) -> ClipRecord | None:
+    try:
+        return ClipRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # absent, half-written or another version's: all mean "make it again"
+
+
+def _dump(path: Path, record: ClipRecord) -> None:
+    path.write_text(json.dumps(record.to_json()), encoding="utf-8")
