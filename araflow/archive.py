@@ -6,19 +6,46 @@ RAR archives are refused with the remedy: they need a tool of their own.
 
 from __future__ import annotations
 
+import functools
+import lzma
 import shutil
 import stat
 import tarfile
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO, Self
+
+import filelock
 
 from araflow.errors import ArchiveError
 
 _Member = tuple[str, int, Callable[[], IO[bytes] | None]]
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,  # zipfile: encrypted, or (as NotImplementedError) an unknown compression
+    ValueError,  # names that are not text, numbers that are not numbers
+    OverflowError,
+)
+
+
+class _TarInfo(tarfile.TarInfo):
+    """Takes a damaged or missing header for what it is; tarfile takes it for the end of the archive."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf.count(0) == tarfile.BLOCKSIZE:  # the end mark
+                raise
+            raise tarfile.ReadError(f"damaged or cut short: {error}") from error
 
 
 def unpack(archive: Path, target: Path, keep: Callable[[str], bool] = lambda _: True) -> Path:
@@ -37,23 +64,28 @@ def unpack(archive: Path, target: Path, keep: Callable[[str], bool] = lambda _: 
     """
     if target.is_dir():
         return target
-    part = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.part")
-    part.mkdir(parents=True)
+    part = target.with_name(target.name + ".part")
     try:
-        _unpack(archive, part, keep)
-        part.rename(target)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(target.with_name(target.name + ".lock")):
+            if target.is_dir():
+                return target
+            shutil.rmtree(part, ignore_errors=True)  # a killed run's
+            part.mkdir()
+            try:
+                _unpack(archive, part, keep)
+                return part.rename(target)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+    except _DAMAGED as error:
         raise ArchiveError(f"{archive}: cannot be unpacked: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return target
 
 
 def _unpack(archive: Path, part: Path, keep: Callable[[str], bool]) -> None:
     free = shutil.disk_usage(part).free
     for name, size, open_member in _members(archive):
         path = PurePosixPath(name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
+        if not path.parts or path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or "\0" in name:
             raise ArchiveError(f"{archive}: refused: member {name!r} would be written outside the target folder")
         if path.name.startswith("._") or not keep(str(path)):
             continue
@@ -70,24 +102,27 @@ def _unpack(archive: Path, part: Path, keep: Callable[[str], bool]) -> None:
 
 
 def _members(archive: Path) -> Iterator[_Member]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as zip_file:
-            for info in zip_file.infolist():
-                if stat.S_ISLNK(info.external_attr >> 16):
-                    raise ArchiveError(f"{archive}: refused: member {info.filename!r} is a link")
-                if not info.is_dir():
-                    yield info.filename, info.file_size, lambda info=info: zip_file.open(info)
-    elif tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar_file:
-            for member in tar_file:
-                if not (member.isfile() or member.isdir()):
-                    raise ArchiveError(f"{archive}: refused: member {member.name!r} is a link or a device")
-                if member.isfile():
-                    yield member.name, member.size, lambda member=member: tar_file.extractfile(member)
-    elif archive.open("rb").read(4) == b"Rar!":
+    with archive.open("rb") as file:
+        rar = file.read(4) == b"Rar!"
+    if rar:
         raise ArchiveError(
             f"{archive}: RAR archives cannot be unpacked by this version: unpack it with `unar` "
             "(apt install unar), then the class archives inside it, and give the folder"
         )
+    # A tar is known by its beginning, a zip by its end: a tar may well end with a zip inside it.
+    if tarfile.is_tarfile(archive):
+        with tarfile.open(archive, tarinfo=_TarInfo) as tar_file:
+            for member in tar_file:
+                if not (member.isfile() or member.isdir()):
+                    raise ArchiveError(f"{archive}: refused: member {member.name!r} is a link or a device")
+                if member.isfile():
+                    yield member.name, member.size, functools.partial(tar_file.extractfile, member)
+    elif zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as zip_file:
+            for info in zip_file.infolist():
+                if stat.S_ISLNK(info.external_attr >> 16):
+                    raise ArchiveError(f"{archive}: refused: member {info.filename!r} is a link")
+                if not info.filename.endswith(("/", "\\")):
+                    yield info.filename, info.file_size, functools.partial(zip_file.open, info)
     else:
-        raise ArchiveError(f"{archive}: not a zip or tar archive")
+        raise ArchiveError(f"{archive}: not a zip or tar archive, or one that was cut short")

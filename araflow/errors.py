@@ -10,7 +10,8 @@
     │   └── ArchiveError         an archive is damaged, unsafe or of a kind that cannot be opened here
     ├── ClipError                one clip cannot be used; becomes a manifest row with its reason
     ├── ManifestError            a manifest is absent, of another schema, or unreadable
-    └── OutputError              the output folder cannot be used: locked by another run, full, read-only
+    ├── OutputError              the output folder cannot be used: locked by another run, full, read-only
+    └── PoolClosedError          the run is being stopped; nothing is wrong with the clip
 
 A message says what was wrong, where, and what to do about it.
 """
@@ -65,3 +66,7 @@ class ManifestError(AraflowError):
 
 class OutputError(AraflowError):
     """The output folder cannot be used: another run holds it, it is read-only, or the disk is full."""
+
+
+class PoolClosedError(AraflowError):
+    """The run is being stopped, because it was cancelled or another shard failed; nothing is wrong with the clip."""

@@ -7,17 +7,24 @@ address answers 200 with an HTML page, so a good status proves nothing.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import filelock
 import httpx
 
 from araflow.errors import FetchError
 
 _CHUNK = 1 << 20
 _TIMEOUT = httpx.Timeout(30.0)
-_MAGIC = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"\x1f\x8b": "gzip", b"Rar!": "rar", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+_MAGIC = (
+    b"PK\x03\x04",
+    b"PK\x05\x06",
+    b"\x1f\x8b",
+    b"Rar!",
+    b"BZh",
+    b"\xfd7zXZ",
+)  # zip, empty zip, gzip, rar, bzip2, xz
 
 
 def download(
@@ -41,23 +48,34 @@ def download(
         ``target``.
 
     Raises:
-        FetchError: No address yields it; the message says why for each.
+        FetchError: No address yields it, or it cannot be written; the message says why for each.
     """
-    if target.is_file() and size in (None, target.stat().st_size):
-        report(f"{target} is there already")
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Two runs may want the same file; the second waits and then finds it there.
+        with filelock.FileLock(target.with_name(target.name + ".lock")):
+            if target.is_file() and size in (None, target.stat().st_size):
+                report(f"{target} is there already")
+                return target
+            return _first(urls, target, size, sha256, report)
+    except OSError as error:
+        raise FetchError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _first(
+    urls: Sequence[str], target: Path, size: int | None, sha256: str | None, report: Callable[[str], None]
+) -> Path:
     part = target.with_name(target.name + ".part")
     failures = []
     for url in urls:
         try:
             _fetch(url, part, size, sha256, report)
+            return part.replace(target)
         except (httpx.HTTPError, httpx.InvalidURL, FetchError) as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            failures.append(f"{url}: {reason}")
+        finally:
             part.unlink(missing_ok=True)
-            failures.append(f"{url}: {error or type(error).__name__}")
-        else:
-            os.replace(part, target)
-            return target
     raise FetchError("download failed:\n  " + "\n  ".join(failures))
 
 
@@ -74,9 +92,12 @@ def _fetch(url: str, part: Path, size: int | None, sha256: str | None, report: C
         if "text/html" in response.headers.get("content-type", ""):
             raise FetchError("answered with a web page instead of the file: the link is dead or asks for confirmation")
         length = int(response.headers.get("content-length", -1))
+        if size is not None and length not in (-1, size):
+            raise FetchError(f"has {length:,} bytes, expected {size:,}")
         total = size or (length if length >= 0 else None)
-        for chunk in response.iter_bytes(_CHUNK):
-            if not received and not chunk.startswith(tuple(_MAGIC)) and chunk[257:262] != b"ustar":
+        # Raw, because servers label a .tar.gz as if its compression were the transfer's.
+        for chunk in response.iter_raw(_CHUNK):
+            if not received and not chunk.startswith(_MAGIC) and chunk[257:262] != b"ustar":
                 raise FetchError(f"not an archive: it begins with {chunk[:8]!r}")
             digest.update(chunk)
             file.write(chunk)
@@ -84,6 +105,8 @@ def _fetch(url: str, part: Path, size: int | None, sha256: str | None, report: C
             if received >= next_report:
                 next_report += 256 * _CHUNK
                 report(f"{url}: {received / 1e6:,.0f} MB" + (f" of {total / 1e6:,.0f} MB" if total else ""))
+    if not received:
+        raise FetchError("is empty")
     if length >= 0 and received != length:
         raise FetchError(f"ended after {received:,} of {length:,} bytes")
     if size is not None and received != size:

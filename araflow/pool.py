@@ -17,10 +17,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from araflow.errors import AraflowError
+from araflow.errors import AraflowError, PoolClosedError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_STOPPED = "stopped before this clip was made"
 _CONTEXT = multiprocessing.get_context("spawn")  # forked children inherit locks that FFmpeg's threads may hold
 
 
@@ -83,7 +84,12 @@ class WorkerPool:
         Returns:
             A future of the result, or of ``Lost`` if the process died or took too long. The future raises the
             ``AraflowError`` that the function raised, or ``WorkerError`` for any other exception.
+
+        Raises:
+            PoolClosedError: The pool is closed; a future raises it where the pool was closed meanwhile.
         """
+        if self._closed:
+            raise PoolClosedError(_STOPPED)
         return self._threads.submit(self._run, function, item, timeout)
 
     def _run(self, function: Callable[[_Item], _Result], item: _Item, timeout: float) -> _Result | Lost:
@@ -91,9 +97,10 @@ class WorkerPool:
         if worker is None or not worker.process.is_alive():
             worker = self._local.worker = _Worker()
             self._all.append(worker)
-            if self._closed:
-                worker.end()
-        answer = worker.ask(function, item, timeout)
+        answer = Lost(timed_out=False, exit_code=None) if self._closed else worker.ask(function, item, timeout)
+        if self._closed:
+            worker.end()
+            raise PoolClosedError(_STOPPED)
         if isinstance(answer, Lost):
             return answer
         kind, value = answer

@@ -1,4 +1,4 @@
-"""What is known of each dataset: ``data_manifests/<name>.yaml``, with addresses, checksums, licence and class counts."""
+"""What is known of each dataset: ``data_manifests/<name>.yaml`` with addresses, checksums, licence and class counts."""
 
 from __future__ import annotations
 

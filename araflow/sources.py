@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from araflow import archive, fetch, registry
@@ -66,9 +66,8 @@ def local(text: str, work: Path, classes: Sequence[str] | None, report: Callable
         SourceError: There is no such folder or file, or it cannot be unpacked or downloaded.
     """
     if text.startswith(("http://", "https://")):
-        name = unquote(Path(urlsplit(text).path).name) or "download"
-        text = str(fetch.download([text], cache_folder() / _short_digest(text) / name, report=report))
-    path = Path(text)
+        text = str(fetch.download([text], cache_folder() / _short_digest(text) / _file_name(text), report=report))
+    path = Path(text).expanduser()
     if path.is_dir():
         return path
     if not path.is_file():
@@ -83,8 +82,13 @@ def local(text: str, work: Path, classes: Sequence[str] | None, report: Callable
 
 
 def _registered(artefact: registry.Artefact, name: str, report: Callable[[str], None]) -> str:
-    target = cache_folder() / name / unquote(Path(urlsplit(artefact.mirrors[0]).path).name)
+    target = cache_folder() / name / _file_name(artefact.mirrors[0])
     return str(fetch.download(artefact.mirrors, target, size=artefact.size, sha256=artefact.sha256, report=report))
+
+
+def _file_name(url: str) -> str:
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    return name if name not in ("", "..") else "download"
 
 
 def _short_digest(text: str) -> str:

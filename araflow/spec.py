@@ -14,7 +14,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
@@ -37,8 +37,12 @@ def _plugin(package: str, *extra: str) -> Any:  # noqa: ANN401 - an annotation i
     return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(names)})]
 
 
-DatasetName = _plugin("datasets")
-BackendName = _plugin("optical", "auto")
+if TYPE_CHECKING:
+    DatasetName = str
+    BackendName = str
+else:  # the names are found by listing folders, which a type checker cannot follow
+    DatasetName = _plugin("datasets")
+    BackendName = _plugin("optical", "auto")
 Algorithm = Literal["dis", "farneback", "tvl1"]
 Preset = Literal["fastest", "fast", "balanced", "accurate"]
 Quantizer = Literal["bound", "max_radius"]
@@ -70,11 +74,13 @@ class DatasetSpec(_Model):
     )
     source: str | None = Field(
         None,
-        description="Folder class/clip.avi, an archive of one, or an http(s) address of one; null downloads the dataset.",
+        min_length=1,
+        description="Folder class/clip.avi, an archive of one, or an http(s) address of one; null: download it.",
         json_schema_extra=_NO_OUTPUT,
     )
     splits: str | None = Field(
         None,
+        min_length=1,
         description="Folder, archive or http(s) address of the official split files; null: as source.",
         json_schema_extra=_NO_OUTPUT,
     )
@@ -303,7 +309,8 @@ def _explain(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
         return f"{where}: missing"
     if item["type"] == "literal_error":
         allowed = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{where}: {item['input']!r} is not allowed; allowed: {allowed}{_nearest(item['input'], allowed.split(', '))}"
+        nearest = _nearest(item["input"], allowed.split(", "))
+        return f"{where}: {item['input']!r} is not allowed; allowed: {allowed}{nearest}"
     message = item["msg"].removeprefix("Value error, ")
     return f"{where}: {message[:1].lower()}{message[1:]} (found {item['input']!r})"
 
@@ -319,4 +326,10 @@ def json_schema() -> str:
 
 
 if __name__ == "__main__":
-    (resources.folder("configs") / "schema.json").write_text(json_schema(), encoding="utf-8")
+    import sys
+
+    file = resources.folder("configs") / "schema.json"
+    if "--check" not in sys.argv:
+        file.write_text(json_schema(), encoding="utf-8")
+    elif file.read_text(encoding="utf-8") != json_schema():
+        sys.exit(f"{file} is out of date: run `make schema`")

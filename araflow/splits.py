@@ -165,5 +165,5 @@ def leakage(rows: Iterable[tuple[str | None, str | None, str | None]]) -> list[L
         result.append(
             Leakage(label, len(test), sum((label, group) in train for group in test), sum(g in groups for g in test))
         )
-    total = Leakage("all", *(sum(getattr(entry, name) for entry in result) for name in ("test", "same_class", "any_class")))
-    return [*result, total]
+    sums = (sum(getattr(entry, name) for entry in result) for name in ("test", "same_class", "any_class"))
+    return [*result, Leakage("all", *sums)]

@@ -68,10 +68,28 @@ def select(spec: BuildSpec, files: Sources) -> Selection:
     dataset = load(spec.dataset.name)
     labels = check_classes(dataset, spec.dataset.name, spec.dataset.classes)
     clips = dataset.list_clips(files, labels)
+    return selection(clips, str(files.videos or files.splits), labels, splits.assign(clips, spec.split))
+
+
+def selection(
+    clips: Sequence[Clip], origin: str, labels: Sequence[str] | None = None, split_of: dict[str, str] | None = None
+) -> Selection:
+    """Wrap listed clips.
+
+    Args:
+        clips: Sorted by key.
+        origin: Where they were looked for, for the message.
+        labels: Class names in label order; ``None`` takes those of the clips, sorted.
+        split_of: Clip key to split.
+
+    Raises:
+        SourceError: There are none.
+    """
     if not clips:
-        raise SourceError(f"{files.videos or files.splits}: no clips found")
-    labels = labels or tuple(sorted({clip.label for clip in clips if clip.label is not None}))
-    return Selection(tuple(clips), labels, splits.assign(clips, spec.split))
+        raise SourceError(f"{origin}: no clips found")
+    if labels is None:
+        labels = sorted({clip.label for clip in clips if clip.label is not None})
+    return Selection(tuple(clips), tuple(labels), split_of or {})
 
 
 def extract_shard(
@@ -90,7 +108,7 @@ def extract_shard(
         store: Where; the caller holds its lock.
         pool: Workers; started only if something is to be done.
         run: Timeouts, and what a bad clip means.
-        on_record: Called after each clip with its record and whether anything was made or tried.
+        on_record: Called after each clip with its record and whether it was worked on, not just looked up.
 
     Returns:
         One record per clip, in the order of their keys.
@@ -101,8 +119,8 @@ def extract_shard(
     """
     records: list[ClipRecord] = []
 
-    def keep(record: ClipRecord, made: bool) -> None:
-        if made and record.outcome is not Outcome.DONE:
+    def keep(record: ClipRecord, *, news: bool, made: bool) -> None:
+        if news and record.outcome is not Outcome.DONE:
             store.write_record(record)
         records.append(record)
         on_record(record, made)
@@ -116,7 +134,8 @@ def extract_shard(
             if isinstance(answer, Job):
                 pending[pool.submit(extract.make, answer, run.clip_timeout)] = answer
             else:
-                keep(*answer)
+                record, news = answer
+                keep(record, news=news, made=False)
         while pending:
             done = next(as_completed(pending))
             job = pending.pop(done)
@@ -127,7 +146,7 @@ def extract_shard(
                     result = pool.submit(extract.make, job, run.clip_timeout).result()
             except WorkerError as error:
                 result = _unmade(job, Outcome.FAILED, f"error: {error}")
-            keep(_lost(job, result, run) if isinstance(result, Lost) else result, True)
+            keep(_lost(job, result, run) if isinstance(result, Lost) else result, news=True, made=True)
     finally:
         for future in pending:
             future.cancel()

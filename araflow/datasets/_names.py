@@ -21,6 +21,7 @@ BODY = {"h": "head", "u": "upper", "f": "full", "l": "lower"}
 CAMERA = {"cm": "moving", "nm": "static"}
 VIEW = {"fr": "front", "ba": "back", "le": "left", "ri": "right"}
 QUALITY = {"bad": "bad", "med": "medium", "goo": "good"}
+_TITLE = r"[^/\\\0]+"  # a name from a split file must not lead out of its folder
 _TAIL = (
     r"_(?P<body>[hufl])_(?P<camera>cm|nm)_np(?P<people>\d+)_(?P<view>fr|ba|le|ri)"
     r"_(?P<quality>bad|med|goo)_(?P<index>\d+)\.avi"
@@ -39,7 +40,7 @@ def parse_name(name: str, label: str) -> tuple[str, Attributes]:
     Raises:
         SourceError: The name does not follow the grammar for this class.
     """
-    match = re.fullmatch(rf"(?P<title>.+)_{re.escape(label)}{_TAIL}", name)
+    match = re.fullmatch(rf"(?P<title>{_TITLE})_{re.escape(label)}{_TAIL}", name)
     if match is None:
         raise SourceError(
             f"{name!r} is not an HMDB51 name of class {label!r}; expected "
@@ -61,7 +62,7 @@ def find_label(name: str, labels: Sequence[str]) -> str:
         SourceError: None fits.
     """
     for label in sorted(labels, key=len, reverse=True):
-        if re.fullmatch(rf".+_{re.escape(label)}{_TAIL}", name):
+        if re.fullmatch(rf"{_TITLE}_{re.escape(label)}{_TAIL}", name):
             return label
     raise SourceError(f"{name!r} is not an HMDB51 name of any of {len(labels)} classes")
 
@@ -82,7 +83,9 @@ def read_splits(folder: Path, label: str) -> dict[str, tuple[int, int, int]]:
     folds = [_read_split(folder / f"{label}_test_split{fold}.txt") for fold in (1, 2, 3)]
     for fold, tags in enumerate(folds[1:], start=2):
         if odd := sorted(folds[0].keys() ^ tags.keys()):
-            raise SourceError(f"{folder}: the split files of {label!r} disagree: {odd[0]!r} is in fold 1 or {fold} only")
+            raise SourceError(
+                f"{folder}: the split files of {label!r} disagree: {odd[0]!r} is in fold 1 or fold {fold} only"
+            )
     return {name: (tag, folds[1][name], folds[2][name]) for name, tag in folds[0].items()}
 
 
@@ -128,6 +131,11 @@ def list_clips(
         if extra:
             log.warning("%d videos are in no split file and are left out, such as %s", len(extra), extra[0])
     elif root is not None:
+        if absent := [label for label in classes if not (root / label).is_dir()]:
+            raise SourceError(
+                f"{root}: no folder for {len(absent)} of {len(classes)} classes, such as {absent[0]!r}; name the "
+                "classes that you have (dataset.classes), or give the split files (dataset.splits)"
+            )
         listed = {label: dict.fromkeys(names, (None, None, None)) for label, names in found.items()}
     else:
         raise SourceError(f"{dataset}: neither videos nor split files to list clips from")

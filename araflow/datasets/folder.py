@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from araflow import sources
 from araflow.clip import Clip
@@ -26,6 +26,9 @@ def prepare(spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Call
         raise SpecError("dataset.source: a folder dataset needs one: a folder of videos, or class/clip.ext")
     if spec.splits is not None:
         raise SpecError("dataset.splits: a folder dataset has no official split files; leave it null")
+    single = Path(spec.source).expanduser()
+    if single.is_file() and single.suffix.lower() in VIDEO_SUFFIXES:
+        return Sources(single, None)
     return Sources(sources.local(spec.source, work, spec.classes, report), None)
 
 
@@ -33,38 +36,52 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     """List every video file, and every folder that directly holds images, below the source.
 
     A clip's label is the name of the topmost folder it lies in; clips at the top have none. Its key is its path without
-    suffix (with it, where two files would share a key). Hidden files are passed over.
+    suffix (with it, where that would be another clip's key or path). Hidden files are passed over.
 
     Raises:
-        SourceError: The source is absent.
+        SourceError: The source is absent, a folder in it cannot be read, or a wanted class has no clips.
     """
     root = files.videos
     if root is None or not root.exists():
         raise SourceError(f"{root}: no such file or folder")
     if root.is_file():
         return [_clip(root.name, root.stem, root)]
-    found = list(_walk(root))
-    stems = Counter(os.path.splitext(name)[0] for name, _ in found)
+    try:
+        found = dict(_walk(root))
+    except OSError as error:
+        raise SourceError(f"{error.filename}: {error.strerror}") from error
+    stem_of = {name: str(PurePosixPath(name).with_suffix("")) for name in found}
+    stems = Counter(stem_of.values())
     clips = []
-    for name, path in found:
-        stem = os.path.splitext(name)[0]
-        clips.append(_clip(name, stem if stems[stem] == 1 and path.is_file() else name, path))
+    for name, path in found.items():
+        stem = stem_of[name]
+        clips.append(_clip(name, name if path.is_dir() or stems[stem] > 1 or stem in found else stem, path))
+    labels = {clip.label for clip in clips if clip.label is not None}
+    if absent := [label for label in wanted or () if label not in labels]:
+        raise SourceError(
+            f"dataset.classes: {root} holds no clips of class {absent[0]!r}; its classes: {', '.join(sorted(labels))}"
+        )
     clips = [clip for clip in clips if wanted is None or clip.label in wanted]
     return sorted(clips, key=lambda clip: clip.key)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield path below the root (with ``/``) and full path of each clip."""
-    for folder, inner, names in os.walk(root):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        shown = sorted(name for name in names if not name.startswith("."))
-        suffixes = {name: os.path.splitext(name)[1].lower() for name in shown}
-        here = Path(folder)
-        for name in shown:
-            if suffixes[name] in VIDEO_SUFFIXES:
-                yield (here / name).relative_to(root).as_posix(), here / name
-        if any(suffix in IMAGE_SUFFIXES for suffix in suffixes.values()):
-            yield (here.relative_to(root).as_posix() if here != root else root.resolve().name), here
+def _walk(folder: Path, below: str = "", above: frozenset[Path] = frozenset()) -> Iterator[tuple[str, Path]]:
+    """Yield path below the root (with ``/``) and full path of each clip; links are followed, but never in a circle."""
+    above |= {folder.resolve()}
+    frames = False
+    with os.scandir(folder) as entries:
+        shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in shown:
+        path, suffix = Path(entry.path), PurePosixPath(entry.name).suffix.lower()
+        if entry.is_dir():
+            if path.resolve() not in above:
+                yield from _walk(path, f"{below}{entry.name}/", above)
+        elif suffix in VIDEO_SUFFIXES:
+            yield below + entry.name, path
+        else:
+            frames = frames or suffix in IMAGE_SUFFIXES
+    if frames:
+        yield below.rstrip("/") or folder.resolve().name, folder
 
 
 def _clip(name: str, key: str, path: Path) -> Clip:

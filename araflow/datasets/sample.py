@@ -23,13 +23,13 @@ def classes() -> tuple[str, ...]:
 
 def prepare(spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Callable[[str], None]) -> Sources:
     """Draw the videos and split files into the work folder; see ``araflow.datasets.Dataset``."""
-    from araflow.datasets import _drawing
+    from araflow.datasets._sample import draw_sample
 
     if spec.source is not None or spec.splits is not None:
         raise SpecError("dataset.source: the sample is drawn; leave source and splits null, or name another dataset")
     folder = work / f"drawn-{digest(spec.sample.model_dump())}"
     report(f"drawing the sample dataset (drawn, not footage) into {folder}")
-    _drawing.draw_sample(
+    draw_sample(
         folder,
         clips_per_class=spec.sample.clips_per_class,
         sources_per_class=spec.sample.sources_per_class,

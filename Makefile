@@ -1,0 +1,64 @@
+# Every developer habit is one target; CI calls the same ones.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo test check format schema bench lock wheel clean
+
+help:
+	@echo "make demo    run the whole path on the drawn sample dataset, through a Prefect flow"
+	@echo "make test    all tests that need no GPU, browser, cluster or network"
+	@echo "make check   lint and types, and that generated files are up to date"
+	@echo "make format  format the code"
+	@echo "make bench   the speed comparison, as a table (some minutes)"
+	@echo "make schema  write configs/schema.json"
+	@echo "make lock    write constraints.txt from the newest versions that fit"
+	@echo "make wheel   build the wheel into dist/"
+
+# Two steps, so that the demo does not wait for developers' tools.
+.venv/core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "araflow needs Python 3.11 or newer; say which: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/dev: .venv/core
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: .venv/core
+	$(BIN)/araflow build sample
+	@echo "history:  $(BIN)/prefect server start, then open http://127.0.0.1:4200 (runs, graph, tables, picture)"
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m araflow.spec --check
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schema: .venv/dev
+	$(BIN)/python -m araflow.spec
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.compare
+
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet torch==2.13.0 --editable '.[dev]'
+	.venv-lock/bin/python -m pip freeze --exclude-editable | cut -d' ' -f1 > constraints.new
+	{ sed -n '/^#/p' constraints.txt; grep -v '^#' constraints.new; } > constraints.tmp
+	mv constraints.tmp constraints.txt
+	rm -r constraints.new .venv-lock
+
+wheel: .venv/dev
+	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

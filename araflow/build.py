@@ -1,0 +1,114 @@
+"""A whole build without Prefect: what ``araflow flow`` runs, and what a notebook calls.
+
+The Prefect flow (``flows/build.py``) runs the same stages in the same order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from araflow import optical, stages
+from araflow.clip import Attributes, Clip, ClipRecord
+from araflow.datasets import Sources, folder
+from araflow.errors import OutputError
+from araflow.extract import Recipe
+from araflow.manifest import Manifest
+from araflow.pool import WorkerPool
+from araflow.report import write_contact_sheet
+from araflow.spec import BuildSpec
+from araflow.stages import Selection
+from araflow.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def settle(spec: BuildSpec) -> tuple[Recipe, str]:
+    """Settle the backend and the recipe before any work starts.
+
+    Returns:
+        The recipe, and a sentence that says which backend runs and why.
+
+    Raises:
+        SpecError: Unknown backend, algorithm or preset.
+        UnavailableError: The backend is absent.
+    """
+    backend, why = optical.choose(spec.optical.backend)
+    return Recipe.of(spec, backend), why
+
+
+def build(
+    spec: BuildSpec,
+    *,
+    accept_licence: bool = False,
+    source: Path | None = None,
+    on_start: Callable[[int], None] = lambda clips: None,
+    on_record: Callable[[ClipRecord, bool], None] = lambda record, made: None,
+) -> Manifest:
+    """Make a dataset, or finish one that was begun.
+
+    Args:
+        spec: Settings.
+        accept_licence: The user accepts the dataset's licence, so that it may be downloaded.
+        source: Take the clips of this video, folder, folder of frames or manifest instead of ``spec.dataset``; they
+            get no split.
+        on_start: Called with the number of listed clips.
+        on_record: Called after each clip with its record and whether anything was made.
+
+    Returns:
+        The manifest, which is also written to ``spec.out``.
+
+    Raises:
+        AraflowError: See ``araflow.errors``; a bad clip is a row, not an error.
+    """
+    recipe, why = settle(spec)
+    log.info("optical flow: %s", why)
+    store = Store(Path(spec.out))
+    selection = None if source is None else select_source(source, store)
+    with store.locked(), WorkerPool(spec.run.workers) as pool:
+        if selection is None:
+            selection = stages.select(spec, stages.prepare(spec, store, accept_licence=accept_licence))
+        on_start(len(selection.clips))
+        for shard in selection.shards(spec.run.shard_size):
+            stages.extract_shard(shard, recipe, store, pool, spec.run, on_record)
+        manifest = stages.write_manifest(spec, selection, recipe, store)
+        write_contact_sheet(manifest)
+    return manifest
+
+
+def select_source(source: Path, store: Store) -> Selection:
+    """List the clips of a video, a folder of videos, a folder of frames, or a manifest.
+
+    Raises:
+        SourceError: There is no such source, or no clip in it.
+        ManifestError: The manifest cannot be read.
+        OutputError: The output folder is the manifest's own.
+    """
+    if source.suffix == ".parquet" or (source / "manifest.parquet").is_file():
+        clips = _clips_of(Manifest.read(source), store)
+    else:
+        clips = folder.list_clips(Sources(source, None), None)
+    return stages.selection(clips, str(source))
+
+
+def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
+    """The finished clips of a manifest, to be read from their rgb frames."""
+    if manifest.folder.resolve() == store.out.resolve():
+        raise OutputError(
+            f"{store.out}: is the manifest's own folder; choose another --out, or change its settings with araflow build"
+        )
+    return [
+        Clip(
+            dataset=row["dataset"],
+            key=row["key"],
+            label=row["label"],
+            group=row["group"],
+            folds=(row["fold1"], row["fold2"], row["fold3"]),
+            attributes=Attributes(*(row[name] for name in ("body", "camera", "people", "view", "quality"))),
+            name=f"{row['path']}/rgb",
+            source=manifest.folder / row["path"] / "rgb",
+        )
+        for row in manifest.rows()
+        if row["path"] is not None
+    ]

@@ -1,0 +1,330 @@
+"""The command line. Thin: each command imports what it needs when it runs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from araflow import __version__
+from araflow.errors import AraflowError
+
+if TYPE_CHECKING:
+    from araflow.clip import ClipRecord
+    from araflow.manifest import Manifest
+    from araflow.spec import BuildSpec
+
+_INCOMPLETE = 3
+"""Exit status of a run that finished with clips quarantined or failed."""
+_EXIT_STATUS = "Exit status: 0 all done, 1 failed, 2 wrong usage, 3 finished with clips quarantined or failed."
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+
+
+class _Group(click.Group):
+    """Shows commands in the order of a user's work, and turns araflow's own errors into one message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        try:
+            return super().invoke(ctx)
+        except AraflowError as error:
+            _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(1)
+
+
+@click.group(cls=_Group, epilog=_EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="araflow")
+def main() -> None:
+    """From public action-recognition videos to training data you can trust.
+
+    \b
+    Try it without any data (the sample is drawn, not footage):
+      araflow build sample
+    HMDB5 from a folder of HMDB51 that you have:
+      araflow plan hmdb5 dataset.source=hmdb51/ dataset.splits=splits/
+      araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/
+    Optical flow of your own videos:
+      araflow flow my_video.mp4 --out flow/
+    """
+
+
+@main.command(epilog=_EXIT_STATUS)
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--strict", is_flag=True, help="Fail (exit status 1) if any clip is quarantined or failed.")
+@click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing (the same as araflow plan).")
+@_JSON
+@click.pass_context
+def build(
+    ctx: click.Context,
+    config: str,
+    overrides: tuple[str, ...],
+    strict: bool,
+    accept_licence: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make a dataset, as a Prefect flow; run it again to finish or update it.
+
+    CONFIG is a YAML file or the name of a shipped one (hmdb5, hmdb51, sample). Settings are overridden by KEY=VALUE.
+
+    \b
+    araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/ out=data/hmdb5
+    araflow build hmdb5 dataset.source=hmdb51/ split.protocol=group optical.algorithm=tvl1
+    """
+    if dry_run:
+        ctx.invoke(plan, config=config, overrides=overrides, as_json=as_json)
+        return
+    from araflow import spec as specs
+    from araflow.build import settle
+
+    spec = specs.load(config, overrides)
+    settle(spec)  # a wrong setting fails now, not after a server has been started
+    from flows import settings
+
+    settings.apply()
+    from flows import build as building
+
+    result = building.run(spec, config, overrides, accept_licence=accept_licence, strict=strict)
+    _finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
+
+
+@main.command(epilog=_EXIT_STATUS)
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.option("--out", help="Output folder.  [default: as configured; required with SOURCE]")
+@click.option("--backend", help="auto, or a backend by name (see --list).")
+@click.option("--algorithm", help="dis, farneback or tvl1.")
+@click.option("--preset", help="fastest, fast, balanced or accurate (dis).")
+@click.option("--quantizer", help="bound (fixed ±bound) or max_radius (NVIDIA's per-frame scale).")
+@click.option("--bound", help="Largest storable |u|, |v| in pixels per frame.")
+@click.option("--max-frames", help="Stop each clip after this many frames.")
+@click.option("--workers", help="Decoding processes.  [default: one per usable core]")
+@click.option("--config", default="hmdb5", show_default=True, help="Configuration that the other settings come from.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
+@click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
+@click.option("--strict", is_flag=True, help="Fail (exit status 1) if any clip is quarantined or failed.")
+@click.option("--list", "show_backends", is_flag=True, help="List backends, whether they can run here, and presets.")
+@_JSON
+def flow(
+    source: Path | None,
+    config: str,
+    overrides: tuple[str, ...],
+    accept_licence: bool,
+    strict: bool,
+    show_backends: bool,
+    as_json: bool,
+    **given: str | None,
+) -> None:
+    """Compute optical flow: RGB frames, u and v images and a manifest.
+
+    SOURCE is a video, a folder of videos, a folder of frames, or a manifest; without it, the dataset of the
+    configuration. Runs without Prefect.
+
+    \b
+    araflow flow clip.mp4 --out flow/
+    araflow flow videos/ --out flow/ --algorithm tvl1 --quantizer max_radius
+    """
+    if show_backends:
+        _list_backends(as_json)
+        return
+    from araflow import build as building
+    from araflow import spec as specs
+
+    if source is not None and given["out"] is None:
+        raise click.UsageError("--out is required with SOURCE")
+    paths = {"out": "out", "max_frames": "rgb.max_frames", "workers": "run.workers"}
+    flat = [f"{paths.get(name, f'optical.{name}')}={value}" for name, value in given.items() if value is not None]
+    spec = specs.load(config, [*overrides, *flat])
+    start, made = time.monotonic(), 0
+    with _progress() as (on_start, advance):
+
+        def count(record: ClipRecord, worked_on: bool) -> None:
+            nonlocal made
+            made += worked_on
+            advance(record)
+
+        building.build(spec, accept_licence=accept_licence, source=source, on_start=on_start, on_record=count)
+    _finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)
+
+
+@main.command()
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@_JSON
+def plan(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show what a build would make: clips, splits, leakage, and hours and gigabytes measured on a few clips.
+
+    Writes nothing and downloads nothing. With only split files at hand it still tells the counts.
+
+    \b
+    araflow plan hmdb5 dataset.splits=splits/
+    """
+    from araflow import plan as planning
+    from araflow import spec as specs
+    from araflow.tables import print_plan
+
+    result = planning.plan(specs.load(config, overrides))
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(result), indent=2))
+    else:
+        print_plan(result)
+
+
+@main.group(cls=_Group)
+def manifest() -> None:
+    """Show, validate or compare manifests."""
+
+
+_MANIFEST = click.argument("path", type=click.Path(path_type=Path))
+
+
+@manifest.command()
+@_MANIFEST
+@click.option("--clips", is_flag=True, help="One line per clip instead of one per class.")
+@_JSON
+def show(path: Path, clips: bool, as_json: bool) -> None:
+    """Show the clips of a manifest by class and outcome. PATH is a manifest or an output folder."""
+    from araflow import summary
+    from araflow.manifest import Manifest
+    from araflow.tables import print_clips, print_summary
+
+    read = Manifest.read(path)
+    if as_json:
+        content = {"metadata": read.metadata, "classes": summary.by_class(read)} | ({"clips": read.rows()} if clips else {})
+        click.echo(json.dumps(content, indent=2))
+    elif clips:
+        print_clips(read)
+    else:
+        print_summary(read)
+
+
+@manifest.command()
+@_MANIFEST
+@click.option("--quick", is_flag=True, help="Check names and bytes only; decode nothing.")
+@_JSON
+def validate(path: Path, quick: bool, as_json: bool) -> None:
+    """Check the files against the rows; exit status 1 with the differences if they do not match."""
+    from araflow import audit
+    from araflow.manifest import Manifest
+
+    read = Manifest.read(path)
+    with _progress() as (on_start, advance):
+        on_start(len(read))
+        problems = audit.validate(read, decode=not quick, on_clip=lambda key: advance(None))
+    if as_json:
+        click.echo(json.dumps({"clips": len(read), "problems": problems}, indent=2))
+    else:
+        for problem in problems:
+            click.echo(problem)
+        click.echo(f"{len(read)} rows, {len(problems)} differences")
+    sys.exit(1 if problems else 0)
+
+
+@manifest.command()
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+def diff(first: Path, second: Path) -> None:
+    """Compare two manifests clip by clip; exit status 1 if they differ."""
+    from araflow.manifest import Manifest, differences
+
+    lines = differences(Manifest.read(first), Manifest.read(second))
+    for line in lines:
+        click.echo(line)
+    click.echo(f"{len(lines)} differences")
+    sys.exit(1 if lines else 0)
+
+
+@main.command()
+@_JSON
+def doctor(as_json: bool) -> None:
+    """Say what this machine has: each backend and tool, there or not, why, and how to get it."""
+    from araflow import doctor as examining
+    from araflow.tables import print_findings
+
+    found = examining.examine()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+    else:
+        print_findings(found)
+
+
+def _list_backends(as_json: bool) -> None:
+    import typing
+
+    from araflow import doctor as examining
+    from araflow import spec as specs
+    from araflow.tables import print_findings
+
+    found = examining.backends()
+    algorithms, presets = typing.get_args(specs.Algorithm), typing.get_args(specs.Preset)
+    if as_json:
+        content = {"backends": [dataclasses.asdict(f) for f in found], "algorithms": algorithms, "presets": presets}
+        click.echo(json.dumps(content, indent=2))
+        return
+    print_findings(found)
+    click.echo(f"algorithms: {', '.join(algorithms)}; presets of dis: {', '.join(presets)}")
+
+
+def _finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict: bool = False) -> NoReturn:
+    """Print what was made and where, and exit with the status that says how it went."""
+    from araflow import summary
+    from araflow.clip import Outcome
+    from araflow.manifest import Manifest
+    from araflow.report import CONTACT_SHEET
+    from araflow.tables import print_summary
+
+    written: Manifest = Manifest.read(Path(spec.out))
+    outcomes = written.outcomes()
+    line = summary.last_line(written, made, seconds)
+    path, picture = written.folder / "manifest.parquet", written.folder / CONTACT_SHEET
+    if as_json:
+        content = {"manifest": str(path), "picture": str(picture) if picture.exists() else None, "made": made}
+        content |= {"outcomes": dict(outcomes), "reasons": dict(summary.reasons(written)), "seconds": round(seconds, 3)}
+        click.echo(json.dumps(content, indent=2))
+    else:
+        print_summary(written)
+        click.echo(f"manifest: {path}\n" + (f"picture:  {picture}\n" if picture.exists() else "") + line)
+    bad = outcomes[Outcome.QUARANTINED] + outcomes[Outcome.FAILED]
+    if bad and strict:
+        _fail(f"strict: {line}")
+    sys.exit(_INCOMPLETE if bad else 0)
+
+
+class _progress:  # noqa: N801 - used as a function
+    """Progress on standard error, with rate and time left: a bar on a terminal, nothing in a file."""
+
+    def __enter__(self) -> tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns: Sequence[Any] = (BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeElapsedColumn(), TimeRemainingColumn())
+        console = Console(stderr=True)
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._bar.start()
+        task = self._bar.add_task("", total=None)
+
+        def start(total: int) -> None:
+            self._bar.update(task, total=total)
+
+        def advance(record: ClipRecord | None) -> None:
+            self._bar.advance(task)
+            if record is not None and record.outcome not in ("done", "filtered") and not record.reason.startswith("missing"):
+                console.print(f"{record.key}: {record.outcome}: {record.reason}", markup=False, highlight=False, soft_wrap=True)
+
+        return start, advance
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()

@@ -1,0 +1,77 @@
+"""What this machine has: each backend and tool, there or not, why, and how to get it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+
+from araflow import optical, resources
+from araflow.pool import usable_cores
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked for.
+
+    Attributes:
+        kind: ``machine``, ``backend``, ``library`` or ``tool``.
+        name: What it is called.
+        present: It is there.
+        detail: What was found, or why it is not there and how to get it.
+    """
+
+    kind: str
+    name: str
+    present: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Look for everything that araflow can use. Never raises for something absent."""
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    found = [Finding("machine", "python", True, f"{python}, {usable_cores()} usable cores")]
+    found += [
+        *backends(),
+        _library("av", "decodes videos", "pip install av"),
+        _library("isal", "writes PNG files fast", "pip install isal"),
+        _library("prefect", "runs flows and keeps their history", "pip install araflow"),
+        _prefect_server(),
+        _library("torch", "trains recognisers; preparing data does not need it", "pip install 'araflow[train]'"),
+        _tool("nvidia-smi", "an NVIDIA GPU's driver", "no NVIDIA driver; flow runs on the CPU"),
+        _tool("unar", "unpacks RAR archives by hand", "apt install unar"),
+    ]
+    return found
+
+
+def backends() -> list[Finding]:
+    """Look for every optical-flow backend."""
+    states = {name: optical.load(name).available() for name in resources.plugins("optical")}
+    return [Finding("backend", name, state.present, state.detail) for name, state in states.items()]
+
+
+def _library(name: str, purpose: str, remedy: str) -> Finding:
+    if importlib.util.find_spec(name) is None:
+        return Finding("library", name, False, f"not installed ({purpose}): {remedy}")
+    return Finding("library", name, True, f"{importlib.metadata.version(name)}: {purpose}")
+
+
+def _prefect_server() -> Finding:
+    """Some FastAPI releases break Prefect's server in ways that pip's resolver cannot see; importing it tells."""
+    from flows import settings
+
+    settings.apply()
+    try:
+        import prefect.server.api.server  # noqa: F401
+    except Exception as error:
+        remedy = "pip install 'fastapi>=0.139,<0.151'"
+        return Finding("library", "prefect server", False, f"does not import ({type(error).__name__}: {error}): {remedy}")
+    fastapi = importlib.metadata.version("fastapi")
+    return Finding("library", "prefect server", True, f"imports, with FastAPI {fastapi}")
+
+
+def _tool(name: str, purpose: str, remedy: str) -> Finding:
+    path = shutil.which(name)
+    return Finding("tool", name, path is not None, f"{path}: {purpose}" if path else f"not found: {remedy}")

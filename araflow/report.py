@@ -1,0 +1,92 @@
+"""Pictures of a dataset: frames with their optical flow beneath, as colour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from araflow.clip import Outcome
+from araflow.manifest import Manifest
+from araflow.optical import FlowField
+from araflow.quantize import dequantize
+
+CONTACT_SHEET = "contact_sheet.jpg"
+_CELL = 240
+"""Width of one picture in pixels."""
+_COLUMNS = 4
+_MOST_CLIPS = 6
+
+
+def flow_colours(flow: FlowField, fastest: float | None = None) -> NDArray[np.uint8]:
+    """Colour a flow field: hue is direction (red is to the right), saturation is speed, white is rest.
+
+    After Baker et al., "A database and evaluation methodology for optical flow", IJCV 2011, with the plain HSV wheel.
+
+    Args:
+        flow: float32, (height, width, 2), pixels per frame.
+        fastest: Speed that is fully saturated, in pixels per frame; ``None`` takes the field's 99th percentile.
+
+    Returns:
+        uint8, (height, width, 3), R, G, B.
+    """
+    speed, angle = cv2.cartToPolar(np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1]))
+    scale = fastest if fastest is not None else max(float(np.percentile(speed, 99)), 1.0)
+    hue = (angle * (90.0 / np.pi)).astype(np.uint8)  # OpenCV counts hue in steps of two degrees
+    saturation = np.clip(speed * (255.0 / scale), 0, 255).astype(np.uint8)
+    hsv = np.dstack([hue, saturation, np.full_like(hue, 255)])
+    return cast(NDArray[np.uint8], cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
+
+
+def write_contact_sheet(manifest: Manifest) -> Path | None:
+    """Draw the first finished clip of each class: four frames, and the flow from each to the next beneath it.
+
+    Returns:
+        The picture's path, ``contact_sheet.jpg`` beside the manifest; ``None`` if no clip is finished.
+    """
+    chosen: dict[Any, dict[str, Any]] = {}
+    for row in manifest.rows():
+        if row["outcome"] == Outcome.DONE:
+            chosen.setdefault(row["label"] or row["key"], row)
+    if not chosen:
+        return None
+    shown = list(chosen.values())[:_MOST_CLIPS]
+    height = max(round(_CELL * row["height"] / row["width"]) for row in shown)
+    strips = [_strip(manifest.folder, row, height) for row in shown]
+    path = manifest.folder / CONTACT_SHEET
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 88))[1]
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(encoded.tobytes())
+    part.replace(path)
+    return path
+
+
+def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
+    """One clip: a caption, frames above, flow below."""
+    clip = folder / row["path"]
+    names = sorted(path.stem for path in (clip / "u").iterdir())
+    columns = []
+    for position in range(_COLUMNS):
+        index = (2 * position + 1) * len(names) // (2 * _COLUMNS)
+        rgb = cv2.imread(str(clip / "rgb" / f"{names[index]}.png"), cv2.IMREAD_COLOR_RGB)
+        u, v = (cv2.imread(str(clip / kind / f"{names[index]}.jpg"), cv2.IMREAD_GRAYSCALE) for kind in ("u", "v"))
+        radius = row["radii"][index] if row["radii"] else None
+        flow = dequantize(cast(Any, u), cast(Any, v), bound=row["bound"] if radius is None else None, radius=radius)
+        columns.append(np.vstack([_fit(cast(Any, rgb), height), _fit(flow_colours(flow), height)]))
+    picture = np.hstack(columns)
+    caption = np.full((24, picture.shape[1], 3), 32, np.uint8)
+    text = f"{row['label'] or ''}  {row['key'].rpartition('/')[2]}  {row['frames']} frames  {row['split'] or ''}"
+    ascii_text = text.encode("ascii", "replace").decode()  # OpenCV's built-in font has nothing else
+    cv2.putText(caption, ascii_text, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
+    return np.vstack([caption, picture])
+
+
+def _fit(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
+    """Scale to the cell's width and pad below to the common height."""
+    own = round(_CELL * image.shape[0] / image.shape[1])
+    small = cv2.resize(image, (_CELL, own), interpolation=cv2.INTER_AREA)
+    padded = cv2.copyMakeBorder(small, 0, height - own, 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
+    return cast(NDArray[np.uint8], padded)

@@ -1,0 +1,121 @@
+"""What tests share: what a machine may lack, and the real data.
+
+A test that needs something which is not everywhere is marked with it (``@pytest.mark.gpu``) or uses the fixture
+``real_data``. Where it is absent the test is skipped with the reason. ``ARAFLOW_REQUIRE`` turns those skips into
+failures on a machine that must have it: ``ARAFLOW_REQUIRE=gpu,realdata``, or ``all``.
+"""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+REQUIRE = "ARAFLOW_REQUIRE"
+REAL_DATA = "ARAFLOW_REAL_DATA"
+
+hypothesis.settings.register_profile("araflow", deadline=None, derandomize=True, max_examples=60, database=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "araflow"))
+
+
+def real_data_folder() -> Path:
+    return Path(os.environ.get(REAL_DATA) or Path(__file__).resolve().parents[2] / "shared" / "data")
+
+
+def _realdata() -> str | None:
+    folder = real_data_folder()
+    return None if (folder / "clips").is_dir() else f"{folder}/clips is absent: set {REAL_DATA} to the real data"
+
+
+def _gpu() -> str | None:
+    return None if Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") else "no NVIDIA GPU here"
+
+
+def _browser() -> str | None:
+    known = ("chromium", "chromium-browser", "google-chrome", "firefox")
+    return None if any(map(shutil.which, known)) else f"no browser here ({', '.join(known)})"
+
+
+def _cluster() -> str | None:
+    return None if importlib.util.find_spec("prefect_dask") else "prefect-dask is not installed: pip install '.[dask]'"
+
+
+def _network() -> str | None:
+    return None if "network" in required() else f"the internet is used only where it is asked for: {REQUIRE}=network"
+
+
+def _prefect() -> str | None:
+    return None if importlib.util.find_spec("prefect") else "prefect is not installed"
+
+
+ABSENT: dict[str, Callable[[], str | None]] = {
+    "realdata": _realdata,
+    "gpu": _gpu,
+    "browser": _browser,
+    "cluster": _cluster,
+    "network": _network,
+    "prefect": _prefect,
+}
+"""What a test may need: why it is absent here, or ``None`` where it is there."""
+
+
+def required() -> set[str]:
+    names = {name.strip() for name in os.environ.get(REQUIRE, "").split(",")} - {""}
+    if unknown := names - {*ABSENT, "all"}:
+        raise pytest.UsageError(f"{REQUIRE}: unknown {', '.join(sorted(unknown))}; allowed: {', '.join(ABSENT)}, all")
+    return set(ABSENT) if "all" in names else names
+
+
+def need(capability: str, reason: str | None = None) -> None:
+    """Skip, or fail where ``ARAFLOW_REQUIRE`` names the capability.
+
+    ``reason`` is for what only the test itself can find out; without it the check above decides.
+    """
+    reason = reason or ABSENT[capability]()
+    if reason is None:
+        return
+    if capability in required():
+        pytest.fail(f"{REQUIRE} names {capability}, but {reason}", pytrace=False)
+    pytest.skip(f"needs {capability}: {reason}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    required()  # a misspelt name fails now
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:  # so that -m "not realdata" leaves these out too
+        if "real_data" in getattr(item, "fixturenames", ()):
+            item.add_marker("realdata")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for capability in ABSENT:
+        if item.get_closest_marker(capability) is not None:
+            need(capability)
+
+
+@pytest.fixture(name="need")
+def need_fixture() -> Callable[..., None]:
+    return need
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    need("realdata")
+    return real_data_folder()
+
+
+@pytest.fixture(scope="session")
+def official_splits(real_data: Path) -> Path:
+    return real_data / "hmdb51_splits"
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads the user's cache or registry, or writes there."""
+    monkeypatch.setenv("ARAFLOW_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("ARAFLOW_REGISTRY", raising=False)
