@@ -11,7 +11,7 @@ from pathlib import Path
 
 from araflow import optical, stages
 from araflow.clip import Attributes, Clip, ClipRecord
-from araflow.datasets import Sources, folder
+from araflow.datasets import Sources, check_classes, folder, load
 from araflow.errors import OutputError
 from araflow.extract import Recipe
 from araflow.manifest import Manifest
@@ -25,15 +25,16 @@ log = logging.getLogger(__name__)
 
 
 def settle(spec: BuildSpec) -> tuple[Recipe, str]:
-    """Settle the backend and the recipe before any work starts.
+    """Check what can be checked before any work starts, and settle the backend and the recipe.
 
     Returns:
         The recipe, and a sentence that says which backend runs and why.
 
     Raises:
-        SpecError: Unknown backend, algorithm or preset.
+        SpecError: Unknown class, backend, algorithm or preset.
         UnavailableError: The backend is absent.
     """
+    check_classes(load(spec.dataset.name), spec.dataset.name, spec.dataset.classes)
     backend, why = optical.choose(spec.optical.backend)
     return Recipe.of(spec, backend), why
 
@@ -65,7 +66,10 @@ def build(
     recipe, why = settle(spec)
     log.info("optical flow: %s", why)
     store = Store(Path(spec.out))
-    selection = None if source is None else select_source(source, store)
+    selection = None
+    if source is not None:
+        spec = spec.model_copy(update={"name": "flow"})
+        selection = select_source(source, store)
     with store.locked(), WorkerPool(spec.run.workers) as pool:
         if selection is None:
             selection = stages.select(spec, stages.prepare(spec, store, accept_licence=accept_licence))

@@ -47,7 +47,7 @@ def _fail(message: str) -> NoReturn:
 @click.group(cls=_Group, epilog=_EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="araflow")
 def main() -> None:
-    """From public action-recognition videos to training data you can trust.
+    r"""From public action-recognition videos to training data you can trust.
 
     \b
     Try it without any data (the sample is drawn, not footage):
@@ -77,7 +77,7 @@ def build(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Make a dataset, as a Prefect flow; run it again to finish or update it.
+    r"""Make a dataset, as a Prefect flow; run it again to finish or update it.
 
     CONFIG is a YAML file or the name of a shipped one (hmdb5, hmdb51, sample). Settings are overridden by KEY=VALUE.
 
@@ -128,7 +128,7 @@ def flow(
     as_json: bool,
     **given: str | None,
 ) -> None:
-    """Compute optical flow: RGB frames, u and v images and a manifest.
+    r"""Compute optical flow: RGB frames, u and v images and a manifest.
 
     SOURCE is a video, a folder of videos, a folder of frames, or a manifest; without it, the dataset of the
     configuration. Runs without Prefect.
@@ -165,7 +165,7 @@ def flow(
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @_JSON
 def plan(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Show what a build would make: clips, splits, leakage, and hours and gigabytes measured on a few clips.
+    r"""Show what a build would make: clips, splits, leakage, and hours and gigabytes measured on a few clips.
 
     Writes nothing and downloads nothing. With only split files at hand it still tells the counts.
 
@@ -203,7 +203,9 @@ def show(path: Path, clips: bool, as_json: bool) -> None:
 
     read = Manifest.read(path)
     if as_json:
-        content = {"metadata": read.metadata, "classes": summary.by_class(read)} | ({"clips": read.rows()} if clips else {})
+        content = {"metadata": read.metadata, "classes": summary.by_class(read)} | (
+            {"clips": read.rows()} if clips else {}
+        )
         click.echo(json.dumps(content, indent=2))
     elif clips:
         print_clips(read)
@@ -291,7 +293,11 @@ def _finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict
     line = summary.last_line(written, made, seconds)
     path, picture = written.folder / "manifest.parquet", written.folder / CONTACT_SHEET
     if as_json:
-        content = {"manifest": str(path), "picture": str(picture) if picture.exists() else None, "made": made}
+        content: dict[str, Any] = {
+            "manifest": str(path),
+            "picture": str(picture) if picture.exists() else None,
+            "made": made,
+        }
         content |= {"outcomes": dict(outcomes), "reasons": dict(summary.reasons(written)), "seconds": round(seconds, 3)}
         click.echo(json.dumps(content, indent=2))
     else:
@@ -308,9 +314,22 @@ class _progress:  # noqa: N801 - used as a function
 
     def __enter__(self) -> tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-        columns: Sequence[Any] = (BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeElapsedColumn(), TimeRemainingColumn())
+        columns: Sequence[Any] = (
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("clips"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         console = Console(stderr=True)
         self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._bar.start()
@@ -321,8 +340,14 @@ class _progress:  # noqa: N801 - used as a function
 
         def advance(record: ClipRecord | None) -> None:
             self._bar.advance(task)
-            if record is not None and record.outcome not in ("done", "filtered") and not record.reason.startswith("missing"):
-                console.print(f"{record.key}: {record.outcome}: {record.reason}", markup=False, highlight=False, soft_wrap=True)
+            if (
+                record is not None
+                and record.outcome not in ("done", "filtered")
+                and not record.reason.startswith("missing")
+            ):
+                console.print(
+                    f"{record.key}: {record.outcome}: {record.reason}", markup=False, highlight=False, soft_wrap=True
+                )
 
         return start, advance
 

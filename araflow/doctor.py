@@ -7,6 +7,8 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
+import subprocess
+import sys
 
 from araflow import optical, resources
 from araflow.pool import usable_cores
@@ -60,16 +62,12 @@ def _library(name: str, purpose: str, remedy: str) -> Finding:
 
 def _prefect_server() -> Finding:
     """Some FastAPI releases break Prefect's server in ways that pip's resolver cannot see; importing it tells."""
-    from flows import settings
-
-    settings.apply()
-    try:
-        import prefect.server.api.server  # noqa: F401
-    except Exception as error:
-        remedy = "pip install 'fastapi>=0.139,<0.151'"
-        return Finding("library", "prefect server", False, f"does not import ({type(error).__name__}: {error}): {remedy}")
-    fastapi = importlib.metadata.version("fastapi")
-    return Finding("library", "prefect server", True, f"imports, with FastAPI {fastapi}")
+    command = [sys.executable, "-c", "import prefect.server.api.server"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if run.returncode:
+        why = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        return Finding("library", "prefect server", False, f"does not import ({why}): pip install 'fastapi>=0.139,<0.151'")
+    return Finding("library", "prefect server", True, f"imports, with FastAPI {importlib.metadata.version('fastapi')}")
 
 
 def _tool(name: str, purpose: str, remedy: str) -> Finding:

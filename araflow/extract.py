@@ -217,8 +217,10 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
                 measured["radii"].append(radius)
     count = measured["frames"]
     if count < 2:
-        raise ClipError(*(("one-frame", "optical flow needs two") if count else ("no-frames", _noted(info, "none decoded"))))
-    if names[-1] != stem(recipe.naming, count - 1, count):
+        raise ClipError(
+            *(("one-frame", "optical flow needs two") if count else ("no-frames", _noted(info, "none decoded")))
+        )
+    if names[0] != stem(recipe.naming, 0, count):  # the last one may be right where the first ones are too narrow
         writer.rename_frames(recipe.naming, count)
     measured.update(rgb_bytes=writer.written["rgb"], flow_bytes=writer.written["u"] + writer.written["v"])
     if job.keep_rgb:

@@ -7,6 +7,7 @@ address answers 200 with an HTML page, so a good status proves nothing.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,14 +18,11 @@ from araflow.errors import FetchError
 
 _CHUNK = 1 << 20
 _TIMEOUT = httpx.Timeout(30.0)
-_MAGIC = (
-    b"PK\x03\x04",
-    b"PK\x05\x06",
-    b"\x1f\x8b",
-    b"Rar!",
-    b"BZh",
-    b"\xfd7zXZ",
-)  # zip, empty zip, gzip, rar, bzip2, xz
+_PAUSES = (0.5, 2.0)
+"""Seconds before each new attempt at an address whose connection failed."""
+_PASSING = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
+# zip, empty zip, gzip, rar, bzip2, xz
+_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"Rar!", b"BZh", b"\xfd7zXZ")
 
 
 def download(
@@ -68,28 +66,32 @@ def _first(
     part = target.with_name(target.name + ".part")
     failures = []
     for url in urls:
-        try:
-            _fetch(url, part, size, sha256, report)
-            return part.replace(target)
-        except (httpx.HTTPError, httpx.InvalidURL, FetchError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            failures.append(f"{url}: {reason}")
-        finally:
-            part.unlink(missing_ok=True)
+        for pause in (*_PAUSES, None):
+            try:
+                _fetch(url, part, size, sha256, report)
+                return part.replace(target)
+            except (httpx.HTTPError, httpx.InvalidURL, FetchError, ImportError) as error:  # ImportError: a SOCKS proxy
+                reason = f"{url}: {str(error).partition(chr(10))[0] or type(error).__name__}"
+                if pause is None or not isinstance(error, _PASSING):
+                    failures.append(reason)
+                    break
+            finally:
+                part.unlink(missing_ok=True)
+            report(f"{reason}; trying again")
+            time.sleep(pause)
     raise FetchError("download failed:\n  " + "\n  ".join(failures))
 
 
 def _fetch(url: str, part: Path, size: int | None, sha256: str | None, report: Callable[[str], None]) -> None:
     digest, received, next_report = hashlib.sha256(), 0, 64 * _CHUNK
-    transport = httpx.HTTPTransport(retries=3)
     with (
-        httpx.Client(transport=transport, timeout=_TIMEOUT, follow_redirects=True) as client,
+        httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client,
         # Compressed transfer would make the byte count differ from the length that is announced.
         client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as response,
         part.open("wb") as file,
     ):
         response.raise_for_status()
-        if "text/html" in response.headers.get("content-type", ""):
+        if "text/html" in response.headers.get("content-type", "").lower():
             raise FetchError("answered with a web page instead of the file: the link is dead or asks for confirmation")
         length = int(response.headers.get("content-length", -1))
         if size is not None and length not in (-1, size):

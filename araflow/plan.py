@@ -73,15 +73,21 @@ def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
     """The files that are here already: folders as they are, archives unpacked into the scratch folder."""
     for name, text in (("source", spec.dataset.source), ("splits", spec.dataset.splits)):
         if text is not None and text.startswith(("http://", "https://")):
-            raise SpecError(f"dataset.{name}: a plan downloads nothing, and {text} is an address; give a folder or archive")
+            raise SpecError(
+                f"dataset.{name}: a plan downloads nothing, and {text} is an address; give a folder or archive"
+            )
     if spec.dataset.source is None and spec.dataset.splits is None and spec.dataset.name != "sample":
-        raise SpecError("dataset.source and dataset.splits are both null: a plan needs one of them, and downloads nothing")
+        raise SpecError(
+            "dataset.source and dataset.splits are both null: a plan needs one of them, and downloads nothing"
+        )
     if spec.dataset.source is None and spec.dataset.splits is not None:
         return Sources(None, local(spec.dataset.splits, scratch, None, lambda _: None))
     return load(spec.dataset.name).prepare(spec.dataset, scratch, accept_licence=False, report=lambda _: None)
 
 
-def _measure(spec: BuildSpec, present: list[Clip], recipe: Recipe, scratch: Path) -> tuple[dict[str, float] | None, int]:
+def _measure(
+    spec: BuildSpec, present: list[Clip], recipe: Recipe, scratch: Path
+) -> tuple[dict[str, float] | None, int]:
     # A spread that does not depend on the order of files.
     spread = sorted(present, key=lambda clip: digest({"key": clip.key}))
     lengths = [length for clip in spread[:_CLIPS_PROBED] if (length := _header_frames(clip, recipe.max_frames))]

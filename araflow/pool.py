@@ -48,7 +48,9 @@ class Lost:
         if self.timed_out:
             return "took too long"
         if self.exit_code is not None and self.exit_code < 0:
-            return f"ended by {signal.Signals(-self.exit_code).name}"
+            number = -self.exit_code
+            known = number in list(signal.Signals)  # most real-time signals have no name
+            return f"ended by {signal.Signals(number).name if known else f'signal {number}'}"
         return f"ended with exit code {self.exit_code}"
 
 
@@ -90,11 +92,18 @@ class WorkerPool:
         """
         if self._closed:
             raise PoolClosedError(_STOPPED)
-        return self._threads.submit(self._run, function, item, timeout)
+        try:
+            return self._threads.submit(self._run, function, item, timeout)
+        except RuntimeError:  # closed by another thread since the line above
+            raise PoolClosedError(_STOPPED) from None
 
     def _run(self, function: Callable[[_Item], _Result], item: _Item, timeout: float) -> _Result | Lost:
+        if self._closed:
+            raise PoolClosedError(_STOPPED)
         worker: _Worker | None = getattr(self._local, "worker", None)
         if worker is None or not worker.process.is_alive():
+            if worker is not None:
+                self._all.remove(worker)  # a dead one holds open files for as long as it is known
             worker = self._local.worker = _Worker()
             self._all.append(worker)
         answer = Lost(timed_out=False, exit_code=None) if self._closed else worker.ask(function, item, timeout)
@@ -109,9 +118,9 @@ class WorkerPool:
         raise value if isinstance(value, AraflowError) else WorkerError(value)
 
     def close(self) -> None:
-        """End all workers at once; what they were doing is lost, and waiting futures are cancelled."""
+        """End all workers at once; what they were doing is lost, and every unfinished future raises PoolClosedError."""
         self._closed = True
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False)  # cancelled futures would raise CancelledError: each finds out by itself
         for worker in list(self._all):
             worker.end()
         self._threads.shutdown(wait=True)

@@ -57,7 +57,9 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
     height = max(round(_CELL * row["height"] / row["width"]) for row in shown)
     strips = [_strip(manifest.folder, row, height) for row in shown]
     path = manifest.folder / CONTACT_SHEET
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 88))[1]
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 88))[
+        1
+    ]
     part = path.with_name(path.name + ".part")
     part.write_bytes(encoded.tobytes())
     part.replace(path)
@@ -68,15 +70,20 @@ def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
     """One clip: a caption, frames above, flow below."""
     clip = folder / row["path"]
     names = sorted(path.stem for path in (clip / "u").iterdir())
-    columns = []
+    frames, flows = [], []
     for position in range(_COLUMNS):
         index = (2 * position + 1) * len(names) // (2 * _COLUMNS)
         rgb = cv2.imread(str(clip / "rgb" / f"{names[index]}.png"), cv2.IMREAD_COLOR_RGB)
         u, v = (cv2.imread(str(clip / kind / f"{names[index]}.jpg"), cv2.IMREAD_GRAYSCALE) for kind in ("u", "v"))
         radius = row["radii"][index] if row["radii"] else None
-        flow = dequantize(cast(Any, u), cast(Any, v), bound=row["bound"] if radius is None else None, radius=radius)
-        columns.append(np.vstack([_fit(cast(Any, rgb), height), _fit(flow_colours(flow), height)]))
-    picture = np.hstack(columns)
+        flows.append(
+            dequantize(cast(Any, u), cast(Any, v), bound=row["bound"] if radius is None else None, radius=radius)
+        )
+        frames.append(_fit(cast(Any, rgb), height))
+    # One scale per clip, so that its pictures can be compared; at least 2 pixels, or rest would show as coloured noise.
+    fastest = max(2.0, float(np.percentile(np.linalg.norm(np.stack(flows), axis=-1), 99)))
+    colours = [_fit(flow_colours(flow, fastest), height) for flow in flows]
+    picture = np.vstack([np.hstack(frames), np.hstack(colours)])
     caption = np.full((24, picture.shape[1], 3), 32, np.uint8)
     text = f"{row['label'] or ''}  {row['key'].rpartition('/')[2]}  {row['frames']} frames  {row['split'] or ''}"
     ascii_text = text.encode("ascii", "replace").decode()  # OpenCV's built-in font has nothing else

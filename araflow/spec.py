@@ -52,7 +52,7 @@ OnError = Literal["quarantine", "stop"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SampleSpec(_Model):

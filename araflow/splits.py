@@ -81,8 +81,9 @@ def _official(clips: Sequence[Clip], fold: int) -> dict[str, str]:
 def _grouped(clips: Sequence[Clip], spec: SplitSpec, by_class: Mapping[str, Sequence[Clip]]) -> dict[str, str]:
     """Move whole groups to the test side until every class is as near its share as groups allow.
 
-    Groups that span classes (a film may show both walking and running) are placed first, each where it brings the
-    counts nearer to their targets; then, per class, an exact subset sum over the groups within that class.
+    Groups that span classes (a film may show both walking and running) are placed first: each that fits, then any
+    whose change of side brings the counts nearer, until none does. Then, per class, an exact subset sum over the
+    groups within that class alone.
     """
     sizes: dict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
@@ -92,16 +93,44 @@ def _grouped(clips: Sequence[Clip], spec: SplitSpec, by_class: Mapping[str, Sequ
     missing = {label: share(spec.test_fraction, len(members)) for label, members in by_class.items()}
     test: set[str] = set()
     ordered = sorted(sizes, key=lambda group: _rank(spec.seed, "group", group))
-    for group in ordered:
-        counts = sizes[group]
-        if len(counts) > 1 and all(missing[label] >= count for label, count in counts.items()):
-            test.add(group)
-            for label, count in counts.items():
-                missing[label] -= count
+    spanning = [group for group in ordered if len(sizes[group]) > 1]
+    alone: Counter[str] = Counter()
+    for counts in sizes.values():
+        if len(counts) == 1:
+            alone.update(counts)
+
+    def gain(group: str, sign: int) -> int:
+        """How much nearer the counts come if ``missing`` changes by sign × the group; squared, so that all share."""
+        return sum(
+            _beyond(missing[label], alone[label]) ** 2 - _beyond(missing[label] + sign * count, alone[label]) ** 2
+            for label, count in sizes[group].items()
+        )
+
+    def move(group: str, sign: int) -> None:
+        test.symmetric_difference_update({group})
+        for label, count in sizes[group].items():
+            missing[label] += sign * count
+
+    for group in spanning:
+        if all(missing[label] >= count for label, count in sizes[group].items()):
+            move(group, -1)
+    moved = True
+    while moved:
+        moved = False
+        for group in spanning:
+            sign = 1 if group in test else -1
+            if gain(group, sign) > 0:
+                move(group, sign)
+                moved = True
     for label in sorted(by_class):
         own = [(group, sizes[group][label]) for group in ordered if list(sizes[group]) == [label]]
         test.update(_nearest_subset(own, missing[label]))
     return {clip.key: "test" if clip.group in test else "train" for clip in clips}
+
+
+def _beyond(missing: int, alone: int) -> int:
+    """How many clips a class is too many (negative ``missing``) or short of what its own groups can make up."""
+    return -missing if missing < 0 else max(0, missing - alone)
 
 
 def _nearest_subset(groups: Sequence[tuple[str, int]], target: int) -> list[str]:

@@ -54,7 +54,6 @@ def prepare(spec: BuildSpec, store: Store, *, accept_licence: bool = False) -> S
         SourceError: The source cannot be had.
     """
     dataset = load(spec.dataset.name)
-    check_classes(dataset, spec.dataset.name, spec.dataset.classes)
     return dataset.prepare(spec.dataset, store.state, accept_licence=accept_licence, report=log.info)
 
 
@@ -230,12 +229,15 @@ def write_manifest(spec: BuildSpec, selection: Selection, recipe: Recipe, store:
     Raises:
         OutputError: A clip has no record, or the file cannot be written.
     """
+    settings = spec.output_settings()
+    if not selection.split_of:  # clips of the user's own: the configured dataset and splits had no part in them
+        del settings["dataset"], settings["split"]
     manifest = Manifest.of(
         selection.clips,
         collect(selection.clips, recipe, store),
         labels=selection.labels,
         split_of=selection.split_of,
-        metadata={"name": spec.name, "spec": spec.output_settings(), "labels": list(selection.labels)},
+        metadata={"name": spec.name, "spec": settings, "labels": list(selection.labels)},
         folder=store.out,
     )
     try:

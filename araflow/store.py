@@ -159,14 +159,20 @@ class ClipWriter:
         self._prefixes = {kind: f"{self._folder / kind}{os.sep}" for kind in KINDS}
 
     def write(self, kind: str, name: str, data: bytes) -> None:
-        """Write one frame file."""
+        """Write one frame file.
+
+        Raises:
+            OSError: It cannot be written whole.
+        """
         with open(self._prefixes[kind] + name, "xb", buffering=0) as file:  # noqa: PTH123 - twice as fast as Path.open
-            file.write(data)
+            done = file.write(data)
+            while done < len(data):  # a disk that fills up takes the first part without an error
+                done += file.write(data[done:])
         self.written[kind] += len(data)
         self._names[kind].append(name)
 
     def rename_frames(self, naming: Naming, total: int) -> None:
-        """Widen the names where a clip turned out to have more frames than its header said."""
+        """Give the names their final width where a clip's header was wrong about the number of frames."""
         for kind in KINDS:
             names = self._names[kind]
             # Backwards, because a shorter number never equals a longer one but order keeps it plainly safe.
@@ -188,14 +194,15 @@ class ClipWriter:
             keep_rgb: Take over the earlier clip's ``rgb`` folder instead of this one's (empty) one.
         """
         final, retired = self._store.clip_folder(self._key), None
+        # Whatever needs space comes first: on a full disk the earlier clip stays.
+        _dump(self._folder / PROOF, record)
+        final.parent.mkdir(parents=True, exist_ok=True)
         if final.exists():
             retired = self._store.work / uuid.uuid4().hex
             final.rename(retired)
             if keep_rgb:
                 (self._folder / "rgb").rmdir()
                 (retired / "rgb").rename(self._folder / "rgb")
-        _dump(self._folder / PROOF, record)
-        final.parent.mkdir(parents=True, exist_ok=True)
         self._folder.rename(final)
         self._store.remove_record(self._key)
         if retired is not None:

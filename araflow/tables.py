@@ -31,7 +31,9 @@ def _print(rows: Sequence[Mapping[str, object]], title: str | None = None) -> No
         table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
     for row in rows:
         last = row is rows[-1] and row[names[0]] == "all"
-        table.add_row(*(f"{row[n]:,}" if isinstance(row[n], int) else str(row[n]) for n in names), style="bold" if last else "")
+        table.add_row(
+            *(f"{row[n]:,}" if isinstance(row[n], int) else str(row[n]) for n in names), style="bold" if last else ""
+        )
     _console().print(table)
 
 
@@ -88,4 +90,3 @@ def print_plan(plan: Plan) -> None:
 
 def _hours(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{hours * 60:.1f} minutes"
-

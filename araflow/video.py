@@ -73,7 +73,13 @@ def read(source: Path) -> tuple[VideoInfo, Frames]:
 def frame_files(folder: Path) -> list[Path]:
     """Return the image files of a folder in natural order (``2.png`` before ``10.png``)."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(files, key=lambda p: [int(t) if t.isdigit() else t for t in re.split(r"([0-9]+)", p.name)])
+    return sorted(files, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Sort key; the name itself settles ``1.png`` and ``01.png``, which the file system lists in any order."""
+    parts = re.split(r"([0-9]+)", path.name)  # text and number by turns
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
 
 
 def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
@@ -158,7 +164,10 @@ def _read_images(folder: Path) -> tuple[VideoInfo, Frames]:
 
 def _read_image(path: Path) -> RgbFrame:
     data = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    except cv2.error:  # a header that asks for more pixels than OpenCV agrees to; lesser damage gives None
+        image = None
     if image is None:
         raise ClipError("decode-error", f"{path.name} is not a readable image")
     return image.astype(np.uint8, copy=False)

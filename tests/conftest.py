@@ -5,10 +5,12 @@ A test that needs something which is not everywhere is marked with it (``@pytest
 failures on a machine that must have it: ``ARAFLOW_REQUIRE=gpu,realdata``, or ``all``.
 """
 
+import http.server
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -119,3 +121,51 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.T
     """No test reads the user's cache or registry, or writes there."""
     monkeypatch.setenv("ARAFLOW_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
     monkeypatch.delenv("ARAFLOW_REGISTRY", raising=False)
+
+
+class Web:
+    """A web server on this machine. ``files`` maps a path to its bytes, or to a function that answers by itself."""
+
+    def __init__(self) -> None:
+        web = self
+        self.files: dict[str, bytes | Callable[[http.server.BaseHTTPRequestHandler], None]] = {}
+        self.requests: list[str] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                web.requests.append(self.path)
+                answer = web.files.get(self.path)
+                if answer is None:
+                    self.send_error(404)
+                elif isinstance(answer, bytes):
+                    self.send_response(200)
+                    self.send_header("Content-Type", "application/octet-stream")
+                    self.send_header("Content-Length", str(len(answer)))
+                    self.end_headers()
+                    self.wfile.write(answer)
+                else:
+                    answer(self)
+
+            def log_message(self, format: str, *args: object) -> None: ...
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = False  # so that closing the server waits for its answers
+
+            def handle_error(self, request: object, client_address: object) -> None: ...  # the client hung up
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}{path}"
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    served = Web()
+    thread = threading.Thread(target=served.server.serve_forever, args=(0.01,))
+    thread.start()
+    yield served
+    served.server.shutdown()
+    thread.join()
+    served.server.server_close()

@@ -96,7 +96,7 @@ def choose(name: str) -> tuple[str, str]:
         if not found.present:
             raise UnavailableError(f"optical.backend: {name} cannot run here: {found.detail}")
         return name, f"{name}, as asked: {found.detail}"
-    absent = []
+    absent: list[str] = []
     for candidate in (n for n in _PREFERENCE if n in resources.plugins("optical")):
         found = load(candidate).available()
         if found.present:

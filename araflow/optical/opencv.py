@@ -87,7 +87,8 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
             if min(frame.shape) < smallest:
                 height, width = frame.shape
                 raise ClipError(
-                    "frame-size", f"{width}x{height} frames; {algorithm} {preset} needs at least {smallest} on each side"
+                    "frame-size",
+                    f"{width}x{height} frames; {algorithm} {preset} needs at least {smallest} on each side",
                 )
         else:
             yield run(previous, frame)
@@ -103,9 +104,11 @@ def _engine(algorithm: str, values: Mapping[str, Any]) -> tuple[Callable[[GrayFr
         dis.setPatchStride(values["patch_stride"])
         dis.setGradientDescentIterations(values["gradient_descent"])
         dis.setVariationalRefinementIterations(values["variational_refinement"])
-        # OpenCV 5.0 reads out of bounds, and often crashes, where the finest level is less than a patch high.
+        # OpenCV 5.0 reads out of bounds, and often crashes, where the finest level is less than a patch high;
+        # it refuses images below 12x12.
+        smallest = max(12, _PATCH << values["finest_scale"])
         # The output array is left to OpenCV: given one, DIS would start from what stands in it.
-        return lambda a, b: dis.calc(a, b, None), _PATCH << values["finest_scale"]  # type: ignore[call-overload]
+        return lambda a, b: dis.calc(a, b, None), smallest  # type: ignore[call-overload]
     if algorithm == "farneback":
         return lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, **values), 16  # type: ignore[call-overload]
     tvl1 = cv2.optflow.DualTVL1OpticalFlow.create(**values)

@@ -11,10 +11,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from araflow.datasets._sample.look import Outfit
 from araflow.datasets._sample.pen import CIRCLE, INK, Capsule, Colour, Pen, shade
 
 THIGH, FOREARM, TORSO = 0.25, 0.155, 0.32  # a shin is as long as a thigh, an upper arm as long as a forearm
+TYRE = np.exp(2j * np.pi * np.arange(33) / 32)  # a closed circle
 SHADOW: Colour = (52.0, 48.0, 50.0)
 
 Limb = tuple[complex, complex]  # knee and ankle, or elbow and hand
@@ -42,7 +45,7 @@ STAND = Gait()
 WALK = Gait(swing=0.42, knee=0.75, crouch=0.04, arm=0.45, elbow=0.3, lean=0.04)
 RUN = Gait(swing=0.75, knee=1.5, crouch=0.22, arm=0.95, elbow=1.5, lean=0.34, bounce=0.03)
 SHOVE = Gait(swing=0.3, knee=0.5, crouch=0.25, arm=0.3, elbow=0.9, lean=0.4)
-STAGGER = Gait(swing=0.3, knee=0.6, crouch=0.15, arm=0.5, elbow=0.6)
+STAGGER = Gait(swing=0.3, knee=0.6, crouch=0.15, arm=0.5, elbow=0.6, lean=-0.2)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,20 +68,23 @@ def pose(phase: float, gait: Gait, *, profile: bool = True, raised: float = 0.0,
         return root + bone(upper), root + bone(upper) + bone(lower)
 
     legs, arms = [], []
-    for side in (-1, 1):
-        swing = math.sin(phase if side > 0 else phase + math.pi)
-        forward = max(0.0, math.cos(phase if side > 0 else phase + math.pi))
+    for side, cycle in ((-1, phase + math.pi), (1, phase)):
+        swing, forward = math.sin(cycle), max(0.0, math.cos(cycle))
         thigh = gait.swing * swing + gait.crouch
         shin = thigh - 2 * gait.crouch - gait.knee * forward
         legs.append(limb(0j if profile else complex(0.05 * side), THIGH, thigh, shin, 0.16 * side))
         arm = (1 - raised) * -gait.arm * swing + raised * (reach + 0.08 * side)
         shoulder = -0.035j if profile else complex(0.1 * side, -0.035)
         arms.append(limb(shoulder, FOREARM, arm, arm + (1 - raised) * gait.elbow, 0.32 * side))
-    lower = -min(ankle.imag for _, ankle in legs)  # the lower foot stands on the ground
-    hip = complex(0, lower + 0.02 + gait.bounce * (1 + math.cos(2 * phase)))
+    height = 0.02 - min(ankle.imag for _, ankle in legs)  # the lower foot stands on the ground
+    hip = complex(0, height + gait.bounce * (1 + math.cos(2 * phase)))
     neck = hip + TORSO * cmath.exp(1j * (math.pi / 2 - gait.lean))
-    moved_legs = [(hip + knee, hip + ankle) for knee, ankle in legs]
-    return Skeleton(hip, neck, moved_legs, [(neck + elbow, neck + hand) for elbow, hand in arms])
+    return Skeleton(
+        hip,
+        neck,
+        legs=[(hip + knee, hip + ankle) for knee, ankle in legs],
+        arms=[(neck + elbow, neck + hand) for elbow, hand in arms],
+    )
 
 
 def draw_person(pen: Pen, skeleton: Skeleton, outfit: Outfit, view: str = "ri", *, shadow: bool = True) -> None:
@@ -97,13 +103,7 @@ def draw_person(pen: Pen, skeleton: Skeleton, outfit: Outfit, view: str = "ri", 
             (ankle, ankle + sole, 0.03, 0.022, shade((70.0, 60.0, 58.0), dim)),
         ]
         shoulder, sleeve = neck - 0.035j + 0.1 * wide, shade(outfit.shirt, dim if side < 0 else 0.9)
-        arms.append(
-            [
-                (elbow, hand, 0.027, 0.023, skin),
-                (hand, hand, 0.03, 0.03, skin),
-                (shoulder, elbow, 0.038, 0.032, sleeve),
-            ]
-        )
+        arms.append([(elbow, hand, 0.026, 0.03, skin), (shoulder, elbow, 0.038, 0.032, sleeve)])
     up = (neck - hip) / abs(neck - hip)
     ahead = -1j * up if profile else 0j
     head, chest = neck + 0.105 * up + 0.012 * ahead, neck - 0.05 * up
@@ -135,14 +135,13 @@ def draw_cyclist(pen: Pen, distance: float, outfit: Outfit, colour: Colour) -> N
     roll = radius * cmath.exp(-1j * distance / radius)
     for hub in (rear, front):
         pen.lines([(hub + roll * spoke, hub - roll * spoke) for spoke in CIRCLE[:8:2]], 0.008, (215.0, 215.0, 215.0))
-        pen.ring(hub, radius, 0.03, (35.0, 32.0, 34.0))
+        pen.lines([hub + radius * TYRE], 0.03, (35.0, 32.0, 34.0))
     tubes = [(rear, crank), (rear, saddle), (saddle, crank), (saddle, head), (head, crank), (head, front), (head, bars)]
     pen.capsules([(start, end, 0.014, 0.014, colour) for start, end in tubes], outline=0.006)
     hip = saddle + 0.06j
     neck = hip + TORSO * cmath.exp(0.95j)
     turn = 0.085 * cmath.exp(-1j * distance / radius / 2.2)  # the gear: 2.2 turns of the wheel for one of the crank
-    far, near = crank - turn + 0.03j, crank + turn + 0.03j  # ankles
-    legs = ((_joint(hip, far, THIGH, 1), far), (_joint(hip, near, THIGH, 1), near))
+    legs = [(_joint(hip, ankle, THIGH, 1), ankle) for ankle in (crank - turn + 0.03j, crank + turn + 0.03j)]
     arm = (_joint(neck - 0.035j, bars, FOREARM, -1), bars + 0.03j)
     draw_person(pen, Skeleton(hip, neck, legs, (arm, arm)), outfit, shadow=False)
     pen.capsules([(crank - turn, crank + turn, 0.012, 0.012, (60.0, 60.0, 60.0))], outline=0.004)

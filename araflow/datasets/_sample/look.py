@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -33,17 +34,11 @@ class Outfit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Film:
-    """The look that all clips of a title share.
+    """The look that all clips of a title share."""
 
-    Attributes:
-        panorama: Backdrop, RGB uint8 (H, 5 W + 2, 3); repeats after 4 W, so that any pan stays on it.
-        outfits: Of the first and the second person.
-        accent: Colour of the thing in the scene: bicycle, crate or mat.
-    """
-
-    panorama: Image
-    outfits: tuple[Outfit, Outfit]
-    accent: Colour
+    panorama: Image  # the backdrop, RGB uint8 (H, 5 W + 2, 3); it repeats after 4 W, so that any pan stays on it
+    outfits: Sequence[Outfit]  # of the first and the second person
+    accent: Colour  # of the thing in the scene: bicycle, crate or mat
 
 
 @functools.lru_cache(maxsize=2)
@@ -51,7 +46,7 @@ def film_of(seed: int, title: str, width: int, height: int) -> Film:
     """Return the look of a title at a frame size in pixels. Two are kept: a title's clips are drawn in a row."""
     rng = random_of(seed, title, "look")
     hue = rng.random()
-    first, second = (
+    outfits = [
         Outfit(
             skin=hsv(rng.uniform(0.05, 0.08), rng.uniform(0.3, 0.6), rng.uniform(0.5, 0.98)),
             hair=hsv(rng.uniform(0.03, 0.12), rng.uniform(0.3, 0.8), rng.uniform(0.1, 0.6)),
@@ -59,11 +54,11 @@ def film_of(seed: int, title: str, width: int, height: int) -> Film:
             trousers=hsv(rng.random(), rng.uniform(0.2, 0.5), rng.uniform(0.22, 0.4)),
         )
         for shift in (0.3, 0.6)  # away from the wall's hue and from each other
-    )
+    ]
     accent = hsv(hue + rng.uniform(0.2, 0.8), rng.uniform(0.5, 0.9), rng.uniform(0.55, 0.85))
     half = _backdrop(rng, hue, 2 * width, height)
     panorama = np.concatenate([half, half[:, ::-1], half[:, : width + 2]], axis=1)  # mirrored: no seam
-    return Film(np.ascontiguousarray(panorama), (first, second), accent)
+    return Film(np.ascontiguousarray(panorama), outfits, accent)
 
 
 def _backdrop(rng: np.random.Generator, hue: float, width: int, height: int) -> Image:

@@ -169,9 +169,6 @@ def _fall(image: Image, shot: Shot, film: Film, time: float) -> None:
     begin, lasts = 0.2 * shot.duration, min(0.7, 0.4 * shot.duration)
     fallen = min(1.0, max(0.0, (time - begin) / lasts))
     tilt = 1.54 * fallen**2
-    if fallen == 1:  # one small rebound
-        since = time - begin - lasts
-        tilt -= 0.35 * math.sin(min(14 * since, math.pi)) * math.exp(-3 * since)
     feet = complex(shot.middle(time) - shot.way * 0.45 * shot.stature, shot.ground)
     mat = np.array([-0.1 - 0.07j, 1.25 - 0.07j, 1.15 + 0.08j, 0.08j])
     pen = Pen(image, feet, shot.stature, shot.way)
@@ -188,27 +185,16 @@ def _fall(image: Image, shot: Shot, film: Film, time: float) -> None:
 
 
 def _push(image: Image, shot: Shot, film: Film, time: float) -> None:
-    """Push a crate that slides ahead, or shove another person who staggers back, again and again."""
-    x, gone = shot.middle(time) - shot.way * 0.4 * shot.stature, shot.speed * time / shot.stature
-    pen = Pen(image, complex(x, shot.ground), shot.stature, shot.way)
+    """Push a crate that slides ahead, or another person who staggers back."""
+    gone = shot.speed * time / shot.stature
+    pen = Pen(image, complex(shot.middle(time) - shot.way * 0.4 * shot.stature, shot.ground), shot.stature, shot.way)
+    phase = shot.phase + 2 * math.pi * gone / SHOVE.stride
     if shot.people == 1:
         figures.draw_crate(pen, 0.48, film.accent)
-        body = pose(shot.phase + 2 * math.pi * gone / SHOVE.stride, SHOVE, raised=1.0)
-        figures.draw_person(pen, body, film.outfits[0])
-        return
-    # A shove moves both by one step: in the first 0.4 of its time the one comes closer, then the other gives way.
-    step, start = 0.25, shot.phase / (2 * math.pi)
-    shoves, now = divmod(gone / step + start, 1)
-    advance, retreat = min(1.0, now / 0.4), max(0.0, now - 0.4) / 0.6
-    ease = 1 - (1 - retreat) ** 3
-    here = pen.origin - shot.way * shot.stature * (gone + step * start)  # x is their mean motion
-    reel, press = math.sin(math.pi * ease), advance * (1 - retreat)
-    place = here + shot.way * shot.stature * (0.74 + step * (shoves + ease))
-    body = pose(math.pi * (shoves + ease), dataclasses.replace(STAGGER, lean=-0.4 * reel), raised=0.35 * reel)
-    figures.draw_person(dataclasses.replace(pen, origin=place, way=-shot.way), body, film.outfits[1])
-    place = here + shot.way * shot.stature * step * (shoves + advance)
-    body = pose(math.pi * (shoves + advance), dataclasses.replace(SHOVE, lean=0.1 + 0.3 * press), raised=press)
-    figures.draw_person(dataclasses.replace(pen, origin=place), body, film.outfits[0])
+    else:
+        facing = dataclasses.replace(pen, origin=pen.origin + shot.way * 0.56 * shot.stature, way=-shot.way)
+        figures.draw_person(facing, pose(2 - phase, STAGGER, raised=0.3), film.outfits[1])
+    figures.draw_person(pen, pose(phase, SHOVE, raised=1.0), film.outfits[0])
 
 
 SCENES = {"walk": _travel, "run": _travel, "ride_bike": _travel, "fall_floor": _fall, "push": _push}

@@ -1,0 +1,27 @@
+"""Rules of the architecture that no type checker sees."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_prefect_is_used_in_flows_alone():
+    for path in (ROOT / "araflow").rglob("*.py"):
+        lines = [line for line in path.read_text().splitlines() if re.match(r"\s*(import|from)\s+prefect\b", line)]
+        assert not lines, path
+
+
+def test_worker_processes_do_not_import_what_they_do_not_need():
+    code = "import sys, araflow.extract, araflow.pool\nprint([n for n in ('prefect', 'pyarrow', 'click', 'rich') if n in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_only_the_errors_module_defines_exceptions_that_users_meet():
+    text = (ROOT / "araflow" / "errors.py").read_text()
+    tree = text.split('"""')[1]
+    for name in re.findall(r"^class (\w+)", text, re.M):
+        assert name in tree, f"{name} is missing from the tree in errors.py"
