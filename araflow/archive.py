@@ -6,6 +6,7 @@ RAR archives are refused with the remedy: they need a tool of their own.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import lzma
 import shutil
@@ -13,7 +14,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Self
 
@@ -83,25 +84,27 @@ def unpack(archive: Path, target: Path, keep: Callable[[str], bool] = lambda _: 
 
 def _unpack(archive: Path, part: Path, keep: Callable[[str], bool]) -> None:
     free = shutil.disk_usage(part).free
-    for name, size, open_member in _members(archive):
-        path = PurePosixPath(name.replace("\\", "/"))
-        if not path.parts or path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or "\0" in name:
-            raise ArchiveError(f"{archive}: refused: member {name!r} would be written outside the target folder")
-        if path.name.startswith("._") or not keep(str(path)):
-            continue
-        if (free := free - size) < 0:
-            raise ArchiveError(f"{archive}: its members need more than the free space of {part.parent}")
-        source = open_member()
-        if source is None:
-            raise ArchiveError(f"{archive}: member {name!r} cannot be read")
-        (part / path).parent.mkdir(parents=True, exist_ok=True)
-        with source, (part / path).open("xb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-        if (written := (part / path).stat().st_size) != size:
-            raise ArchiveError(f"{archive}: member {name!r} has {written} bytes, its header says {size}")
+    with contextlib.closing(_members(archive)) as members:
+        for name, size, open_member in members:
+            path = PurePosixPath(name.replace("\\", "/"))
+            outside = path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive or "\0" in name
+            if outside or not path.parts:
+                raise ArchiveError(f"{archive}: refused: member {name!r} would be written outside the target folder")
+            if path.name.startswith("._") or not keep(str(path)):
+                continue
+            if (free := free - size) < 0:
+                raise ArchiveError(f"{archive}: its members need more than the free space of {part.parent}")
+            source = open_member()
+            if source is None:
+                raise ArchiveError(f"{archive}: member {name!r} cannot be read")
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            with source, (part / path).open("xb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+            if (written := (part / path).stat().st_size) != size:
+                raise ArchiveError(f"{archive}: member {name!r} has {written} bytes, its header says {size}")
 
 
-def _members(archive: Path) -> Iterator[_Member]:
+def _members(archive: Path) -> Generator[_Member, None, None]:
     with archive.open("rb") as file:
         rar = file.read(4) == b"Rar!"
     if rar:

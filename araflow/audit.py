@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +46,7 @@ def validate(
     with ThreadPoolExecutor(usable_cores()) as threads:  # cv2 and file reads let go of the interpreter lock
         problems = [line for lines in threads.map(check, rows) for line in lines]
     keys = [row["key"] for row in rows]
-    problems += [f"{key}: listed twice" for key, next_key in zip(keys, keys[1:], strict=False) if key == next_key]
+    problems += [f"{key}: listed twice" for key, next_key in itertools.pairwise(keys) if key == next_key]
     return problems + _strays(manifest, {row["path"] for row in rows})
 
 
@@ -89,8 +90,11 @@ def _check_images(row: dict[str, Any], files: dict[str, list[os.DirEntry[str]]])
     expected["v"] = expected["u"]
     for kind, entries in files.items():
         for entry in entries:
-            data = np.fromfile(entry.path, np.uint8)
-            image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+            try:
+                data = np.fromfile(entry.path, np.uint8)
+                image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+            except (OSError, cv2.error):  # not a file, or a header that asks for the impossible
+                image = None
             if image is None:
                 yield f"{kind}/{entry.name} does not decode"
             elif image.shape != expected[kind]:
@@ -98,10 +102,10 @@ def _check_images(row: dict[str, Any], files: dict[str, list[os.DirEntry[str]]])
 
 
 def _strays(manifest: Manifest, paths: set[str | None]) -> list[str]:
-    """Clip folders without a row. A clip folder is one that holds ``rgb``."""
+    """Clip folders without a row. A clip folder is one that holds ``rgb``, ``u`` and ``v``; a class may be named so."""
     problems = []
     for folder, inner, _ in os.walk(manifest.folder / "clips"):
-        if "rgb" in inner:
+        if set(KINDS) <= set(inner):
             inner.clear()  # no clips lie inside a clip
             path = Path(folder).relative_to(manifest.folder).as_posix()
             if path not in paths:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from araflow import __version__
 from araflow.clip import Clip, ClipRecord, Outcome
 from araflow.errors import ManifestError
+from araflow.store import replace
 
 SCHEMA_VERSION = 1
 _META = "araflow"
@@ -140,7 +141,7 @@ class Manifest:
         return cls(pa.Table.from_pylist(rows, schema=SCHEMA), metadata, folder)
 
     def write(self, path: Path) -> None:
-        """Write the file atomically.
+        """Write the file whole or not at all; it stays untouched if nothing has changed.
 
         Raises:
             OSError: It cannot be written.
@@ -148,9 +149,9 @@ class Manifest:
         header = {"schema_version": SCHEMA_VERSION, "araflow": __version__, **self.metadata}
         encoded = json.dumps(header, sort_keys=True, ensure_ascii=False)
         table = self.table.replace_schema_metadata({_META: encoded})
-        part = path.with_name(path.name + ".part")
-        pq.write_table(table, part, compression="zstd")
-        part.replace(path)
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, compression="zstd")
+        replace(path, buffer.getvalue().to_pybytes())
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
@@ -196,10 +197,11 @@ def differences(left: Manifest, right: Manifest) -> list[str]:
             if changed:
                 shown = ", ".join(f"{name} {_short(a[key][name])} -> {_short(b[key][name])}" for name in changed)
                 lines.append(f"~ {key}: {shown}")
-    for name in sorted(left.metadata.keys() | right.metadata.keys()):
-        if left.metadata.get(name) != right.metadata.get(name):
-            lines.append(f"~ metadata {name}: {left.metadata.get(name)} -> {right.metadata.get(name)}")
-    return lines
+    return lines + [
+        f"~ metadata {name}: {left.metadata.get(name)} -> {right.metadata.get(name)}"
+        for name in sorted(left.metadata.keys() | right.metadata.keys())
+        if left.metadata.get(name) != right.metadata.get(name)
+    ]
 
 
 def _short(value: object) -> str:

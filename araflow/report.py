@@ -13,6 +13,7 @@ from araflow.clip import Outcome
 from araflow.manifest import Manifest
 from araflow.optical import FlowField
 from araflow.quantize import dequantize
+from araflow.store import replace
 
 CONTACT_SHEET = "contact_sheet.jpg"
 _CELL = 240
@@ -60,9 +61,7 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
     encoded = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 88))[
         1
     ]
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(encoded.tobytes())
-    part.replace(path)
+    replace(path, encoded.tobytes())
     return path
 
 

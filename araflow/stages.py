@@ -163,6 +163,8 @@ def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, b
     try:
         size, checksum = extract.hash_source(clip.source)
     except OSError as error:
+        if known is not None and known.outcome is Outcome.DONE:
+            return known, False  # as for a source that is gone
         reason = f"io-error: {error.strerror or error}"
         return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=recipe.fingerprint), True
     if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
@@ -194,6 +196,7 @@ def _unmade(job: Job, outcome: Outcome, reason: str) -> ClipRecord:
         source_sha256=job.source_sha256,
         backend=job.recipe.backend,
         algorithm=job.recipe.algorithm,
+        preset=job.recipe.preset if job.recipe.algorithm == "dis" else None,
         quantizer=job.recipe.quantizer,
         bound=job.recipe.bound,
         fingerprint=job.recipe.fingerprint,

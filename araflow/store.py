@@ -4,7 +4,7 @@
 
     <out>/clips/<class>/<clip>/{rgb,u,v}/   frames; nothing else is visible, so folder-walking loaders find only frames
     <out>/clips/<class>/<clip>/.araflow.json   the clip's record: the proof that it is complete
-    <out>/.araflow/records/<key>.json       records of clips that were not made
+    <out>/.araflow/records/<digest>.json    records of clips that were not made, by a digest of their key
     <out>/.araflow/work/                    half-made clips; emptied at every start
     <out>/.araflow/lock                     held while a run writes here
     <out>/manifest.parquet
@@ -25,7 +25,7 @@ import filelock
 
 from araflow.clip import ClipRecord, Outcome
 from araflow.errors import OutputError
-from araflow.spec import Naming
+from araflow.spec import Naming, digest
 
 PROOF = ".araflow.json"
 STATE = ".araflow"
@@ -76,7 +76,8 @@ class Store:
         return self.clips / key
 
     def _record_file(self, key: str) -> Path:
-        return self.state / "records" / f"{key}.json"
+        # Not named as the key: with ".json" behind it, that can be longer than a file name may be.
+        return self.state / "records" / f"{digest({'key': key})}.json"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -122,15 +123,21 @@ class Store:
 
         What an earlier run made of it is removed, if the source has been read and found wanting; it stays where the
         source is merely gone, since it could not be made again.
+
+        Raises:
+            OutputError: It cannot be written.
         """
         path = self._record_file(record.key)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = self.work / f"{uuid.uuid4().hex}.json"
-        _dump(part, record)
-        if record.source_sha256 is not None and (folder := self.clip_folder(record.key)).exists():
-            folder.rename(retired := self.work / uuid.uuid4().hex)
-            shutil.rmtree(retired)
-        part.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _dump(part, record)
+            if record.source_sha256 is not None and _exists(folder := self.clip_folder(record.key)):
+                folder.rename(retired := self.work / uuid.uuid4().hex)
+                shutil.rmtree(retired)
+            part.replace(path)
+        except OSError as error:
+            raise OutputError(f"{self.out}: no record of {record.key!r} can be written: {error.strerror}") from error
 
     def remove_record(self, key: str) -> None:
         """Forget an earlier run's record of a clip that is now made."""
@@ -179,7 +186,7 @@ class ClipWriter:
             for index in reversed(range(len(names))):
                 final = stem(naming, index, total) + Path(names[index]).suffix
                 if final != names[index]:
-                    os.rename(self._prefixes[kind] + names[index], self._prefixes[kind] + final)
+                    Path(self._prefixes[kind] + names[index]).rename(self._prefixes[kind] + final)
                     names[index] = final
 
     def kept_rgb(self) -> list[int]:
@@ -213,10 +220,31 @@ class ClipWriter:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; leave it untouched if it says the same already.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    if path.is_file() and path.read_bytes() == content:
+        part.unlink(missing_ok=True)  # of a run that was killed
+        return
+    part.write_bytes(content)
+    part.replace(path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long to exist
+        return False
+
+
 def _complete(folder: Path, record: ClipRecord) -> bool:
     expected = {"rgb": record.frames, "u": record.flows, "v": record.flows}
     try:
-        return record.outcome is Outcome.DONE and all(len(os.listdir(folder / k)) == n for k, n in expected.items())
+        return record.outcome is Outcome.DONE and all(len([*(folder / k).iterdir()]) == n for k, n in expected.items())
     except OSError:
         return False
 

@@ -12,6 +12,7 @@ from araflow.clip import Clip
 from araflow.datasets import Sources
 from araflow.errors import SourceError, SpecError
 from araflow.spec import DatasetSpec
+from araflow.store import STATE
 from araflow.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
@@ -35,8 +36,9 @@ def prepare(spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Call
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     """List every video file, and every folder that directly holds images, below the source.
 
-    A clip's label is the name of the topmost folder it lies in; clips at the top have none. Its key is its path without
-    suffix (with it, where that would be another clip's key or path). Hidden files are passed over.
+    Images beside clips are no clip (they are previews, or covers), and what araflow wrote itself is passed over. A
+    clip's label is the name of the topmost folder it lies in; clips at the top have none. Its key is its path without
+    suffix (with it, where another clip would have the same key or lie within it). Hidden files are passed over.
 
     Raises:
         SourceError: The source is absent, a folder in it cannot be read, or a wanted class has no clips.
@@ -52,10 +54,12 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
         raise SourceError(f"{error.filename}: {error.strerror}") from error
     stem_of = {name: str(PurePosixPath(name).with_suffix("")) for name in found}
     stems = Counter(stem_of.values())
+    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
     clips = []
     for name, path in found.items():
         stem = stem_of[name]
-        clips.append(_clip(name, name if path.is_dir() or stems[stem] > 1 or stem in found else stem, path))
+        taken = stems[stem] > 1 or stem in found or stem in folders
+        clips.append(_clip(name, name if path.is_dir() or taken else stem, path))
     labels = {clip.label for clip in clips if clip.label is not None}
     if absent := [label for label in wanted or () if label not in labels]:
         raise SourceError(
@@ -68,19 +72,26 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
 def _walk(folder: Path, below: str = "", above: frozenset[Path] = frozenset()) -> Iterator[tuple[str, Path]]:
     """Yield path below the root (with ``/``) and full path of each clip; links are followed, but never in a circle."""
     above |= {folder.resolve()}
-    frames = False
+    images = clips = False
     with os.scandir(folder) as entries:
-        shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in shown:
+        found = sorted(entries, key=lambda entry: entry.name)
+    if any(entry.name == STATE for entry in found):
+        return
+    for entry in found:
+        if entry.name.startswith("."):
+            continue
         path, suffix = Path(entry.path), PurePosixPath(entry.name).suffix.lower()
         if entry.is_dir():
             if path.resolve() not in above:
-                yield from _walk(path, f"{below}{entry.name}/", above)
+                for clip in _walk(path, f"{below}{entry.name}/", above):
+                    clips = True
+                    yield clip
         elif suffix in VIDEO_SUFFIXES:
+            clips = True
             yield below + entry.name, path
         else:
-            frames = frames or suffix in IMAGE_SUFFIXES
-    if frames:
+            images = images or suffix in IMAGE_SUFFIXES
+    if images and not clips:
         yield below.rstrip("/") or folder.resolve().name, folder
 
 

@@ -1,0 +1,24 @@
+# CPU image: docker build -t araflow . && docker run --rm -v "$PWD/data:/work/data" araflow build sample
+# The GPU stage comes with the GPU backends.
+FROM python:3.11-slim AS base
+
+ENV PYTHONUNBUFFERED=1 \
+    # Run history; mount a volume here to keep it.
+    PREFECT_HOME=/prefect \
+    DO_NOT_TRACK=1
+
+WORKDIR /src
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY araflow araflow
+COPY flows flows
+COPY configs configs
+COPY data_manifests data_manifests
+RUN pip install --no-cache-dir --constraint constraints.txt . \
+    && useradd --create-home araflow \
+    && mkdir -p /work/data /prefect \
+    && chown -R araflow /work /prefect
+
+USER araflow
+WORKDIR /work
+ENTRYPOINT ["araflow"]
+CMD ["--help"]

@@ -1,0 +1,1 @@
+"""Speed comparisons; run ``python -m benchmarks.compare --help`` from the repository's root."""

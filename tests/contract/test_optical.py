@@ -1,0 +1,400 @@
+"""What every optical-flow backend must do, whichever library or device is behind it.
+
+A backend is a file in ``araflow/optical``; adding one adds it here. What it offers is found by asking it: settings that
+resolve to the same parameters are tested once. Those that cannot run here are skipped with their own reason.
+"""
+
+import subprocess
+import sys
+import types
+import typing
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import araflow
+from araflow import optical, resources
+from araflow.errors import ClipError, SpecError, UnavailableError
+from araflow.optical import Availability
+from araflow.spec import Algorithm, Preset
+
+BACKENDS = resources.plugins("optical")
+
+
+def offered(backend):
+    """Each distinct (algorithm, preset) of a backend."""
+    found = {}
+    for algorithm in typing.get_args(Algorithm):
+        for preset in typing.get_args(Preset):
+            try:
+                parameters = optical.load(backend).parameters(algorithm, preset)
+            except SpecError:
+                continue
+            found.setdefault((algorithm, tuple(sorted(parameters.items()))), (algorithm, preset))
+    return list(found.values())
+
+
+ENGINES = [(backend, *setting) for backend in BACKENDS for setting in offered(backend)]
+
+
+class Engine(typing.NamedTuple):
+    backend: str
+    algorithm: str
+    preset: str
+
+    def stream(self, frames):
+        return optical.load(self.backend).compute(frames, self.algorithm, self.preset)
+
+    def all(self, *frames):
+        return [field.copy() for field in self.stream(iter(frames))]
+
+    def one(self, first, second):
+        (field,) = self.all(first, second)
+        return field
+
+
+def skip_if_absent(backend):
+    found = optical.load(backend).available()
+    if not found.present:
+        pytest.skip(f"{backend}: {found.detail}")
+
+
+@pytest.fixture(params=ENGINES, ids="-".join)
+def engine(request):
+    skip_if_absent(request.param[0])
+    return Engine(*request.param)
+
+
+def texture(height, width, sigma, seed=3):
+    """Random, and smooth enough for every algorithm; 0 to 255."""
+    noise = np.random.default_rng(seed).integers(0, 256, (height, width)).astype(np.float32)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), sigma), None, 0, 255, cv2.NORM_MINMAX)
+
+
+def window(dx=0, dy=0, *, height=72, width=80):
+    """A view of one big texture; the picture in it stands (dx, dy) pixels to the right and down of where it was."""
+    scene = texture(160, 160, 2.5, seed=7).astype(np.uint8)
+    return np.ascontiguousarray(scene[40 - dy : 40 - dy + height, 40 - dx : 40 - dx + width])
+
+
+INNER = (slice(12, -12), slice(12, -12))
+
+
+def test_there_is_a_backend_that_runs_anywhere():
+    assert "opencv" in BACKENDS
+    assert len([engine for engine in ENGINES if engine[0] == "opencv"]) == 6
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_availability_is_a_value_with_a_reason(backend):
+    found = optical.load(backend).available()
+    assert isinstance(found, Availability)
+    assert len(found.detail) > 5
+
+
+# --- what a field means
+
+
+def test_no_motion_is_zero(engine):
+    frame = window()
+    field = engine.one(frame, frame.copy())
+    assert (field.dtype, field.shape) == (np.float32, (72, 80, 2))
+    assert np.abs(field).max() <= 0.05
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(3, 0), (-2, 0), (0, 3), (0, -2)], ids=["right", "left", "down", "up"])
+def test_a_shift_is_found_with_its_axis_and_sign(engine, dx, dy):
+    field = engine.one(window(), window(dx, dy))[INNER]
+    assert np.abs(field - (dx, dy)).mean() < 0.05
+    assert np.abs(field - (dx, dy)).max() < 0.3
+
+
+def test_fields_are_anchored_at_the_first_frame(engine):
+    # A picture enlarged by s about its centre c moves by (s - 1)(x - c), with x in the first frame. With x in the
+    # second frame it would be (1 - 1/s)(x - c): 0.25 against 0.20 per pixel.
+    size, scale = 160, 1.25
+    centre = (size - 1) / 2
+    zoom = np.float32([[scale, 0, centre * (1 - scale)], [0, scale, centre * (1 - scale)]])
+    first = texture(size, size, 5)
+    second = cv2.warpAffine(first, zoom, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    field = engine.one(first.astype(np.uint8), second.clip(0, 255).astype(np.uint8))
+    inner = slice(size // 4, -size // 4)
+    offset = np.arange(size)[inner] - centre
+    weight = len(offset) * (offset**2).sum()
+    u, v = field[inner, inner, 0], field[inner, inner, 1]
+    assert (u * offset[None, :]).sum() / weight == pytest.approx(scale - 1, abs=0.015)
+    assert (v * offset[:, None]).sum() / weight == pytest.approx(scale - 1, abs=0.015)
+
+
+def test_a_moving_square_is_where_it_was_in_the_first_frame(engine):
+    size, side, start, shift = 160, 64, 48, 8
+    background, square = texture(size, size, 3, seed=5) * 0.4 + 60, texture(side, side, 4, seed=9)
+
+    def at(x):
+        frame, truth = background.copy(), np.zeros((size, size, 2))
+        frame[start : start + side, x : x + side] = square
+        truth[start : start + side, x : x + side] = (shift, 0)
+        return frame.astype(np.uint8), truth
+
+    (first, there), (second, moved) = at(start), at(start + shift)
+    field = engine.one(first, second)
+    inside = field[start + 2 : start + side - 2, start + 2 : start + side - 2]
+    assert np.median(inside, axis=(0, 1)) == pytest.approx((shift, 0), abs=0.3)
+    assert np.abs(field[:24, :, :]).mean() < 0.5, "the background stands still"
+    assert np.abs(field - there).mean() < np.abs(field - moved).mean() - 0.01
+
+
+def test_a_mirrored_scene_moves_the_other_way(engine):
+    first, second = window(), window(2, 1)
+    field = engine.one(first, second)[INNER]
+    mirrored = engine.one(np.ascontiguousarray(first[:, ::-1]), np.ascontiguousarray(second[:, ::-1]))[:, ::-1][INNER]
+    assert np.abs(mirrored - field * (-1, 1)).max() < 0.15
+
+
+# --- how they come
+
+
+@pytest.mark.parametrize("size", [(65, 97), (97, 65), (33, 64)])
+def test_odd_sizes_keep_their_shape(engine, size):
+    height, width = size
+    assert engine.one(window(height=height, width=width), window(1, height=height, width=width)).shape == (*size, 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+def test_n_frames_give_n_minus_one_fields(engine, count):
+    frames = [window(k, height=48, width=48) for k in range(count)]
+    assert len(engine.all(*frames)) == max(count - 1, 0)
+
+
+def test_a_field_comes_before_the_next_frame_is_asked_for(engine):
+    asked = []
+
+    def frames():
+        for k in range(4):
+            asked.append(k)
+            yield window(k, height=48, width=48)
+
+    for k, _ in enumerate(engine.stream(frames())):
+        assert asked == list(range(k + 2))
+    assert len(asked) == 4
+
+
+def test_a_stream_equals_its_pairs_one_by_one_and_itself(engine):
+    frames = [window(dx, dy, height=48, width=56) for dx, dy in ((0, 0), (2, 0), (5, 1), (5, 1), (1, -2))]
+    together = engine.all(*frames)
+    assert np.abs(together[0]).max() > 1, "there is something to compare"
+    for k, field in enumerate(together):
+        assert field.tobytes() == engine.one(frames[k], frames[k + 1]).tobytes(), f"field {k}"
+    assert [field.tobytes() for field in engine.all(*frames)] == [field.tobytes() for field in together]
+
+
+def test_frames_are_only_read(engine):
+    frames = [window(k, height=48, width=48) for k in range(3)]
+    before = [frame.copy() for frame in frames]
+    for frame in frames:
+        frame.flags.writeable = False
+    engine.all(*frames)
+    for frame, kept in zip(frames, before, strict=True):
+        np.testing.assert_array_equal(frame, kept)
+
+
+SMALL = """
+import sys
+import numpy as np
+from araflow import optical
+from araflow.errors import ClipError
+backend, algorithm, preset = sys.argv[1:]
+compute = optical.load(backend).compute
+for height, width in (
+    (1, 1), (2, 90), (8, 8), (9, 8), (8, 40), (11, 11), (12, 12), (12, 64), (64, 12), (13, 200), (16, 16), (17, 16),
+    (24, 200), (200, 24), (31, 31), (32, 32), (31, 400), (33, 400), (400, 33),
+):
+    frames = np.random.default_rng(0).integers(0, 256, (3, height, width), np.uint8)
+    seen = set()
+    for run in range(2):
+        try:
+            fields = [field.tobytes() for field in compute(iter(frames), algorithm, preset)]
+            assert [len(field) for field in fields] == 2 * [8 * height * width]
+            seen.add(b"".join(fields))
+        except ClipError as error:
+            assert error.code == "frame-size" and f"{width}x{height}" in error.detail, error
+            seen.add(error.code)
+    assert len(seen) == 1, f"{width}x{height}: two runs differ"
+    print(f"{width}x{height}", "refused" if seen == {"frame-size"} else "done", flush=True)
+"""
+
+
+def test_small_frames_are_refused_and_never_crash(engine):
+    # In a process of its own: OpenCV 5.0's DIS reads out of bounds on frames that its pyramid is too coarse for.
+    found = subprocess.run(
+        [sys.executable, "-c", SMALL, *engine],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=Path(araflow.__file__).parent.parent,
+    )
+    assert found.returncode == 0, f"exit status {found.returncode} after:\n{found.stdout}{found.stderr[-2000:]}"
+    answers = dict(line.split() for line in found.stdout.splitlines())
+    assert len(answers) == 19
+    assert answers["1x1"] == answers["90x2"] == "refused"
+    assert answers["400x33"] == answers["33x400"] == answers["32x32"] == "done"
+
+
+def test_the_refusal_says_what_it_takes(engine):
+    with pytest.raises(ClipError) as caught:
+        engine.all(np.zeros((4, 300), np.uint8), np.zeros((4, 300), np.uint8))
+    assert caught.value.code == "frame-size"
+    assert caught.value.detail.startswith(f"300x4 frames; {engine.algorithm} ")
+
+
+# --- settings
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_unknown_settings_name_the_allowed_ones(backend):
+    module = optical.load(backend)
+    for algorithm, preset in offered(backend)[:1]:
+        with pytest.raises(SpecError, match=rf"optical.algorithm.*'horn'.*{algorithm}"):
+            module.parameters("horn", preset)
+    if "dis" in dict(offered(backend)):
+        with pytest.raises(SpecError, match=r"optical.preset: 'best'.*fastest, fast, balanced, accurate"):
+            module.parameters("dis", "best")
+
+
+def test_compute_refuses_unknown_settings_too():
+    with pytest.raises(SpecError, match="horn"):
+        list(optical.load("opencv").compute([], "horn", "fast"))
+
+
+def test_parameters_are_json_ready_numbers(engine):
+    parameters = optical.load(engine.backend).parameters(engine.algorithm, engine.preset)
+    assert parameters
+    assert all(type(value) in (int, float) for value in parameters.values())
+
+
+# --- choosing
+
+
+def test_a_name_that_is_no_backend_is_a_wrong_setting():
+    for ask in (optical.load, optical.choose):
+        with pytest.raises(SpecError, match=r"'nvoff' is not a backend; allowed: auto, .*opencv"):
+            ask("nvoff")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with these backends: name to availability."""
+
+    def prepare(**backends):
+        monkeypatch.setattr(resources, "plugins", lambda package: tuple(sorted(backends)))
+        for name, (present, detail) in backends.items():
+            module = types.SimpleNamespace(available=lambda found=Availability(present, detail): found)
+            monkeypatch.setitem(sys.modules, f"araflow.optical.{name}", module)
+
+    return prepare
+
+
+def test_auto_takes_hardware_first_and_says_why(machine):
+    machine(opencv=(True, "on the CPU"), cuda=(True, "an H100"), nvof=(False, "no driver"))
+    name, reason = optical.choose("auto")
+    assert name == "cuda"
+    assert "an H100" in reason
+    assert "auto" in reason
+    assert "not nvof: no driver" in reason
+
+
+def test_auto_falls_back_openly(machine):
+    machine(opencv=(True, "on the CPU"), cuda=(False, "no GPU: get one"))
+    name, reason = optical.choose("auto")
+    assert name == "opencv"
+    assert "not cuda: no GPU: get one" in reason
+
+
+def test_auto_with_nothing_there_gives_every_reason(machine):
+    machine(opencv=(False, "no contrib: pip install it"), cuda=(False, "no GPU"))
+    with pytest.raises(UnavailableError, match=r"not cuda: no GPU; not opencv: no contrib: pip install it"):
+        optical.choose("auto")
+
+
+def test_a_named_backend_is_never_replaced(machine):
+    machine(opencv=(True, "on the CPU"), cuda=(False, "no GPU: see docs"), vpi=(True, "a Jetson"))
+    assert optical.choose("opencv") == ("opencv", "opencv, as asked: on the CPU")
+    with pytest.raises(UnavailableError, match="cuda cannot run here: no GPU: see docs"):
+        optical.choose("cuda")
+
+
+def test_auto_here_runs():
+    name, reason = optical.choose("auto")
+    assert optical.load(name).available().present
+    assert reason.startswith(f"{name}, chosen by auto: ")
+
+
+# --- what holds for OpenCV alone
+
+
+@pytest.fixture
+def opencv_pair():
+    return window(), cv2.addWeighted(window(3, 1), 0.9, window(-2, 0), 0.1, 3)
+
+
+@pytest.mark.parametrize(
+    ("preset", "theirs"),
+    [
+        ("fastest", cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST),
+        ("fast", cv2.DISOPTICAL_FLOW_PRESET_FAST),
+        ("balanced", cv2.DISOPTICAL_FLOW_PRESET_MEDIUM),
+    ],
+)
+def test_opencv_presets_are_its_own(opencv_pair, preset, theirs):
+    expected = cv2.DISOpticalFlow.create(theirs).calc(*opencv_pair, None)
+    np.testing.assert_array_equal(Engine("opencv", "dis", preset).one(*opencv_pair), expected)
+
+
+def test_opencv_accurate_is_more_accurate_than_balanced():
+    # A half-pixel shift: coarse levels see it least.
+    shift = np.float32([[1, 0, 2.5], [0, 1, -1.5]])
+    scene = texture(120, 120, 1.5, seed=11)
+    moved = cv2.warpAffine(scene, shift, (120, 120), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    pair = scene.astype(np.uint8), moved.clip(0, 255).astype(np.uint8)
+    fastest, accurate = (
+        np.abs(Engine("opencv", "dis", preset).one(*pair)[INNER] - (2.5, -1.5)).mean()
+        for preset in ("fastest", "accurate")
+    )
+    assert accurate < 0.5 * fastest
+
+
+def test_opencv_tvl1_is_its_default(opencv_pair):
+    pair = [frame[:48, :48] for frame in map(np.ascontiguousarray, opencv_pair)]
+    expected = cv2.optflow.DualTVL1OpticalFlow.create().calc(*map(np.ascontiguousarray, pair), None)
+    np.testing.assert_array_equal(Engine("opencv", "tvl1", "balanced").one(*map(np.ascontiguousarray, pair)), expected)
+
+
+def test_opencv_farneback_is_that_of_its_sample_program(opencv_pair):
+    expected = cv2.calcOpticalFlowFarneback(*opencv_pair, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    np.testing.assert_array_equal(Engine("opencv", "farneback", "fast").one(*opencv_pair), expected)
+
+
+@pytest.mark.parametrize("algorithm", ["dis", "tvl1"])
+def test_opencv_finds_exactly_no_motion_where_there_is_none(algorithm):
+    frame = window(height=48, width=64)
+    assert not Engine("opencv", algorithm, "balanced").one(frame, frame.copy()).any()
+
+
+@pytest.mark.parametrize("setting", offered("opencv"), ids="-".join)
+def test_opencv_threads_change_nothing(setting):
+    pair, before, found = (window(height=56, width=64), window(3, -1, height=56, width=64)), cv2.getNumThreads(), set()
+    try:
+        for threads in (1, 2, 5):
+            cv2.setNumThreads(threads)
+            found.add(Engine("opencv", *setting).one(*pair).tobytes())
+    finally:
+        cv2.setNumThreads(before)
+    assert len(found) == 1
+
+
+def test_opencv_without_contrib_says_how_to_get_it(monkeypatch):
+    monkeypatch.delattr(cv2, "optflow")
+    with pytest.raises(UnavailableError, match="pip install opencv-contrib-python-headless"):
+        optical.choose("opencv")
