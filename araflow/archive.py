@@ -94,10 +94,10 @@ def _unpack(archive: Path, part: Path, keep: Callable[[str], bool]) -> None:
                 continue
             if (free := free - size) < 0:
                 raise ArchiveError(f"{archive}: its members need more than the free space of {part.parent}")
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
             source = open_member()
             if source is None:
                 raise ArchiveError(f"{archive}: member {name!r} cannot be read")
-            (part / path).parent.mkdir(parents=True, exist_ok=True)
             with source, (part / path).open("xb") as file:
                 shutil.copyfileobj(source, file, 1 << 20)
             if (written := (part / path).stat().st_size) != size:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -309,47 +311,43 @@ def _finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict
     sys.exit(_INCOMPLETE if bad else 0)
 
 
-class _progress:  # noqa: N801 - used as a function
-    """Progress on standard error, with rate and time left: a bar on a terminal, nothing in a file."""
+@contextlib.contextmanager
+def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]]:
+    """Log lines and bad clips on standard error, and on a terminal a bar with the time left.
 
-    def __enter__(self) -> tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+    Yields a function that takes the number of clips, and one to call after each clip.
+    """
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-        columns: Sequence[Any] = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("clips"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
-        self._bar.start()
-        task = self._bar.add_task("", total=None)
+    console = Console(stderr=True, soft_wrap=True)
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    log = logging.getLogger("araflow")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeElapsedColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+            task = bar.add_task("", total=None)
 
-        def start(total: int) -> None:
-            self._bar.update(task, total=total)
+            def advance(record: ClipRecord | None) -> None:
+                bar.advance(task)
+                if (
+                    record is not None
+                    and record.outcome in ("quarantined", "failed")
+                    and record.reason_code != "missing"
+                ):
+                    line = f"{record.key}: {record.outcome}: {record.reason}"
+                    console.print(line, markup=False, highlight=False)
 
-        def advance(record: ClipRecord | None) -> None:
-            self._bar.advance(task)
-            if (
-                record is not None
-                and record.outcome not in ("done", "filtered")
-                and not record.reason.startswith("missing")
-            ):
-                console.print(
-                    f"{record.key}: {record.outcome}: {record.reason}", markup=False, highlight=False, soft_wrap=True
-                )
-
-        return start, advance
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+            yield lambda total: bar.update(task, total=total), advance
+    finally:
+        log.removeHandler(handler)

@@ -170,11 +170,14 @@ class Manifest:
         encoded = (table.schema.metadata or {}).get(_META.encode())
         if encoded is None:
             raise ManifestError(f"{file}: a Parquet file, but not written by araflow")
-        metadata = json.loads(encoded)
+        try:
+            metadata = dict(json.loads(encoded))
+        except (ValueError, TypeError) as error:
+            raise ManifestError(f"{file}: its metadata is not readable: {error}") from error
         version = metadata.pop("schema_version", None)
         if version != SCHEMA_VERSION:
             raise ManifestError(f"{file}: has schema version {version}, this araflow reads {SCHEMA_VERSION}")
-        if table.schema.names != SCHEMA.names:
+        if not table.schema.equals(SCHEMA):
             raise ManifestError(f"{file}: its columns are not those of schema version {SCHEMA_VERSION}")
         return cls(table, metadata, file.parent)
 

@@ -49,8 +49,8 @@ def quantize(
             raise ValueError("the bound quantizer needs a bound")
         # One OpenCV pass scales, adds, rounds half to even and saturates; in NumPy it takes five.
         scaled = cv2.addWeighted(flow, _LEVELS / (2.0 * bound), flow, 0.0, _LEVELS / 2, dtype=cv2.CV_8U)
-        u, v = cv2.split(scaled)
-        return cast(NDArray[np.uint8], u), cast(NDArray[np.uint8], v), None
+        u, v = cast("tuple[NDArray[np.uint8], NDArray[np.uint8]]", cv2.split(scaled))
+        return u, v, None
     # float32 throughout, as the recipe's NumPy code computes it: one ulp moves a truncated value by a whole step.
     radius = max(np.float32(1.0), np.sqrt((flow * flow).sum(axis=2)).max())
     levels = (flow / radius * np.float32(_HALF_RANGE) + np.float32(_ZERO)).astype(np.uint8)

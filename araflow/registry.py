@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from araflow import resources
 from araflow.errors import SourceError
@@ -57,5 +57,5 @@ def load(name: str) -> Registry:
         return Registry.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: pydantic's ValidationError, and text that is not UTF-8
         raise SourceError(f"{path}: not a dataset registry file: {error}") from error

@@ -210,8 +210,8 @@ class ClipWriter:
             if keep_rgb:
                 (self._folder / "rgb").rmdir()
                 (retired / "rgb").rename(self._folder / "rgb")
+        self._store.remove_record(self._key)  # before the clip is there: killed in between, nobody would do it later
         self._folder.rename(final)
-        self._store.remove_record(self._key)
         if retired is not None:
             shutil.rmtree(retired)
 

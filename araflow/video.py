@@ -7,10 +7,11 @@ ratio and rotation tags are not applied, as in the other tools of this field.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import struct
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import av
@@ -114,31 +115,50 @@ def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
 def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> Frames:
     reformatter = VideoReformatter()
     count = 0
-    previous_level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with container, av.logging.Capture() as log:
+    with container:
+        decoded = container.decode(stream)
+        while True:
             try:
-                for frame in container.decode(stream):
-                    if frame.width * frame.height > _MAX_PIXELS:
-                        raise ClipError("frame-size", f"{frame.width}x{frame.height} is no video frame")
-                    if not count:
-                        info.width, info.height = frame.width, frame.height
-                    elif (frame.width, frame.height) != (info.width, info.height):
-                        raise ClipError(
-                            "size-change",
-                            f"{info.width}x{info.height} becomes {frame.width}x{frame.height} at frame {count}",
-                        )
-                    plane = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
-                    rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
-                    count += 1
-                    yield rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+                with _noting_complaints(info):
+                    frame = next(decoded, None)
             except (av.FFmpegError, ValueError, MemoryError) as error:
                 raise ClipError("decode-error", f"after {count} frames: {_message(error)}") from error
-            finally:
-                info.complaints.extend(message.strip() for _, _, message in log)
+            if frame is None:
+                return
+            if frame.width * frame.height > _MAX_PIXELS:
+                raise ClipError("frame-size", f"{frame.width}x{frame.height} is no video frame")
+            if not count:
+                info.width, info.height = frame.width, frame.height
+            elif (frame.width, frame.height) != (info.width, info.height):
+                raise ClipError(
+                    "size-change",
+                    f"{info.width}x{info.height} becomes {frame.width}x{frame.height} at frame {count}",
+                )
+            try:
+                plane = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
+            except (av.FFmpegError, ValueError, MemoryError) as error:
+                raise ClipError("decode-error", f"frame {count} to RGB: {_message(error)}") from error
+            rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+            count += 1
+            yield rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+
+
+@contextlib.contextmanager
+def _noting_complaints(info: VideoInfo) -> Iterator[None]:
+    """Add the errors that FFmpeg logs meanwhile to ``info.complaints``.
+
+    PyAV's log settings are the whole process's, so they are set for one step of the decoder only.
+    """
+    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # it would make what is noted here depend on the clip before
+    try:
+        with av.logging.Capture() as log:
+            yield
     finally:
-        av.logging.set_level(previous_level)
+        av.logging.set_skip_repeated(skip)
+        av.logging.set_level(level)
+        info.complaints.extend(message.strip() for _, _, message in log)
 
 
 def _read_images(folder: Path) -> tuple[VideoInfo, Frames]:
@@ -155,7 +175,8 @@ def _read_images(folder: Path) -> tuple[VideoInfo, Frames]:
             if image.shape != first.shape:
                 raise ClipError(
                     "size-change",
-                    f"{info.width}x{info.height} becomes {image.shape[1]}x{image.shape[0]} at frame {number} ({path.name})",
+                    f"{info.width}x{info.height} becomes {image.shape[1]}x{image.shape[0]} "
+                    f"at frame {number} ({path.name})",
                 )
             yield image
 

@@ -83,9 +83,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
     arguments = parser.parse_args()
     videos = sorted(path for path in arguments.videos.glob("*/*") if path.is_file())
-    work = partial(
-        make_clip, out=arguments.out, algorithm=arguments.algorithm, max_frames=arguments.max_frames
-    )
+    work = partial(make_clip, out=arguments.out, algorithm=arguments.algorithm, max_frames=arguments.max_frames)
     with multiprocessing.Pool(arguments.workers) as pool:
         for _ in pool.imap_unordered(work, videos):
             pass

@@ -67,7 +67,7 @@ def rgb_clip(job: tuple[Path, Path, int | None]) -> int:
     writer = Store(out).begin(key)
     info, frames = video.read(source)
     encoder, count = None, 0
-    for count, rgb in enumerate(frames, start=1):  # noqa: B007 - the count is the answer
+    for count, rgb in enumerate(frames, start=1):
         encoder = encoder or PngEncoder(rgb.shape[0], rgb.shape[1])
         writer.write("rgb", stem("card", count - 1, info.header_frames or 0) + ".png", encoder.encode(rgb))
         if count == max_frames:
@@ -91,9 +91,7 @@ def main() -> None:
     if arguments.algorithm == "rgb":
         rgb_only(arguments.videos, arguments.out, arguments.max_frames, arguments.workers)
     else:
-        build(
-            arguments.videos, arguments.out, arguments.algorithm, arguments.max_frames, arguments.workers
-        )
+        build(arguments.videos, arguments.out, arguments.algorithm, arguments.max_frames, arguments.workers)
     # Python's helper process of spawned children is not waited for before 3.12, and would go uncounted.
     multiprocessing.resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 

@@ -38,6 +38,8 @@ log = logging.getLogger("araflow.flows")
 if logging.getLogger("araflow").level == logging.NOTSET:
     # Prefect shows only warnings of loggers that do not ask for more.
     logging.getLogger("araflow").setLevel(logging.INFO)
+_SECONDS_OF_SILENCE = 60.0
+"""A shard of slow optical flow takes an hour; it says how far it is at this interval."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -100,11 +102,15 @@ def extract(
     shard: int, shards: int, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, pool: WorkerPool
 ) -> StageResult:
     """Make the clips of one shard, in worker processes that all shards share."""
-    start, made = time.monotonic(), 0
+    start = last = time.monotonic()
+    made = seen = 0
 
     def count(record: ClipRecord, worked_on: bool) -> None:
-        nonlocal made
-        made += worked_on
+        nonlocal made, seen, last
+        made, seen = made + worked_on, seen + 1
+        if time.monotonic() - last > _SECONDS_OF_SILENCE:
+            last = time.monotonic()
+            log.info("shard %d of %d: %d of %d clips", shard + 1, shards, seen, len(clips))
 
     records = stages.extract_shard(clips, recipe, Store(Path(spec.out)), pool, spec.run, count)
     seconds = time.monotonic() - start

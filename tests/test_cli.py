@@ -110,7 +110,7 @@ def test_bad_input_gets_one_clear_message(arguments: list[str], said: list[str],
     monkeypatch.chdir(tmp_path)
     result = araflow(*arguments)
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: ")
+    assert "\nerror: " in "\n" + result.stderr
     for text in said:
         assert text in result.stderr
     assert not (tmp_path / "data").exists()

@@ -83,6 +83,10 @@ def test_a_root_that_holds_frames_is_one_clip_called_as_the_folder(tmp_path, mon
         (["walk/a.avi", "walk/a.mp4", "walk/b.avi"], ["walk/a.avi", "walk/a.mp4", "walk/b"]),
         (["walk/a.avi", "run/a.avi"], ["run/a", "walk/a"]),
         (["walk/a.avi", "walk/a/0.png"], ["walk/a", "walk/a.avi"]),
+        (["walk/a.avi", "walk/a/b.avi"], ["walk/a.avi", "walk/a/b"]),
+        (["walk/a.avi", "walk/cover.png"], ["walk/a"]),
+        (["walk/cover.png", "walk/one/0.png"], ["walk/one"]),
+        (["walk/a.avi", "out/.araflow/lock", "out/clips/walk/a/rgb/0000.png", "out/sheet.jpg"], ["walk/a"]),
         (["a.avi", "a.mp4", "a.avi.mp4"], ["a.avi", "a.avi.mp4", "a.mp4"]),  # the stem of the last is the first's name
         (["b.x/0.png", "b.x.avi"], ["b.x", "b.x.avi"]),
         (["walk/.a.avi", "walk/a.avi"], ["walk/a"]),
@@ -115,10 +119,12 @@ def test_every_video_is_listed_once_under_its_own_key(tmp_path_factory, names):
         made.add(name)
     hidden = {name for name in made if any(part.startswith(".") for part in name.split("/"))}
     videos = {name for name in made - hidden if Path(name).suffix.lower() in VIDEO_SUFFIXES}
-    frames = {(root / n).parent for n in made - hidden if Path(n).suffix == ".png"}
+    images = {(root / n).parent for n in made - hidden if Path(n).suffix == ".png"}
+    inside = {above for path in {root / name for name in videos} | images for above in path.parents}
     clips = listed(root)
-    assert {clip.source for clip in clips} == {root / name for name in videos} | frames
+    assert {clip.source for clip in clips} == {root / name for name in videos} | (images - inside)
     assert len({clip.key for clip in clips}) == len(clips)
+    assert not [(a.key, b.key) for a in clips for b in clips if b.key.startswith(a.key + "/")]  # nor in its folder
     assert [clip.key for clip in clips] == sorted(clip.key for clip in clips)
 
 

@@ -1,0 +1,218 @@
+"""Compare araflow's single pass with the script most people write, and with the sum of its own kernels.
+
+The measure is CPU seconds (user and system, all processes, starts included) per 1,000 frames: unlike the wall clock it
+hardly depends on what else the machine does. The contenders take turns, the medians count, and the output goes to memory
+(/dev/shm) where there is one, so that no disk is measured. Clips are drawn by araflow's sample dataset, in HMDB51's size
+and codec, unless --videos names real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import tables
+
+EXAMPLES = """Examples:
+  python -m benchmarks.compare                                  # some minutes
+  python -m benchmarks.compare --clips 20 --rounds 1 --algorithms dis-fast
+  python -m benchmarks.compare --videos hmdb51/ --clips 300 --json hmdb51.json
+"""
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """One algorithm's size: slow ones run on fewer clips.
+
+    Attributes:
+        share: Of ``--clips``.
+        max_frames: Frames taken of each clip; ``None`` takes all.
+        most_rounds: At most this many rounds.
+    """
+
+    share: float
+    max_frames: int | None = None
+    most_rounds: int | None = None
+
+
+ROWS = {
+    "rgb": Row(1.0),
+    "dis-fast": Row(1.0),
+    "dis-balanced": Row(0.25),
+    "farneback": Row(0.12),
+    "tvl1": Row(0.02, max_frames=16, most_rounds=1),
+}
+
+
+@dataclass
+class Result:
+    """What was measured for one algorithm; lists have one item a round.
+
+    Attributes:
+        clips: Number of clips.
+        frames: Number of decoded frames, which the contenders agree on.
+        cpu_s: CPU seconds of a whole run, by contender.
+        kernels: CPU milliseconds per frame, by kernel.
+        png: Milliseconds and bytes per frame of araflow's and OpenCV's PNG encoder.
+    """
+
+    clips: int
+    frames: int = 0
+    cpu_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    kernels: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    png: list[dict[str, dict[str, float]]] = field(default_factory=list)
+
+    def per_1000(self, contender: str) -> float:
+        """Median CPU seconds per 1,000 frames."""
+        return median(self.cpu_s[contender]) / self.frames * 1000
+
+    @property
+    def floor(self) -> float:
+        """Sum of the kernels' medians, in CPU seconds per 1,000 frames, which is also milliseconds per frame."""
+        return sum(median(times) for times in self.kernels.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=90, help="clips of the fastest rows (default: 90)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; medians count (default: 3)")
+    parser.add_argument(
+        "--algorithms", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS)
+    )
+    parser.add_argument("--videos", type=Path, help="folder class/clip.ext of your own videos (default: drawn clips)")
+    parser.add_argument("--out", type=Path, help="folder to work in, emptied afterwards (default: /dev/shm, else temp)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every measurement to FILE")
+    arguments = parser.parse_args()
+    if arguments.clips < 1 or arguments.rounds < 1:
+        parser.error("--clips and --rounds must be at least 1")
+
+    parent = arguments.out or (Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None)
+    with tempfile.TemporaryDirectory(prefix="araflow-bench-", dir=parent) as folder:
+        bench = Bench(Path(folder), arguments.rounds)
+        clips = find_clips(arguments.videos) if arguments.videos else draw_clips(bench.folder, arguments.clips)
+        start = bench.start_up(clips)
+        results = {name: bench.run(name, clips, arguments.clips) for name in arguments.algorithms}
+    said = (
+        f"videos of {arguments.videos}"
+        if arguments.videos
+        else "drawn clips (sample dataset, no footage), 320x240 MPEG-4"
+    )
+    tables.show(results, start, said, folder)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(tables.as_json(results, start, said), indent=2) + "\n", encoding="utf-8")
+
+
+def draw_clips(folder: Path, count: int) -> list[Path]:
+    """Draw at least ``count`` clips, spread evenly over the sample's five classes."""
+    from araflow.datasets._sample import draw_sample
+
+    print(f"drawing {count} clips ...", file=sys.stderr)
+    draw_sample(folder / "drawn", clips_per_class=-(-count // 5))
+    return find_clips(folder / "drawn" / "videos")
+
+
+def find_clips(folder: Path) -> list[Path]:
+    from araflow.video import VIDEO_SUFFIXES
+
+    clips = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    if not clips:
+        raise SystemExit(f"{folder}: no videos in class folders (class/clip.ext)")
+    return clips
+
+
+class Bench:
+    """Runs contenders as subprocesses and counts their CPU time.
+
+    Args:
+        folder: Empty folder to work in.
+        rounds: How often each contender runs.
+    """
+
+    def __init__(self, folder: Path, rounds: int) -> None:
+        self.folder, self.rounds = folder, rounds
+        # An ordinary installation has its modules compiled; some test machines forbid that and would pay at each start.
+        self._env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "pycache")}
+        self._env.pop("PYTHONDONTWRITEBYTECODE", None)
+
+    def start_up(self, clips: list[Path]) -> dict[str, float]:
+        """Return the CPU seconds of a run that has next to nothing to do: two frames of two clips."""
+        videos = self._choose(clips, 2)
+        times = defaultdict(list)
+        for number in range(self.rounds + 2):  # the first two compile modules and warm the file cache
+            for contender in ("naive", "single_pass"):
+                spent = self._contend(contender, videos, "dis-fast", 2)[0]
+                if number >= 2:
+                    times[contender].append(spent)
+        return {contender: median(spent) for contender, spent in times.items()}
+
+    def run(self, algorithm: str, clips: list[Path], count: int) -> Result:
+        """Measure one algorithm on at most its share of ``count`` clips."""
+        row = ROWS[algorithm]
+        wanted = min(max(round(count * row.share), WORKERS), len(clips))
+        videos, result = self._choose(clips, wanted), Result(wanted)
+        for number in range(min(self.rounds, row.most_rounds or self.rounds)):
+            print(f"{algorithm}, {wanted} clips, round {number + 1} ...", file=sys.stderr)
+            made = {}
+            for contender in ("naive", "single_pass"):
+                spent, made[contender] = self._contend(contender, videos, algorithm, row.max_frames)
+                result.cpu_s[contender].append(spent)
+            measured = self._measure_kernels(videos, algorithm, row.max_frames)
+            if set(made.values()) != {measured["frames"]}:
+                raise SystemExit(f"{algorithm}: not the same frames: {made}, {measured['frames']} decoded")
+            result.frames = measured["frames"]
+            result.png.append(measured["png"])
+            for kernel, milliseconds in measured["kernels"].items():
+                result.kernels[kernel].append(milliseconds)
+        return result
+
+    def _choose(self, clips: list[Path], count: int) -> Path:
+        """Return a folder with ``count`` of the clips, picked evenly."""
+        videos = self.folder / f"videos-{count}"
+        for index in range(min(count, len(clips))):
+            source = clips[index * len(clips) // min(count, len(clips))]
+            target = videos / source.parent.name / source.name
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+        return videos
+
+    def _contend(self, contender: str, videos: Path, algorithm: str, max_frames: int | None) -> tuple[float, int]:
+        """Run a contender; return its CPU seconds and how many frames it wrote."""
+        out = self.folder / "out"
+        spent, _ = self._spend(contender, videos, out, algorithm, max_frames)
+        made = sum(1 for _ in out.rglob("*.png"))
+        shutil.rmtree(out)
+        return spent, made
+
+    def _measure_kernels(self, videos: Path, algorithm: str, max_frames: int | None) -> dict[str, Any]:
+        _, output = self._spend("kernels", videos, self.folder / "kernels", algorithm, max_frames)
+        return json.loads(output)  # type: ignore[no-any-return]
+
+    def _spend(self, module: str, videos: Path, out: Path, algorithm: str, max_frames: int | None) -> tuple[float, str]:
+        command = [sys.executable, "-m", f"benchmarks.{module}", str(videos), str(out), "--algorithm", algorithm]
+        if max_frames is not None:
+            command += ["--max-frames", str(max_frames)]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run = subprocess.run(command, env=self._env, stdout=subprocess.PIPE, text=True, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if run.returncode:
+            raise SystemExit(f"{' '.join(command)}: ended with {run.returncode}")
+        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, run.stdout
+
+
+if __name__ == "__main__":
+    main()
