@@ -61,7 +61,8 @@ def unpack(archive: Path, target: Path, keep: Callable[[str], bool] = lambda _: 
         ``target``.
 
     Raises:
-        ArchiveError: Not such an archive, damaged, unsafe, or larger than the disk's free space.
+        ArchiveError: Not such an archive, damaged, unsafe, larger than the disk's free space, or without any member
+            that ``keep`` names.
     """
     if target.is_dir():
         return target
@@ -84,6 +85,7 @@ def unpack(archive: Path, target: Path, keep: Callable[[str], bool] = lambda _: 
 
 def _unpack(archive: Path, part: Path, keep: Callable[[str], bool]) -> None:
     free = shutil.disk_usage(part).free
+    declined: list[str] = []
     with contextlib.closing(_members(archive)) as members:
         for name, size, open_member in members:
             path = PurePosixPath(name.replace("\\", "/"))
@@ -91,6 +93,7 @@ def _unpack(archive: Path, part: Path, keep: Callable[[str], bool]) -> None:
             if outside or not path.parts:
                 raise ArchiveError(f"{archive}: refused: member {name!r} would be written outside the target folder")
             if path.name.startswith("._") or not keep(str(path)):
+                declined.append(name)
                 continue
             if (free := free - size) < 0:
                 raise ArchiveError(f"{archive}: its members need more than the free space of {part.parent}")
@@ -102,6 +105,11 @@ def _unpack(archive: Path, part: Path, keep: Callable[[str], bool]) -> None:
                 shutil.copyfileobj(source, file, 1 << 20)
             if (written := (part / path).stat().st_size) != size:
                 raise ArchiveError(f"{archive}: member {name!r} has {written} bytes, its header says {size}")
+    if declined and not any(part.iterdir()):
+        raise ArchiveError(
+            f"{archive}: none of its {len(declined)} members is wanted; the first is {declined[0]!r}. "
+            "Archives within archives are not unpacked by this version: unpack them, and give the folder"
+        )
 
 
 def _members(archive: Path) -> Generator[_Member, None, None]:

@@ -24,17 +24,25 @@ from araflow.store import Store
 log = logging.getLogger(__name__)
 
 
-def settle(spec: BuildSpec) -> tuple[Recipe, str]:
+def settle(spec: BuildSpec, *, accept_licence: bool = False, use_dataset: bool = True) -> tuple[Recipe, str]:
     """Check what can be checked before any work starts, and settle the backend and the recipe.
+
+    Args:
+        spec: Settings.
+        accept_licence: The user accepts the dataset's licence, so that it may be downloaded.
+        use_dataset: The clips are those of ``spec.dataset``.
 
     Returns:
         The recipe, and a sentence that says which backend runs and why.
 
     Raises:
-        SpecError: Unknown class, backend, algorithm or preset.
+        SpecError: Unknown class, backend, algorithm or preset; or a licence that is not accepted.
         UnavailableError: The backend is absent.
     """
-    check_classes(load(spec.dataset.name), spec.dataset.name, spec.dataset.classes)
+    if use_dataset:
+        dataset = load(spec.dataset.name)
+        check_classes(dataset, spec.dataset.name, spec.dataset.classes)
+        dataset.check(spec.dataset, accept_licence=accept_licence)
     backend, why = optical.choose(spec.optical.backend)
     return Recipe.of(spec, backend), why
 
@@ -63,7 +71,7 @@ def build(
     Raises:
         AraflowError: See ``araflow.errors``; a bad clip is a row, not an error.
     """
-    recipe, why = settle(spec)
+    recipe, why = settle(spec, accept_licence=accept_licence, use_dataset=source is None)
     log.info("optical flow: %s", why)
     store = Store(Path(spec.out))
     selection = None
@@ -72,7 +80,7 @@ def build(
         selection = select_source(source, store)
     with store.locked(), WorkerPool(spec.run.workers) as pool:
         if selection is None:
-            selection = stages.select(spec, stages.prepare(spec, store, accept_licence=accept_licence))
+            selection = stages.select(spec, stages.prepare(spec, store))
         on_start(len(selection.clips))
         for shard in selection.shards(spec.run.shard_size):
             stages.extract_shard(shard, recipe, store, pool, spec.run, on_record)

@@ -94,7 +94,7 @@ def build(
     from araflow.build import settle
 
     spec = specs.load(config, overrides)
-    settle(spec)  # a wrong setting fails now, not after a server has been started
+    settle(spec, accept_licence=accept_licence)  # a wrong setting fails now, not after a server has been started
     from flows import settings
 
     settings.apply()

@@ -66,7 +66,9 @@ def _prefect_server() -> Finding:
     run = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if run.returncode:
         why = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        return Finding("library", "prefect server", False, f"does not import ({why}): pip install 'fastapi>=0.139,<0.151'")
+        return Finding(
+            "library", "prefect server", False, f"does not import ({why}): pip install 'fastapi>=0.139,<0.151'"
+        )
     return Finding("library", "prefect server", True, f"imports, with FastAPI {importlib.metadata.version('fastapi')}")
 
 

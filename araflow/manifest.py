@@ -148,7 +148,7 @@ class Manifest:
         """
         header = {"schema_version": SCHEMA_VERSION, "araflow": __version__, **self.metadata}
         encoded = json.dumps(header, sort_keys=True, ensure_ascii=False)
-        table = self.table.replace_schema_metadata({_META: encoded})
+        table = self.table.cast(SCHEMA).replace_schema_metadata({_META: encoded})  # Parquet renames inner fields
         buffer = pa.BufferOutputStream()
         pq.write_table(table, buffer, compression="zstd")
         replace(path, buffer.getvalue().to_pybytes())

@@ -54,7 +54,7 @@ def plan(spec: BuildSpec) -> Plan:
         SourceError: They cannot be read.
         UnavailableError: The named backend is absent.
     """
-    recipe, why = settle(spec)
+    recipe, why = settle(spec, accept_licence=True)
     with tempfile.TemporaryDirectory(prefix="araflow-plan-") as scratch:
         files = _at_hand(spec, Path(scratch))
         selection = stages.select(spec, files)
@@ -82,7 +82,7 @@ def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
         )
     if spec.dataset.source is None and spec.dataset.splits is not None:
         return Sources(None, local(spec.dataset.splits, scratch, None, lambda _: None))
-    return load(spec.dataset.name).prepare(spec.dataset, scratch, accept_licence=False, report=lambda _: None)
+    return load(spec.dataset.name).prepare(spec.dataset, scratch, report=lambda _: None)
 
 
 def _measure(

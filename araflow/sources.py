@@ -21,36 +21,43 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "araflow"
 
 
-def prepare(spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Callable[[str], None]) -> Sources:
+def check_licence(spec: DatasetSpec, accepted: bool) -> None:
+    """Refuse to download what the user has not accepted the licence of.
+
+    Raises:
+        SpecError: ``source`` is null and the licence is not accepted; shows address, size, licence and citation.
+    """
+    if spec.source is None and not accepted:
+        raise SpecError(
+            f"dataset.source is null, so {spec.name} would be downloaded:\n{_announcement(registry.load(spec.name))}\n"
+            "Accept with --accept-licence, or set dataset.source to a folder class/clip.avi that you have"
+        )
+
+
+def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
     """Make videos and split files local.
 
-    With ``source`` null both are downloaded from the registry's addresses, once the licence is accepted. With a
+    With ``source`` null both are downloaded from the registry's addresses; ``check_licence`` comes first. With a
     ``source`` but no ``splits``, clips are listed from the folders and have no official folds.
 
     Raises:
-        SpecError: A download is needed but the licence is not accepted.
         SourceError: A folder, archive or address is not what it should be.
     """
     if spec.source is not None:
         videos = local(spec.source, work, spec.classes, report)
         return Sources(videos, None if spec.splits is None else local(spec.splits, work, None, report))
     known = registry.load(spec.name)
-    size = known.videos.size
-    announcement = (
-        f"{known.title}: {f'{size / 1e9:.1f} GB' if size else 'size unknown'} from {known.videos.mirrors[0]}\n"
-        f"licence: {known.licence}\ncite: {known.citation}"
-    )
-    if not accept_licence:
-        raise SpecError(
-            f"dataset.source is null, so {spec.name} would be downloaded:\n{announcement}\n"
-            "Accept with --accept-licence, or set dataset.source to a folder class/clip.avi that you have"
-        )
-    report(announcement)
+    report(_announcement(known))
     splits = spec.splits or _registered(known.splits, spec.name, report)
     return Sources(
         local(_registered(known.videos, spec.name, report), work, spec.classes, report),
         local(splits, work, None, report),
     )
+
+
+def _announcement(known: registry.Registry) -> str:
+    size = f"{known.videos.size / 1e9:.1f} GB" if known.videos.size else "size unknown"
+    return f"{known.title}: {size} from {known.videos.mirrors[0]}\nlicence: {known.licence}\ncite: {known.citation}"
 
 
 def local(text: str, work: Path, classes: Sequence[str] | None, report: Callable[[str], None]) -> Path:

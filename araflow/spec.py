@@ -183,7 +183,7 @@ class BuildSpec(_Model):
         return settings
 
     def fingerprint(self) -> str:
-        """Return a digest of ``output_settings``: equal exactly where the same input gives the same output."""
+        """Return a digest of ``output_settings``: builds of the same input differ only where their fingerprints do."""
         return digest(self.output_settings())
 
 
@@ -207,6 +207,16 @@ def _output_settings(model: BaseModel) -> dict[str, Any]:
     return settings
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML forbids a key that is given twice; PyYAML would take the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in {key for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
     """Read a build specification.
 
@@ -220,7 +230,7 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
     """
     path = find_config(config)
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: not readable as YAML: {error}") from error
     except OSError as error:
@@ -229,7 +239,7 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
         raise SpecError(f"{path}: expected settings (key: value), found {type(tree).__name__}")
     for override in overrides:
         _override(tree, override)
-    return parse(tree, str(path))
+    return parse(tree, f"{path} with overrides" if overrides else str(path))
 
 
 def find_config(config: str | Path) -> Path:

@@ -46,15 +46,14 @@ class Selection:
         return [self.clips[start : start + size] for start in range(0, len(self.clips), size)]
 
 
-def prepare(spec: BuildSpec, store: Store, *, accept_licence: bool = False) -> Sources:
-    """Make the dataset's videos and split files local; the caller holds the store's lock.
+def prepare(spec: BuildSpec, store: Store) -> Sources:
+    """Make the dataset's videos and split files local; the caller has checked the settings and holds the store's lock.
 
     Raises:
-        SpecError: A download is needed and the licence is not accepted.
         SourceError: The source cannot be had.
     """
     dataset = load(spec.dataset.name)
-    return dataset.prepare(spec.dataset, store.state, accept_licence=accept_licence, report=log.info)
+    return dataset.prepare(spec.dataset, store.state, report=log.info)
 
 
 def select(spec: BuildSpec, files: Sources) -> Selection:

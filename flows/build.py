@@ -72,7 +72,7 @@ def _run_name() -> str:
     spec = resolve(runtime.flow_run.parameters)
     backend = spec.optical.backend
     with contextlib.suppress(AraflowError):  # the flow itself will say what is wrong
-        backend = settle(spec)[0].backend
+        backend = settle(spec, accept_licence=True)[0].backend
     parts = [spec.name, backend, spec.optical.algorithm]
     return "-".join([*parts, spec.optical.preset] if spec.optical.algorithm == "dis" else parts)
 
@@ -109,12 +109,12 @@ def build(
 @plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
 def _build(arguments: dict[str, Any], strict: bool, accept_licence: bool) -> State[StageResult]:
     spec = resolve(arguments)
-    recipe, why = settle(spec)
+    recipe, why = settle(spec, accept_licence=accept_licence)
     log.info("optical flow: %s", why)
     start, made = time.monotonic(), 0
     # quote: Prefect would look into every clip for futures.
     with Store(Path(spec.out)).locked(), WorkerPool(spec.run.workers) as pool:
-        files = fetch.submit(spec, accept_licence)
+        files = fetch.submit(spec)
         files.result()  # raises what went wrong; a task whose input failed would only say that it is pending
         selected = select.submit(spec, files, return_state=False)
         shards = selected.result().shards(spec.run.shard_size)

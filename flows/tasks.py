@@ -82,9 +82,9 @@ def plainly(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @task(name="fetch", cache_policy=NO_CACHE)
 @plainly
-def fetch(spec: BuildSpec, accept_licence: bool) -> Sources:
+def fetch(spec: BuildSpec) -> Sources:
     """Make the dataset's files local."""
-    return stages.prepare(spec, Store(Path(spec.out)), accept_licence=accept_licence)
+    return stages.prepare(spec, Store(Path(spec.out)))
 
 
 @task(name="select", cache_policy=NO_CACHE)

@@ -262,8 +262,8 @@ def test_what_is_no_manifest_says_why(made: Path, tmp_path: Path):
         (None, "not written by araflow"),
         ({"araflow": '{"schema_version": 999}'}, "schema version 999, this araflow reads 1"),
         ({"araflow": "{}"}, "schema version None"),
-        ({"araflow": "{"}, "metadata"),
-        ({"araflow": "[]"}, "metadata"),
+        ({"araflow": "{"}, "its metadata is not readable"),
+        ({"araflow": "[1]"}, "its metadata is not readable"),
     ):
         pq.write_table(table.replace_schema_metadata(metadata), file)
         with pytest.raises(ManifestError, match=message):

@@ -12,7 +12,7 @@ import yaml
 
 from araflow import registry, sources
 from araflow.datasets import Sources, hmdb51
-from araflow.errors import FetchError, SourceError, SpecError
+from araflow.errors import ArchiveError, FetchError, SourceError, SpecError
 from araflow.spec import DatasetSpec
 
 WALK = ["Crash_walk_f_cm_np1_ri_med_0.avi", "50_FIRST_DATES_walk_f_nm_np2_fr_med_1.avi"]
@@ -61,9 +61,8 @@ def prepare(tmp_path):
 
     def run(settings: DatasetSpec, *, accept_licence: bool = True) -> Sources:
         run.lines.clear()
-        return sources.prepare(
-            settings, tmp_path / "out" / ".araflow", accept_licence=accept_licence, report=run.lines.append
-        )
+        hmdb51.check(settings, accept_licence=accept_licence)
+        return sources.prepare(settings, tmp_path / "out" / ".araflow", report=run.lines.append)
 
     run.lines = []
     return run
@@ -138,7 +137,7 @@ def test_the_shipped_registry_shows_where_hmdb51_comes_from(prepare):
 
 
 def test_a_dataset_is_downloaded_unpacked_and_listed(web, mirror, prepare, cache):
-    files = hmdb51.prepare(spec(), cache.parent / "out" / ".araflow", accept_licence=True, report=prepare.lines.append)
+    files = hmdb51.prepare(spec(), cache.parent / "out" / ".araflow", report=prepare.lines.append)
     assert "CC BY 4.0, they say" in prepare.lines[0]
     clips = hmdb51.list_clips(files, ["walk", "run"])
     assert {clip.name for clip in clips} == {f"{clip.label}/{name}" for clip in clips for name in WALK + RUN} & {
@@ -317,3 +316,10 @@ def test_a_checksum_that_is_none_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("ARAFLOW_REGISTRY", str(tmp_path))
     with pytest.raises(SourceError, match="sha256"):
         registry.load("hmdb51")
+
+
+def test_an_archive_of_archives_says_what_it_holds(tmp_path, prepare):
+    made = tmp_path / "hmdb51.zip"
+    made.write_bytes(zipped({"hmdb51_org/walk.rar": b"Rar!", "hmdb51_org/run.rar": b"Rar!"}))
+    with pytest.raises(ArchiveError, match=r"none of its 2 members is wanted; the first is 'hmdb51_org/walk\.rar'"):
+        prepare(spec(source=str(made)))

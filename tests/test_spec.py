@@ -334,3 +334,10 @@ def test_reading_settings_needs_no_heavy_module():
     code = "import sys, araflow.spec; print(*{'numpy', 'cv2', 'av', 'prefect', 'pyarrow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text("name: a\nout: b\noptical: {bound: 5, bound: 6}\n")
+    with pytest.raises(SpecError, match="'bound' is given twice"):
+        load(path)

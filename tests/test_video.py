@@ -301,8 +301,8 @@ def test_the_first_frames_size_counts_and_not_the_headers(tmp_path):
 @pytest.fixture
 def damaged(tmp_path):
     def zero_a_piece(data):
-        place = data.index(b"movi") + 1200
-        data[place : place + 400] = bytes(400)
+        place = data.index(b"00dc", data.index(b"movi") + 100) + 8  # the second frame's packet
+        data[place + 30 : place + 130] = bytes(100)
 
     return patch(encode(tmp_path / "damaged.avi", 12), zero_a_piece)
 

@@ -38,12 +38,19 @@ class Dataset(Protocol):
         """Return every class name, or ``None`` where the folders decide."""
         ...
 
-    def prepare(self, spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Callable[[str], None]) -> Sources:
+    def check(self, spec: DatasetSpec, *, accept_licence: bool) -> None:
+        """Check settings before any work starts.
+
+        Raises:
+            SpecError: They do not fit this dataset, or a download is needed and the licence has not been accepted.
+        """
+        ...
+
+    def prepare(self, spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
         """Make the source local: unpack, download or draw it below ``work`` where it is not a folder already.
 
         Raises:
             SourceError: The source cannot be had.
-            SpecError: A download is needed and the licence has not been accepted.
         """
         ...
 

@@ -21,12 +21,17 @@ def classes() -> None:
     return
 
 
-def prepare(spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Callable[[str], None]) -> Sources:
-    """Make the videos local; see ``araflow.datasets.Dataset``. There are no official splits."""
+def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
+    """Insist on a source and refuse split files; see ``araflow.datasets.Dataset``."""
     if spec.source is None:
         raise SpecError("dataset.source: a folder dataset needs one: a folder of videos, or class/clip.ext")
     if spec.splits is not None:
         raise SpecError("dataset.splits: a folder dataset has no official split files; leave it null")
+
+
+def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
+    """Make the videos local; see ``araflow.datasets.Dataset``. There are no official splits."""
+    assert spec.source is not None, "check comes first"
     single = Path(spec.source).expanduser()
     if single.is_file() and single.suffix.lower() in VIDEO_SUFFIXES:
         return Sources(single, None)

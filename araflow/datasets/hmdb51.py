@@ -16,9 +16,14 @@ def classes() -> tuple[str, ...]:
     return tuple(registry.load("hmdb51").classes)
 
 
-def prepare(spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Callable[[str], None]) -> Sources:
+def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
+    """Refuse a download whose licence has not been accepted; see ``araflow.datasets.Dataset``."""
+    sources.check_licence(spec, accept_licence)
+
+
+def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
     """Make the videos and split files local; see ``araflow.datasets.Dataset``."""
-    return sources.prepare(spec, work, accept_licence=accept_licence, report=report)
+    return sources.prepare(spec, work, report=report)
 
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:

@@ -21,12 +21,16 @@ def classes() -> tuple[str, ...]:
     return CLASSES
 
 
-def prepare(spec: DatasetSpec, work: Path, *, accept_licence: bool, report: Callable[[str], None]) -> Sources:
+def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
+    """Refuse a source: the sample is drawn; see ``araflow.datasets.Dataset``."""
+    if spec.source is not None or spec.splits is not None:
+        raise SpecError("dataset.source: the sample is drawn; leave source and splits null, or name another dataset")
+
+
+def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
     """Draw the videos and split files into the work folder; see ``araflow.datasets.Dataset``."""
     from araflow.datasets._sample import draw_sample
 
-    if spec.source is not None or spec.splits is not None:
-        raise SpecError("dataset.source: the sample is drawn; leave source and splits null, or name another dataset")
     folder = work / f"drawn-{digest(spec.sample.model_dump())}"
     report(f"drawing the sample dataset (drawn, not footage) into {folder}")
     draw_sample(

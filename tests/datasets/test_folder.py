@@ -49,7 +49,7 @@ def test_clips_at_the_top_have_no_label(tmp_path):
 def test_a_single_video(tmp_path, name):
     path = make(tmp_path, name) / name
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(path)})
-    files = folder.prepare(spec, tmp_path / "work", accept_licence=False, report=print)
+    files = folder.prepare(spec, tmp_path / "work", report=print)
     (clip,) = folder.list_clips(files, None)
     assert (clip.key, clip.label, clip.name, clip.source) == (path.stem, None, name, path)
 
@@ -193,14 +193,14 @@ def test_a_source_that_is_not_there_or_cannot_be_read_is_an_error_and_an_empty_o
 def test_wrong_settings_say_so(tmp_path, settings, message):
     spec = DatasetSpec.model_validate({"name": "folder", **settings})
     with pytest.raises(SpecError, match=message):
-        folder.prepare(spec, tmp_path, accept_licence=True, report=print)
+        folder.check(spec, accept_licence=True)
 
 
 def test_a_file_that_is_neither_video_nor_archive_is_an_error(tmp_path):
     make(tmp_path, "notes.txt")
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(tmp_path / "notes.txt")})
     with pytest.raises(ArchiveError, match=r"notes\.txt: not a zip or tar archive"):
-        folder.prepare(spec, tmp_path / "work", accept_licence=True, report=print)
+        folder.prepare(spec, tmp_path / "work", report=print)
 
 
 def test_the_folders_decide_which_classes_there_are():
@@ -213,5 +213,5 @@ def test_the_users_home_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(make(tmp_path, "videos/walk/a.avi", "b.avi")))
     for source, expected in (("~/videos", ["walk/a"]), ("~/b.avi", ["b"])):
         spec = DatasetSpec.model_validate({"name": "folder", "source": source})
-        files = folder.prepare(spec, tmp_path / "work", accept_licence=False, report=print)
+        files = folder.prepare(spec, tmp_path / "work", report=print)
         assert [clip.key for clip in folder.list_clips(files, None)] == expected

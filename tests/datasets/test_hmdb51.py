@@ -396,7 +396,7 @@ def test_classes_are_checked_against_the_datasets():
 
 def test_folders_are_taken_as_they_are(tmp_path):
     spec = DatasetSpec.model_validate({"source": str(tmp_path), "splits": str(tmp_path)})
-    files = hmdb51.prepare(spec, tmp_path / "work", accept_licence=False, report=print)
+    files = hmdb51.prepare(spec, tmp_path / "work", report=print)
     assert files == Sources(tmp_path, tmp_path)
     assert not (tmp_path / "work").exists()
 
@@ -404,5 +404,5 @@ def test_folders_are_taken_as_they_are(tmp_path):
 def test_split_files_of_the_archive_read_as_the_folder_does(tmp_path, official_splits, clips):
     made = shutil.make_archive(str(tmp_path / "splits"), "gztar", official_splits.parent, official_splits.name)
     spec = DatasetSpec.model_validate({"source": str(tmp_path), "splits": made})
-    files = hmdb51.prepare(spec, tmp_path / "work", accept_licence=False, report=print)
+    files = hmdb51.prepare(spec, tmp_path / "work", report=print)
     assert hmdb51.list_clips(Sources(None, files.splits), None) == clips
