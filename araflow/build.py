@@ -108,7 +108,7 @@ def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
     """The finished clips of a manifest, to be read from their rgb frames."""
     if manifest.folder.resolve() == store.out.resolve():
         raise OutputError(
-            f"{store.out}: is the manifest's own folder; choose another --out, or change its settings with araflow build"
+            f"{store.out}: is the manifest's own folder; choose another out, or change its settings with araflow build"
         )
     return [
         Clip(

@@ -230,7 +230,7 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
     """
     path = find_config(config)
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - it is a SafeLoader
+        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: not readable as YAML: {error}") from error
     except OSError as error:

@@ -82,7 +82,7 @@ def print_plan(plan: Plan) -> None:
     console.print(
         f"about {guess['frames']:,.0f} frames, {_hours(guess['hours'])} on {guess['workers']:.0f} processes "
         f"({_hours(guess['cpu_hours'])} of CPU), {(guess['rgb_bytes'] + guess['flow_bytes']) / 1e9:.2f} GB "
-        f"({guess['rgb_bytes'] / 1e9:.2f} rgb, {guess['flow_bytes'] / 1e9:.2f} flow); measured on {plan.measured} clips",
+        f"({guess['rgb_bytes'] / 1e9:.2f} rgb, {guess['flow_bytes'] / 1e9:.2f} flow); measured on {plan.measured}",
         soft_wrap=True,
         highlight=False,
     )

@@ -45,7 +45,7 @@ class VideoInfo:
         height: Pixels.
         fps: Frames per second as the container states it, or ``None``.
         header_frames: Frame count as the container states it, or ``None``.
-        complaints: Errors that the decoder reported and went on from; grows while decoding.
+        complaints: Errors that the decoder reported and went on from, repetitions left out; grows while decoding.
     """
 
     width: int
@@ -158,7 +158,9 @@ def _noting_complaints(info: VideoInfo) -> Iterator[None]:
     finally:
         av.logging.set_skip_repeated(skip)
         av.logging.set_level(level)
-        info.complaints.extend(message.strip() for _, _, message in log)
+        for message in (text.strip() for _, _, text in log):
+            if info.complaints[-1:] != [message]:  # one damaged frame may bring the same line a hundred times
+                info.complaints.append(message)
 
 
 def _read_images(folder: Path) -> tuple[VideoInfo, Frames]:

@@ -1,1 +1,1 @@
-"""Prefect flows: the only place where flows and tasks are written. Each task is one call of the library on one shard."""
+"""Prefect flows: the only place where flows and tasks are written. A task is one call of the library on one shard."""

@@ -1,5 +1,6 @@
-"""The build flow through the real command, with Prefect's real embedded server and then a real server on its database."""
+"""The build flow by the real command, with Prefect's real embedded server and then a real server on its database."""
 
+import itertools
 import json
 import os
 import socket
@@ -110,7 +111,7 @@ def test_the_graph_has_edges(built, api: httpx.Client):
         if item["input_type"] == "task_run"
     }
     chain = ["fetch", "select", "extract-shard", "manifest", "audit"]
-    assert set(zip(chain, chain[1:], strict=False)) <= edges
+    assert set(itertools.pairwise(chain)) <= edges
 
 
 def test_artifacts_are_a_table_of_outcomes_and_a_picture(built, api: httpx.Client):
