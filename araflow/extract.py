@@ -188,7 +188,7 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
     """Write all frames; ``measured`` is filled as far as it gets."""
     recipe = job.recipe
     info, frames = video.read(job.source)
-    measured.update(info=info, frames=0, flows=0, radii=[])
+    measured.update(info=info, frames=0, flows=0, radii=[], cut=False)
     expected = min(info.header_frames or 0, recipe.max_frames or info.header_frames or 0)
     jpeg = (cv2.IMWRITE_JPEG_QUALITY, recipe.jpeg_quality)
     names: list[str] = []
@@ -197,6 +197,7 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
         encoder: png.PngEncoder | None = None
         for index, rgb in enumerate(frames):
             if index == recipe.max_frames:
+                measured["cut"] = True
                 break
             names.append(stem(recipe.naming, index, expected))
             if not job.keep_rgb:
@@ -246,8 +247,12 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
 
 def _completion(measured: Mapping[str, Any]) -> str:
     info: video.VideoInfo = measured["info"]
+    frames, header = measured["frames"], info.header_frames or 0
+    # One frame fewer than the header says is usual (every HMDB51 file seen); more means that some were lost in silence.
+    if frames < header - 1 and not measured["cut"]:
+        return "complete: " + _noted(info, f"{frames} frames, the header says {header}")
     if info.complaints:
-        return "complete: " + _noted(info, f"{measured['frames']} frames")
+        return "complete: " + _noted(info, f"{frames} frames")
     return "complete"
 
 

@@ -55,7 +55,7 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
     if not chosen:
         return None
     shown = list(chosen.values())[:_MOST_CLIPS]
-    height = max(round(_CELL * row["height"] / row["width"]) for row in shown)
+    height = min(max(round(_CELL * row["height"] / row["width"]) for row in shown), 3 * _CELL)
     strips = [_strip(manifest.folder, row, height) for row in shown]
     path = manifest.folder / CONTACT_SHEET
     encoded = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 88))[
@@ -92,7 +92,7 @@ def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
 
 def _fit(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
     """Scale to the cell's width and pad below to the common height."""
-    own = round(_CELL * image.shape[0] / image.shape[1])
+    own = min(max(1, round(_CELL * image.shape[0] / image.shape[1])), height)
     small = cv2.resize(image, (_CELL, own), interpolation=cv2.INTER_AREA)
     padded = cv2.copyMakeBorder(small, 0, height - own, 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
     return cast(NDArray[np.uint8], padded)

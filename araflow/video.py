@@ -32,6 +32,11 @@ Frames = Generator[RgbFrame, None, None]
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+_OPEN = {
+    # FFmpeg goes by content: a text file that is a playlist would make it open other files, or addresses.
+    "format_whitelist": "avi,mov,mp4,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg,m4v,h264,hevc,ivf,nut,dv,gif",
+    "protocol_whitelist": "file",
+}
 _MAX_PIXELS = 8192 * 8192
 """A frame beyond this is a damaged header, not a video; decoding it would take gigabytes."""
 
@@ -66,7 +71,8 @@ def read(source: Path) -> tuple[VideoInfo, Frames]:
 
     Raises:
         ClipError: It cannot be used; while iterating too. Codes: ``empty``, ``not-a-video``, ``truncated``,
-            ``decode-error``, ``size-change``, ``frame-size``, ``no-frames``, ``io-error``.
+            ``decode-error``, ``size-change``, ``frame-size``, ``no-frames``.
+        OSError: The file cannot be read.
     """
     return _read_images(source) if source.is_dir() else _read_video(source)
 
@@ -92,7 +98,7 @@ def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
         raise ClipError("truncated", f"the container declares {declared:,} bytes, the file has {size:,}")
     try:
         # Some HMDB51 files carry metadata that is not UTF-8.
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), metadata_errors="replace", options=_OPEN)
     except (av.FFmpegError, ValueError) as error:
         raise ClipError("not-a-video", _message(error)) from error
     if not container.streams.video:
@@ -108,6 +114,9 @@ def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
     except (av.FFmpegError, ValueError, AttributeError) as error:  # a stream without a known codec has no context
         container.close()
         raise ClipError("not-a-video", f"no decoder for its video stream: {_message(error)}") from error
+    if width * height > _MAX_PIXELS:
+        container.close()
+        raise ClipError("frame-size", f"{width}x{height} is no video frame")
     info = VideoInfo(width, height, float(rate) if rate else None, stream.frames or None)
     return info, _decode(container, stream, info)
 
@@ -138,7 +147,7 @@ def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> 
                 plane = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
             except (av.FFmpegError, ValueError, MemoryError) as error:
                 raise ClipError("decode-error", f"frame {count} to RGB: {_message(error)}") from error
-            rows = np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)
             count += 1
             yield rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 

@@ -13,8 +13,9 @@ import argparse
 import json
 import os
 import shutil
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -25,62 +26,58 @@ import numpy as np
 from araflow import optical, png, quantize, video
 from benchmarks.single_pass import SETTINGS
 
-BOUND, JPEG = 20.0, (cv2.IMWRITE_JPEG_QUALITY, 95)
-RGB_KERNELS = ("decode", "png", "png files")
-"""The kernels that a pass without optical flow runs."""
+BOUND, JPEG = 20.0, (cv2.IMWRITE_JPEG_QUALITY, 95)  # the defaults of araflow's specification
 
 
 class Stopwatch:
-    """CPU seconds per kernel. Only the kernel's own calls are timed; what it returns is copied outside of them.
-
-    The copies are kept and the originals freed, so that a kernel finds its memory warm, as it does in the pass.
-    """
+    """CPU seconds per kernel. Results are dropped while the clock runs, so that a kernel finds its memory warm."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
-    def pull(self, name: str, results: Iterator[Any], most: int | None = None) -> list[Any]:
-        """Time a generator; return copies of what it yields, at most ``most``."""
-        kept: list[Any] = []
-        while most is None or len(kept) < most:
-            start = process_time()
-            result = next(results, None)
-            self.seconds[name] += process_time() - start
-            if result is None:
-                break
-            kept.append(_copy(result))
-        return kept
+    def drain(self, name: str, work: Iterable[Any]) -> None:
+        """Time an iterator that does the work as it goes."""
+        start = process_time()
+        deque(work, maxlen=0)
+        self.seconds[name] += process_time() - start
 
     def map(self, name: str, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-        """Time a function on every item; return copies of its results."""
+        """Time a function on every item; then, off the clock, return its results."""
+        items = list(items)
+        self.drain(name, map(function, items))
+        return [function(item) for item in items]
+
+    def copies(self, name: str, arrays: Iterator[Any]) -> list[Any]:
+        """Time an iterator of arrays and return copies of them: for what takes too long to be done twice."""
         kept = []
-        for item in items:
+        while True:
             start = process_time()
-            result = function(item)
+            array = next(arrays, None)
             self.seconds[name] += process_time() - start
-            kept.append(_copy(result))
-        return kept
+            if array is None:
+                return kept
+            kept.append(array.copy())
 
 
 def measure(videos: list[Path], scratch: Path, algorithm: str, max_frames: int | None) -> dict[str, Any]:
     """Time every kernel of the pass on every frame.
 
     Returns:
-        ``frames``; ``kernels``: CPU milliseconds per frame by name; and ``png``: milliseconds and bytes per frame of
-        araflow's and of OpenCV's encoder.
+        ``frames``; ``kernels``: CPU milliseconds per frame by name; and, for ``rgb``, ``png``: milliseconds and bytes
+        per frame of araflow's and of OpenCV's encoder.
     """
     cv2.setNumThreads(1)
     watch, frames = Stopwatch(), 0
     sizes = dict.fromkeys(("ours", "cv2"), 0)
     for source in videos:
-        rgb = watch.pull("decode", video.read(source)[1], max_frames)
+        watch.drain("decode", islice(video.read(source)[1], max_frames))
+        rgb = [frame.copy() for frame in islice(video.read(source)[1], max_frames)]
         frames += len(rgb)
-        encoder = png.PngEncoder(rgb[0].shape[0], rgb[0].shape[1])
-        pngs = watch.map("png", encoder.encode, rgb)
-        jpegs = [] if algorithm == "rgb" else _flow_kernels(watch, rgb, algorithm)
-        for name, files in (("png files", pngs), ("jpeg files", jpegs)):
-            _time_writing(watch, name, files, scratch)
-
+        pngs = watch.map("png", png.PngEncoder(rgb[0].shape[0], rgb[0].shape[1]).encode, rgb)
+        _time_writing(watch, "png files", pngs, scratch)
+        if algorithm != "rgb":
+            _time_writing(watch, "jpeg files", _flow_kernels(watch, rgb, algorithm), scratch)
+            continue
         bgr = [cv2.cvtColor(frame, cv2.COLOR_RGB2BGR) for frame in rgb]
         theirs = watch.map("cv2 png", lambda image: cv2.imencode(".png", image)[1], bgr)
         sizes["ours"] += sum(map(len, pngs))
@@ -90,12 +87,9 @@ def measure(videos: list[Path], scratch: Path, algorithm: str, max_frames: int |
                 raise SystemExit(f"{source}: a PNG does not decode to the frame it was made of")
 
     kernels = {name: seconds / frames * 1000 for name, seconds in watch.seconds.items()}
-    writers = {"ours": kernels["png"], "cv2": kernels.pop("cv2 png")}
-    return {
-        "frames": frames,
-        "kernels": kernels,
-        "png": {name: {"ms": writers[name], "bytes": sizes[name] / frames} for name in writers},
-    }
+    writers = {"ours": kernels["png"], "cv2": kernels.pop("cv2 png", 0.0)}
+    written = {name: {"ms": writers[name], "bytes": sizes[name] / frames} for name in writers}
+    return {"frames": frames, "kernels": kernels, "png": written if algorithm == "rgb" else None}
 
 
 def _flow_kernels(watch: Stopwatch, rgb: list[Any], algorithm: str) -> list[bytes]:
@@ -103,7 +97,7 @@ def _flow_kernels(watch: Stopwatch, rgb: list[Any], algorithm: str) -> list[byte
     grays = watch.map("gray", lambda frame: cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), rgb)
     settings = SETTINGS[algorithm]
     compute = optical.load("opencv").compute
-    flows = watch.pull("flow", iter(compute(grays, settings["algorithm"], settings.get("preset", "fast"))))
+    flows = watch.copies("flow", compute(grays, settings["algorithm"], settings.get("preset", "fast")))
     planes = watch.map("quantise", lambda flow: quantize.quantize(flow, "bound", BOUND)[:2], flows)
     images = [plane for pair in planes for plane in pair]
     return watch.map("jpeg", lambda image: cv2.imencode(".jpg", image, JPEG)[1].tobytes(), images)
@@ -112,21 +106,13 @@ def _flow_kernels(watch: Stopwatch, rgb: list[Any], algorithm: str) -> list[byte
 def _time_writing(watch: Stopwatch, name: str, files: list[bytes], scratch: Path) -> None:
     scratch.mkdir()
 
-    def write(numbered: tuple[int, bytes]) -> None:
-        descriptor = os.open(f"{scratch}/{numbered[0]:05d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        os.write(descriptor, numbered[1])
+    def write(index: int) -> None:
+        descriptor = os.open(f"{scratch}/{index:05d}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        os.write(descriptor, files[index])
         os.close(descriptor)
 
-    watch.map(name, write, enumerate(files))
+    watch.drain(name, map(write, range(len(files))))
     shutil.rmtree(scratch)
-
-
-def _copy(result: Any) -> Any:  # noqa: ANN401 - whatever a kernel returns
-    if isinstance(result, np.ndarray):
-        return result.copy()
-    if isinstance(result, tuple):
-        return tuple(_copy(item) for item in result)
-    return bytes(memoryview(result)) if isinstance(result, bytes) else result
 
 
 def main() -> None:

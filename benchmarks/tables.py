@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -27,29 +27,26 @@ TITLES = {
 }
 
 
-def show(results: Mapping[str, Result], start: Mapping[str, float], clips: str, folder: str) -> None:
+def show(results: Mapping[str, Result], clips: str, output: Path) -> None:
     """Print the tables, the machine and what is compared with what."""
     console = Console()
-    table = Table(title="CPU seconds per 1,000 frames, two processes, starts included")
-    for heading in ("", "clips", "frames", "naive", "araflow", "naive / araflow", "kernels", "kernels / araflow"):
+    console.width = max(console.width, 112)
+    table = Table(title="CPU seconds per 1,000 frames, two processes")
+    for heading in ("", "frames", "naive", "araflow", "kernels", "naive\n/ araflow", "kernels\n/ araflow"):
         table.add_column(heading, justify="right" if heading else "left")
-    table.add_column("… starts apart", justify="right")
+    for heading in ("naive\n/ araflow\nstarts apart", "kernels\n/ araflow\nstarts apart"):
+        table.add_column(heading, justify="right")
     for name, result in results.items():
-        naive, ours = result.per_1000("naive"), result.per_1000("single_pass")
+        ratios = [_ratios(result, with_start=with_start) for with_start in (True, False)]
         table.add_row(
             TITLES[name],
-            str(result.clips),
             f"{result.frames:,}",
-            f"{naive:.2f}",
-            f"{ours:.2f}",
-            f"{naive / ours:.2f}",
-            f"{result.floor:.2f}",
-            f"{result.floor / ours:.0%}",
-            f"{result.floor / steady(result, start):.0%}",
+            *(f"{value:.2f}" for value in (result.per_1000("naive"), result.per_1000("single_pass"), result.floor)),
+            *(text for ratio in ratios for text in (f"{ratio[0]:.2f}", f"{ratio[1]:.0%}")),
         )
     console.print(table)
 
-    table = Table(title="Kernels alone, CPU milliseconds per frame")
+    table = Table(title="araflow's kernels alone, CPU milliseconds per frame")
     names = list(dict.fromkeys(name for result in results.values() for name in result.kernels))
     for heading in ("", *names):
         table.add_column(heading, justify="right" if heading else "left")
@@ -57,30 +54,35 @@ def show(results: Mapping[str, Result], start: Mapping[str, float], clips: str, 
         times = {kernel: f"{median(values):.3f}" for kernel, values in result.kernels.items()}
         table.add_row(TITLES[name], *(times.get(kernel, "") for kernel in names))
     console.print(table)
-
-    writer = png_writers(next(iter(results.values())))
-    console.print(
-        f"PNG writer, per decoded frame: araflow {writer['ours']['ms']:.2f} ms and {writer['ours']['bytes']:,.0f} bytes, "
-        f"cv2.imencode {writer['cv2']['ms']:.2f} ms and {writer['cv2']['bytes']:,.0f} bytes: "
-        f"{writer['ours']['ms'] / writer['cv2']['ms']:.2f} of the time, "
-        f"{writer['ours']['bytes'] / writer['cv2']['bytes']:.2f} of the bytes.",
-        soft_wrap=True,
-        highlight=False,
-    )
-    for line in (
-        f"Process starts alone: naive {start['naive']:.2f}, araflow {start['single_pass']:.2f} CPU seconds a run.",
-        f"Machine: {machine()}. Clips: {clips}. Output in {Path(folder).parent}.",
-        "naive: VideoCapture, imwrite PNG, imread, flow, NumPy scaling, imwrite JPEG, multiprocessing.Pool(2). araflow: "
-        "araflow.build.build with run.workers=2, without Prefect. kernels: decode, PNG, gray, flow, quantising, JPEG and "
-        "file writes of araflow, each alone in memory on one thread. * araflow always makes flow: its decoder, PNG writer "
-        "and store on its pool.",
-    ):
+    for line in _notes(results, clips, output):
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def steady(result: Result, start: Mapping[str, float]) -> float:
-    """araflow's CPU seconds per 1,000 frames without process starts."""
-    return result.per_1000("single_pass") - start["single_pass"] / result.frames * 1000
+def _ratios(result: Result, *, with_start: bool) -> tuple[float, float]:
+    """Naive over araflow, and the kernels' sum over araflow."""
+    ours = result.per_1000("single_pass", with_start=with_start)
+    return result.per_1000("naive", with_start=with_start) / ours, result.floor / ours
+
+
+def _notes(results: Mapping[str, Result], clips: str, output: Path) -> Iterator[str]:
+    starts = next(iter(reversed(results.values()))).start_s
+    yield f"Starting processes: naive {starts['naive']:.2f}, araflow {starts['single_pass']:.2f} CPU seconds a run."
+    for result in results.values():
+        if result.png:
+            ours, theirs = (png_writers(result)[name] for name in ("ours", "cv2"))
+            yield (
+                f"PNG writer, per decoded frame: araflow {ours['ms']:.2f} ms and {ours['bytes']:,.0f} bytes, "
+                f"cv2.imencode {theirs['ms']:.2f} ms and {theirs['bytes']:,.0f} bytes: "
+                f"{ours['ms'] / theirs['ms']:.2f} of the time, {ours['bytes'] / theirs['bytes']:.2f} of the bytes."
+            )
+    if "rgb" in results:
+        yield "* araflow always makes flow as well; this row is its decoder, PNG writer and store on its own processes."
+    yield f"Machine: {machine()}. Clips: {clips}. Output in {output}."
+    yield (
+        "Compared: naive = VideoCapture, imwrite PNG, imread, flow, NumPy scaling, imwrite JPEG, "
+        "multiprocessing.Pool(2); araflow = araflow.build.build, run.workers=2, without Prefect; kernels = what "
+        "araflow itself calls to decode, encode, compute and write, each alone on one thread, frames in memory."
+    )
 
 
 def png_writers(result: Result) -> dict[str, dict[str, float]]:
@@ -103,27 +105,24 @@ def machine() -> str:
     return f"{model}, {usable_cores()} cores, Python {platform.python_version()}, {versions}"
 
 
-def as_json(results: Mapping[str, Result], start: Mapping[str, float], clips: str) -> dict[str, Any]:
+def as_json(results: Mapping[str, Result], clips: str) -> dict[str, Any]:
     """Everything measured, and what the tables show of it."""
-    return {
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "clips": clips,
-        "start_cpu_s": dict(start),
-        "rows": {
-            name: {
-                "clips": result.clips,
-                "frames": result.frames,
-                "cpu_s": dict(result.cpu_s),
-                "kernels_ms_per_frame": dict(result.kernels),
-                "png_writer": png_writers(result),
-                "naive_cpu_s_per_1000": result.per_1000("naive"),
-                "araflow_cpu_s_per_1000": result.per_1000("single_pass"),
-                "kernels_cpu_s_per_1000": result.floor,
-                "naive_over_araflow": result.per_1000("naive") / result.per_1000("single_pass"),
-                "kernels_over_araflow": result.floor / result.per_1000("single_pass"),
-                "kernels_over_araflow_starts_apart": result.floor / steady(result, start),
-            }
-            for name, result in results.items()
-        },
-    }
+    rows = {}
+    for name, result in results.items():
+        rows[name] = {
+            "clips": result.clips,
+            "frames": result.frames,
+            "start_cpu_s": result.start_s,
+            "cpu_s": dict(result.cpu_s),
+            "kernels_ms_per_frame": dict(result.kernels),
+            "naive_cpu_s_per_1000": result.per_1000("naive"),
+            "araflow_cpu_s_per_1000": result.per_1000("single_pass"),
+            "kernels_cpu_s_per_1000": result.floor,
+        }
+        for suffix, with_start in (("", True), ("_starts_apart", False)):
+            ratios = _ratios(result, with_start=with_start)
+            rows[name][f"naive_over_araflow{suffix}"], rows[name][f"kernels_over_araflow{suffix}"] = ratios
+        if result.png:
+            rows[name]["png_writer"] = png_writers(result)
+    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"date": date, "machine": machine(), "clips": clips, "rows": rows}

@@ -23,7 +23,7 @@ from araflow.spec import BuildSpec, parse
 
 pytestmark = pytest.mark.slow
 
-KILLS = 6
+KILLS = 5
 """Of each kind of run."""
 BOUNDS = {"a new build": 20.0, "a build with another bound over a finished one": 5.0}
 

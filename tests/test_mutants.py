@@ -1,5 +1,6 @@
 """Two hundred damaged copies of a clip: each one becomes a row with a reason, and none costs more than itself."""
 
+import contextlib
 import random
 import shutil
 from collections import Counter
@@ -17,7 +18,7 @@ from araflow.spec import parse
 
 pytestmark = pytest.mark.slow
 
-FRAMES = 24
+FRAMES = 20
 MUTANTS = 100
 """Of each of the two containers."""
 
@@ -106,10 +107,10 @@ def shorten(source: Path, target: Path) -> bytes:
     return target.read_bytes()
 
 
-@pytest.fixture(params=["drawn", "real"])
+@pytest.fixture
 def clips(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, bytes]:
-    """A short AVI and a short MP4."""
-    if request.param == "real":
+    """A short AVI and a short MP4, of real footage where there is any."""
+    with contextlib.suppress(pytest.skip.Exception):
         folder: Path = request.getfixturevalue("real_data") / "clips"
         return {
             ".avi": shorten(next(folder.glob("Crash_walk*.avi")), tmp_path / "short.avi"),

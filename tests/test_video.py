@@ -579,3 +579,16 @@ def test_a_damaged_image_is_named(tmp_path, damage, which, capfd):
         decode(folder)
     assert caught.value.code == "decode-error"
     assert f"{which}.png" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "text", ["#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile '{}'\n"]
+)
+def test_a_playlist_that_calls_itself_a_video_opens_no_other_file(tmp_path, text):
+    other = tmp_path / "other.avi"
+    encode(other, 5)
+    path = tmp_path / "list.avi"
+    path.write_text(text.format(other.name))
+    with pytest.raises(ClipError) as caught:
+        list(video.read(path)[1])
+    assert caught.value.code == "not-a-video"

@@ -24,7 +24,7 @@ GrayFrame = NDArray[np.uint8]
 """uint8, (height, width)."""
 
 _PREFERENCE = ("nvof", "vpi", "cuda", "opencv")
-"""Order in which ``auto`` looks: hardware engines first; those without a file here are passed over."""
+"""Order in which ``auto`` looks: hardware engines first, then any backend that is not named here."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,7 +97,8 @@ def choose(name: str) -> tuple[str, str]:
             raise UnavailableError(f"optical.backend: {name} cannot run here: {found.detail}")
         return name, f"{name}, as asked: {found.detail}"
     absent: list[str] = []
-    for candidate in (n for n in _PREFERENCE if n in resources.plugins("optical")):
+    names = resources.plugins("optical")
+    for candidate in [*(n for n in _PREFERENCE if n in names), *(n for n in names if n not in _PREFERENCE)]:
         found = load(candidate).available()
         if found.present:
             return candidate, f"{candidate}, chosen by auto: {found.detail}" + "".join(absent)
