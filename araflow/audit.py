@@ -25,8 +25,7 @@ def validate(
     """Check files against rows.
 
     Every finished clip must have its folder, ``frames`` PNG files, ``flows`` = ``frames - 1`` JPEG files in ``u`` and
-    in ``v`` under the frames' names, and the bytes that its row counts; every row must be consistent in itself, and no
-    clip folder may be there without a row.
+    in ``v`` under the frames' names, and the bytes that its row counts; every row must be consistent in itself.
 
     Args:
         manifest: What to check; its folder is where the files are looked for.
@@ -47,7 +46,7 @@ def validate(
         problems = [line for lines in threads.map(check, rows) for line in lines]
     keys = [row["key"] for row in rows]
     problems += [f"{key}: listed twice" for key, next_key in itertools.pairwise(keys) if key == next_key]
-    return problems + _strays(manifest, {row["path"] for row in rows})
+    return problems
 
 
 def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]:
@@ -101,16 +100,20 @@ def _check_images(row: dict[str, Any], files: dict[str, list[os.DirEntry[str]]])
                 yield f"{kind}/{entry.name} is {image.shape}, expected {expected[kind]}"
 
 
-def _strays(manifest: Manifest, paths: set[str | None]) -> list[str]:
-    """Clip folders without a row. A clip folder is one that holds ``rgb``, ``u`` and ``v``; a class may be named so."""
-    problems = []
+def strays(manifest: Manifest) -> list[str]:
+    """Return the clip folders without a finished row, relative to the manifest: made by earlier settings, as a rule.
+
+    A clip folder is one that holds ``rgb``, ``u`` and ``v``; a class may be named so.
+    """
+    paths = {row["path"] for row in manifest.rows()}
+    found = []
     for folder, inner, _ in os.walk(manifest.folder / "clips"):
         if set(KINDS) <= set(inner):
             inner.clear()  # no clips lie inside a clip
             path = Path(folder).relative_to(manifest.folder).as_posix()
             if path not in paths:
-                problems.append(f"{path}: a clip folder without a finished row")
-    return sorted(problems)
+                found.append(path)
+    return sorted(found)
 
 
 def leakage(manifest: Manifest) -> list[splits.Leakage]:

@@ -228,6 +228,7 @@ def validate(path: Path, quick: bool, as_json: bool) -> None:
     with _progress() as (on_start, advance):
         on_start(len(read))
         problems = audit.validate(read, decode=not quick, on_clip=lambda key: advance(None))
+        problems += [f"{path}: a clip folder without a finished row" for path in audit.strays(read)]
     if as_json:
         click.echo(json.dumps({"clips": len(read), "problems": problems}, indent=2))
     else:

@@ -12,7 +12,7 @@ import errno
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import cv2
@@ -21,9 +21,12 @@ import numpy as np
 from araflow import __version__, optical, png, quantize, video
 from araflow.clip import ClipRecord, Outcome
 from araflow.errors import ClipError, OutputError
+from araflow.fingerprint import digest
 from araflow.optical import GrayFrame
-from araflow.spec import BuildSpec, Naming, Quantizer, digest
 from araflow.store import ClipWriter, Store, stem
+
+if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
+    from araflow.spec import BuildSpec, Naming, Quantizer
 
 _RGB_FORMAT = 1
 _FLOW_FORMAT = 1

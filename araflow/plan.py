@@ -14,9 +14,10 @@ from araflow.clip import Clip, ClipRecord, Outcome
 from araflow.datasets import Sources, load
 from araflow.errors import ClipError, SpecError
 from araflow.extract import Job, Recipe, make
+from araflow.fingerprint import digest
 from araflow.pool import usable_cores
 from araflow.sources import local
-from araflow.spec import BuildSpec, digest
+from araflow.spec import BuildSpec
 from araflow.video import read
 
 _CLIPS_TIMED = 6

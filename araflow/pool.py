@@ -11,7 +11,9 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import types
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
@@ -21,6 +23,7 @@ from araflow.errors import AraflowError, PoolClosedError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_START_LOCK = threading.Lock()
 _STOPPED = "stopped before this clip was made"
 _CONTEXT = multiprocessing.get_context("spawn")  # forked children inherit locks that FFmpeg's threads may hold
 
@@ -138,7 +141,15 @@ class _Worker:
     def __init__(self) -> None:
         self.connection, theirs = _CONTEXT.Pipe()
         self.process = _CONTEXT.Process(target=_serve, args=(theirs,), name="araflow-worker", daemon=True)
-        self.process.start()
+        with _START_LOCK:
+            # A spawned process imports its parent's main module again. Workers need nothing of it, it may be slow to
+            # import (Prefect's is), and a script without `if __name__ == "__main__"` would start itself in each.
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = types.ModuleType("__main__")
+            try:
+                self.process.start()
+            finally:
+                sys.modules["__main__"] = main
         theirs.close()
 
     def ask(self, function: Callable[[Any], Any], item: object, timeout: float) -> tuple[str, Any] | Lost:

@@ -14,14 +14,16 @@ Two quantisers, with ``x`` a flow component in pixels per frame:
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from araflow.optical import FlowField
-from araflow.spec import Quantizer
+
+if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
+    from araflow.spec import Quantizer
 
 _LEVELS = 255.0
 _HALF_RANGE = 127.999

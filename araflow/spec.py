@@ -8,7 +8,6 @@ takes part in ``BuildSpec.fingerprint``.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import types
 import typing
@@ -21,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from araflow import resources
 from araflow.errors import SpecError
+from araflow.fingerprint import digest
 
 _NO_OUTPUT: dict[str, Any] = {"changes_output": False}
 
@@ -185,12 +185,6 @@ class BuildSpec(_Model):
     def fingerprint(self) -> str:
         """Return a digest of ``output_settings``: builds of the same input differ only where their fingerprints do."""
         return digest(self.output_settings())
-
-
-def digest(settings: Mapping[str, Any]) -> str:
-    """Return 16 hexadecimal digits of the SHA-256 of ``settings`` as canonical JSON."""
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _output_settings(model: BaseModel) -> dict[str, Any]:

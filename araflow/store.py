@@ -20,12 +20,16 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 
 from araflow.clip import ClipRecord, Outcome
 from araflow.errors import OutputError
-from araflow.spec import Naming, digest
+from araflow.fingerprint import digest
+
+if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
+    from araflow.spec import Naming
 
 PROOF = ".araflow.json"
 STATE = ".araflow"

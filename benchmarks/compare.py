@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--clips", type=int, default=100, help="clips of the largest row (default: 100)")
+    parser.add_argument("--clips", type=int, default=80, help="clips of the largest row (default: 80)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds; medians count (default: 3)")
     parser.add_argument(
         "--algorithms", nargs="+", choices=ROWS, default=list(ROWS), metavar="NAME", help=", ".join(ROWS)

@@ -146,6 +146,8 @@ def audit(written: Manifest) -> StageResult:
     if problems:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise ManifestError(f"{written.folder}: files do not match the manifest: {'; '.join(problems[:5])}{more}")
+    if strays := auditing.strays(written):
+        log.warning("%d clip folders belong to no row of this build, such as %s", len(strays), strays[0])
     create_table_artifact(
         table=summary.by_class(written),
         key="outcomes",

@@ -15,7 +15,7 @@ def test_prefect_is_used_in_flows_alone():
 
 
 def test_worker_processes_do_not_import_what_they_do_not_need():
-    names = ("prefect", "pyarrow", "click", "rich")
+    names = ("prefect", "pyarrow", "click", "rich", "pydantic", "yaml")
     code = f"import sys, araflow.extract, araflow.pool\nprint([name for name in {names} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

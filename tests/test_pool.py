@@ -274,3 +274,16 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path, delay: float):
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(5) in (-signal.SIGINT, 1)
         assert until(lambda: all(map(gone, workers)), 2.0)
+
+
+def test_a_script_without_a_main_guard_is_not_started_again_by_its_workers(tmp_path: Path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('started')\n"
+        "import math\n"
+        "from araflow.pool import WorkerPool\n"
+        "with WorkerPool(2) as pool:\n"
+        "    print([pool.submit(math.sqrt, number, 60).result() for number in (4.0, 9.0)])\n"
+    )
+    run = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout.splitlines() == ["started", "[2.0, 3.0]"]

@@ -9,6 +9,7 @@ import yaml
 
 from araflow import resources, spec
 from araflow.errors import SpecError
+from araflow.fingerprint import digest
 from araflow.resources import plugins
 from araflow.spec import BuildSpec, load, parse
 
@@ -134,7 +135,7 @@ def test_the_fingerprint_of_known_settings_stays_what_it_was():
         "split": {"protocol": "official", "fold": 1, "val_fraction": 0.0},
     }
     assert parse(MINIMAL).output_settings() == known
-    assert parse(MINIMAL).fingerprint() == spec.digest(known)
+    assert parse(MINIMAL).fingerprint() == digest(known)
     assert parse(MINIMAL).fingerprint() == "b898652bc5d790e0"
 
 

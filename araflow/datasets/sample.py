@@ -11,7 +11,8 @@ from pathlib import Path
 from araflow.clip import Clip
 from araflow.datasets import Sources, _names
 from araflow.errors import SpecError
-from araflow.spec import DatasetSpec, digest
+from araflow.fingerprint import digest
+from araflow.spec import DatasetSpec
 
 CLASSES = ("walk", "ride_bike", "run", "fall_floor", "push")
 

@@ -141,6 +141,15 @@ def test_second_run_does_nothing_and_a_bad_clip_gives_status_3(built):
     assert "strict" in run.stderr
 
 
+def test_fewer_classes_in_the_same_folder_leave_the_others_clips_alone(built):
+    folder, _ = built
+    run = araflow(folder, "tiny.yaml", "dataset.classes=[push]")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1].startswith("3 clips listed: 3 done; nothing to do")
+    assert "clip folders belong to no row of this build" in run.stderr
+    assert len(list((folder / "out" / "clips" / "walk").iterdir())) == 2
+
+
 def test_a_failing_source_ends_in_one_clear_message(built):
     folder, _ = built
     arguments = ["dataset.name=hmdb51", "dataset.source=nowhere", "dataset.sample={}", "split.protocol=random"]
