@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from araflow import __version__
+from araflow.console import finish, progress
 from araflow.errors import AraflowError
 
 if TYPE_CHECKING:
     from araflow.clip import ClipRecord
-    from araflow.manifest import Manifest
-    from araflow.spec import BuildSpec
 
-_INCOMPLETE = 3
-"""Exit status of a run that finished with clips quarantined or failed."""
 _EXIT_STATUS = "Exit status: 0 all done, 1 failed, 2 wrong usage, 3 finished with clips quarantined or failed."
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
 
@@ -38,12 +32,8 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except AraflowError as error:
-            _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(1)
+            click.echo(f"error: {error}", err=True)
+            sys.exit(1)
 
 
 @click.group(cls=_Group, epilog=_EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,10 +80,10 @@ def build(
     if dry_run:
         ctx.invoke(plan, config=config, overrides=overrides, as_json=as_json)
         return
-    from araflow import spec as specs
+    from araflow import spec_file
     from araflow.build import settle
 
-    spec = specs.load(config, overrides)
+    spec = spec_file.load(config, overrides)
     settle(spec, accept_licence=accept_licence)  # a wrong setting fails now, not after a server has been started
     from flows import settings
 
@@ -101,7 +91,7 @@ def build(
     from flows import build as building
 
     result = building.run(spec, config, overrides, accept_licence=accept_licence, strict=strict)
-    _finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
+    finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -143,15 +133,15 @@ def flow(
         _list_backends(as_json)
         return
     from araflow import build as building
-    from araflow import spec as specs
+    from araflow import spec_file
 
     if source is not None and given["out"] is None:
         raise click.UsageError("--out is required with SOURCE")
     paths = {"out": "out", "max_frames": "rgb.max_frames", "workers": "run.workers"}
     flat = [f"{paths.get(name, f'optical.{name}')}={value}" for name, value in given.items() if value is not None]
-    spec = specs.load(config, [*overrides, *flat])
+    spec = spec_file.load(config, [*overrides, *flat])
     start, made = time.monotonic(), 0
-    with _progress() as (on_start, advance):
+    with progress() as (on_start, advance):
 
         def count(record: ClipRecord, worked_on: bool) -> None:
             nonlocal made
@@ -159,7 +149,7 @@ def flow(
             advance(record)
 
         building.build(spec, accept_licence=accept_licence, source=source, on_start=on_start, on_record=count)
-    _finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)
+    finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)
 
 
 @main.command()
@@ -175,10 +165,10 @@ def plan(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     araflow plan hmdb5 dataset.splits=splits/
     """
     from araflow import plan as planning
-    from araflow import spec as specs
+    from araflow import spec_file
     from araflow.tables import print_plan
 
-    result = planning.plan(specs.load(config, overrides))
+    result = planning.plan(spec_file.load(config, overrides))
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(result), indent=2))
     else:
@@ -225,7 +215,7 @@ def validate(path: Path, quick: bool, as_json: bool) -> None:
     from araflow.manifest import Manifest
 
     read = Manifest.read(path)
-    with _progress() as (on_start, advance):
+    with progress() as (on_start, advance):
         on_start(len(read))
         problems = audit.validate(read, decode=not quick, on_clip=lambda key: advance(None))
         problems += [f"{path}: a clip folder without a finished row" for path in audit.strays(read)]
@@ -281,74 +271,3 @@ def _list_backends(as_json: bool) -> None:
         return
     print_findings(found)
     click.echo(f"algorithms: {', '.join(algorithms)}; presets of dis: {', '.join(presets)}")
-
-
-def _finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict: bool = False) -> NoReturn:
-    """Print what was made and where, and exit with the status that says how it went."""
-    from araflow import summary
-    from araflow.clip import Outcome
-    from araflow.manifest import Manifest
-    from araflow.report import CONTACT_SHEET
-    from araflow.tables import print_summary
-
-    written: Manifest = Manifest.read(Path(spec.out))
-    outcomes = written.outcomes()
-    line = summary.last_line(written, made, seconds)
-    path, picture = written.folder / "manifest.parquet", written.folder / CONTACT_SHEET
-    if as_json:
-        content: dict[str, Any] = {
-            "manifest": str(path),
-            "picture": str(picture) if picture.exists() else None,
-            "made": made,
-        }
-        content |= {"outcomes": dict(outcomes), "reasons": dict(summary.reasons(written)), "seconds": round(seconds, 3)}
-        click.echo(json.dumps(content, indent=2))
-    else:
-        print_summary(written)
-        click.echo(f"manifest: {path}\n" + (f"picture:  {picture}\n" if picture.exists() else "") + line)
-    bad = outcomes[Outcome.QUARANTINED] + outcomes[Outcome.FAILED]
-    if bad and strict:
-        _fail(f"strict: {line}")
-    sys.exit(_INCOMPLETE if bad else 0)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]]:
-    """Log lines and bad clips on standard error, and on a terminal a bar with the time left.
-
-    Yields a function that takes the number of clips, and one to call after each clip.
-    """
-    from rich.console import Console
-    from rich.logging import RichHandler
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True, soft_wrap=True)
-    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
-    log = logging.getLogger("araflow")
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeElapsedColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("", total=None)
-
-            def advance(record: ClipRecord | None) -> None:
-                bar.advance(task)
-                if (
-                    record is not None
-                    and record.outcome in ("quarantined", "failed")
-                    and record.reason_code != "missing"
-                ):
-                    line = f"{record.key}: {record.outcome}: {record.reason}"
-                    console.print(line, markup=False, highlight=False)
-
-            yield lambda total: bar.update(task, total=total), advance
-    finally:
-        log.removeHandler(handler)

@@ -18,6 +18,9 @@ A message says what was wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class AraflowError(Exception):
     """Base of every error that araflow raises on purpose."""
@@ -70,3 +73,9 @@ class OutputError(AraflowError):
 
 class PoolClosedError(AraflowError):
     """The run is being stopped, because it was cancelled or another shard failed; nothing is wrong with the clip."""
+
+
+def did_you_mean(value: object, names: Iterable[str]) -> str:
+    """Return ``; did you mean <name>?`` for the nearest of ``names``, or nothing where none is near."""
+    close = difflib.get_close_matches(str(value), list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""

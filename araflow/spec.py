@@ -7,19 +7,13 @@ takes part in ``BuildSpec.fingerprint``.
 
 from __future__ import annotations
 
-import difflib
 import json
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from araflow import resources
-from araflow.errors import SpecError
+from araflow.errors import did_you_mean
 from araflow.fingerprint import digest
 
 _NO_OUTPUT: dict[str, Any] = {"changes_output": False}
@@ -31,7 +25,7 @@ def _plugin(package: str, *extra: str) -> Any:  # noqa: ANN401 - an annotation i
 
     def check(value: str) -> str:
         if value not in names:
-            raise ValueError(f"allowed: {', '.join(names)}{_nearest(value, names)}")
+            raise ValueError(f"allowed: {', '.join(names)}{did_you_mean(value, names)}")
         return value
 
     return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(names)})]
@@ -199,129 +193,6 @@ def _output_settings(model: BaseModel) -> dict[str, Any]:
         else:
             settings[name] = list(value) if isinstance(value, tuple) else value
     return settings
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML forbids a key that is given twice; PyYAML would take the last one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in {key for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
-    """Read a build specification.
-
-    Args:
-        config: Path of a YAML file, or the bare name of a shipped one (``hmdb5``).
-        overrides: Settings on top, each ``dotted.key=value``; values are YAML, except that text and paths are taken
-            as they are (``out=2024_01`` is a name, not a number).
-
-    Raises:
-        SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
-    """
-    path = find_config(config)
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: not readable as YAML: {error}") from error
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror}") from error
-    if not isinstance(tree, dict):
-        raise SpecError(f"{path}: expected settings (key: value), found {type(tree).__name__}")
-    for override in overrides:
-        _override(tree, override)
-    return parse(tree, f"{path} with overrides" if overrides else str(path))
-
-
-def find_config(config: str | Path) -> Path:
-    """Return the path of a configuration given by path or by the bare name of a shipped one.
-
-    Raises:
-        SpecError: There is neither.
-    """
-    path = Path(config)
-    if path.is_file():
-        return path
-    shipped = {p.stem: p for p in sorted(resources.folder("configs").glob("*.yaml"))}
-    if str(config) in shipped:
-        return shipped[str(config)]
-    raise SpecError(
-        f"no configuration {str(config)!r}: neither a file nor a shipped name "
-        f"({', '.join(shipped)}){_nearest(path.stem, shipped)}"
-    )
-
-
-def parse(tree: Mapping[str, Any], origin: str = "spec") -> BuildSpec:
-    """Validate a nested dict of settings.
-
-    Raises:
-        SpecError: Names every wrong key with its full path, and what is allowed there.
-    """
-    try:
-        return BuildSpec.model_validate(tree)
-    except ValidationError as error:
-        lines = [_explain(item) for item in error.errors(include_url=False)]
-        raise SpecError(f"{origin}:\n  " + "\n  ".join(lines)) from None
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise SpecError(f"override {override!r}: expected dotted.key=value, such as optical.algorithm=tvl1")
-    annotation = _annotation(parts)
-    try:
-        value = (None if text == "null" else text) if annotation in (str, "str?") else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"override {override!r}: the value is not YAML: {error}") from error
-    for part in parts[:-1]:
-        child = tree.setdefault(part, {})
-        if child is None:
-            child = tree[part] = {}
-        if not isinstance(child, dict):
-            raise SpecError(f"override {override!r}: {part} is a value, not a group of settings")
-        tree = child
-    tree[parts[-1]] = value
-
-
-def _annotation(parts: Sequence[str]) -> Any:  # noqa: ANN401 - a type, "str?" for an optional string, or None
-    model: type[BaseModel] | None = BuildSpec
-    annotation: Any = None
-    for part in parts:
-        if model is None or part not in model.model_fields:
-            return None  # unknown keys are reported by validation, with the allowed names
-        annotation = model.model_fields[part].annotation
-        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-    if isinstance(annotation, types.UnionType) and set(typing.get_args(annotation)) == {str, type(None)}:
-        return "str?"
-    return annotation
-
-
-def _explain(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    """One line for one of pydantic's errors: full path, what is wrong, what is allowed."""
-    where = ".".join(str(part) for part in item["loc"]) or "spec"
-    if item["type"] == "extra_forbidden":
-        model: Any = BuildSpec
-        for part in item["loc"][:-1]:
-            model = model.model_fields[part].annotation
-        names = list(model.model_fields)
-        return f"{where}: unknown key; allowed: {', '.join(names)}{_nearest(str(item['loc'][-1]), names)}"
-    if item["type"] == "missing":
-        return f"{where}: missing"
-    if item["type"] == "literal_error":
-        allowed = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        nearest = _nearest(item["input"], allowed.split(", "))
-        return f"{where}: {item['input']!r} is not allowed; allowed: {allowed}{nearest}"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{where}: {message[:1].lower()}{message[1:]} (found {item['input']!r})"
-
-
-def _nearest(value: object, names: typing.Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(value), list(names), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def json_schema() -> str:

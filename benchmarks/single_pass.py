@@ -27,7 +27,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, workers: int) -> None:
     """Build a dataset from a folder of videos: frames, flow, records, manifest and contact sheet."""
-    from araflow import spec
+    from araflow import spec_file
     from araflow.build import build
 
     tree = {
@@ -37,7 +37,7 @@ def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, worke
         "run": {"workers": workers},
         "out": str(out),
     }
-    manifest = build(spec.parse(tree), source=videos)
+    manifest = build(spec_file.parse(tree), source=videos)
     made = manifest.outcomes()
     if made["done"] < len(manifest):
         raise SystemExit(f"not every clip could be made: {dict(made)}")

@@ -18,7 +18,7 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from araflow import spec as specs
-from araflow import summary
+from araflow import spec_file, summary
 from araflow.build import settle
 from araflow.clip import Outcome
 from araflow.errors import AraflowError
@@ -56,7 +56,7 @@ def resolve(arguments: dict[str, Any]) -> BuildSpec:
     Raises:
         SpecError: A setting is wrong.
     """
-    tree = specs.load(arguments["config"], arguments["overrides"]).model_dump()
+    tree = spec_file.load(arguments["config"], arguments["overrides"]).model_dump()
     for name, setting in _SETTING_OF.items():
         if arguments.get(name) is not None:
             *groups, key = setting.split(".")
@@ -64,7 +64,7 @@ def resolve(arguments: dict[str, Any]) -> BuildSpec:
             for group in groups:
                 branch = branch[group]
             branch[key] = arguments[name]
-    return specs.parse(tree, f"flow arguments over {arguments['config']}")
+    return spec_file.parse(tree, f"flow arguments over {arguments['config']}")
 
 
 def _run_name() -> str:

@@ -20,7 +20,8 @@ from araflow.datasets._sample import draw_sample
 from araflow.errors import ManifestError, OutputError, SourceError
 from araflow.manifest import Manifest, differences
 from araflow.pool import WorkerPool
-from araflow.spec import BuildSpec, parse
+from araflow.spec import BuildSpec
+from araflow.spec_file import parse
 from araflow.store import Store
 
 CLASSES = ["walk", "run", "push"]

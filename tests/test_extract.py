@@ -17,7 +17,7 @@ from araflow import extract, optical, quantize, store, video
 from araflow.clip import REASONS, ClipRecord, Outcome
 from araflow.errors import OutputError
 from araflow.extract import Job, Recipe
-from araflow.spec import parse
+from araflow.spec_file import parse
 from araflow.store import PROOF, Store
 
 KEY = "walk/clip"

@@ -19,7 +19,8 @@ from araflow.audit import validate
 from araflow.clip import ClipRecord
 from araflow.datasets._sample import draw_sample
 from araflow.pool import WorkerPool
-from araflow.spec import BuildSpec, parse
+from araflow.spec import BuildSpec
+from araflow.spec_file import parse
 
 pytestmark = pytest.mark.slow
 

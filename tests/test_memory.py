@@ -17,9 +17,10 @@ WIDTH, HEIGHT = 64, 48
 PROGRAM = """
 import sys
 from pathlib import Path
-from araflow import extract, spec
+from araflow import extract, spec_file
 
-given = spec.parse({"name": "test", "out": sys.argv[2], "optical": {"preset": "fastest", "quantizer": sys.argv[3]}})
+optical = {"preset": "fastest", "quantizer": sys.argv[3]}
+given = spec_file.parse({"name": "test", "out": sys.argv[2], "optical": optical})
 recipe = extract.Recipe.of(given, "opencv")
 size, checksum = extract.hash_source(Path(sys.argv[1]))
 record = extract.make(extract.Job("clip", Path(sys.argv[1]), Path(given.out), recipe, size, checksum, False))

@@ -14,7 +14,7 @@ from araflow import build
 from araflow.audit import validate
 from araflow.clip import REASONS, Outcome
 from araflow.datasets._sample import draw_sample
-from araflow.spec import parse
+from araflow.spec_file import parse
 
 pytestmark = pytest.mark.slow
 

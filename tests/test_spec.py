@@ -11,7 +11,8 @@ from araflow import resources, spec
 from araflow.errors import SpecError
 from araflow.fingerprint import digest
 from araflow.resources import plugins
-from araflow.spec import BuildSpec, load, parse
+from araflow.spec import BuildSpec
+from araflow.spec_file import load, parse
 
 DATASETS, BACKENDS = (", ".join(names) for names in (plugins("datasets"), ("auto", *plugins("optical"))))
 MINIMAL = {"name": "small", "out": "data/small"}

@@ -12,7 +12,8 @@ from araflow.clip import Clip, ClipRecord, Outcome
 from araflow.errors import OutputError, PoolClosedError, SourceError
 from araflow.extract import Job, Recipe
 from araflow.pool import Lost, WorkerError
-from araflow.spec import BuildSpec, RunSpec, parse
+from araflow.spec import BuildSpec, RunSpec
+from araflow.spec_file import parse
 from araflow.store import Store
 
 SEGFAULT, KILLED = Lost(timed_out=False, exit_code=-11), Lost(timed_out=False, exit_code=-9)

@@ -14,8 +14,8 @@ from typing import Protocol, cast
 
 from araflow import resources
 from araflow.clip import Clip
-from araflow.errors import SpecError
-from araflow.spec import DatasetSpec, _nearest
+from araflow.errors import SpecError, did_you_mean
+from araflow.spec import DatasetSpec
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +71,9 @@ def load(name: str) -> Dataset:
     """
     names = resources.plugins("datasets")
     if name not in names:
-        raise SpecError(f"dataset.name: {name!r} is not a dataset; allowed: {', '.join(names)}{_nearest(name, names)}")
+        raise SpecError(
+            f"dataset.name: {name!r} is not a dataset; allowed: {', '.join(names)}{did_you_mean(name, names)}"
+        )
     return cast(Dataset, importlib.import_module(f"araflow.datasets.{name}"))
 
 
@@ -87,7 +89,7 @@ def check_classes(dataset: Dataset, name: str, wanted: Sequence[str] | None) -> 
     for label in wanted:
         if label not in known:
             raise SpecError(
-                f"dataset.classes: {label!r} is not a class of {name}{_nearest(label, known)} "
+                f"dataset.classes: {label!r} is not a class of {name}{did_you_mean(label, known)} "
                 f"({len(known)} classes: {', '.join(known)})"
             )
     return tuple(wanted)
