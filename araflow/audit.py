@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,12 @@ import numpy as np
 
 from araflow import splits
 from araflow.clip import Outcome
+from araflow.errors import ManifestError
 from araflow.manifest import Manifest
 from araflow.pool import usable_cores
 from araflow.store import KINDS
+
+log = logging.getLogger(__name__)
 
 
 def validate(
@@ -47,6 +51,22 @@ def validate(
     keys = [row["key"] for row in rows]
     problems += [f"{key}: listed twice" for key, next_key in itertools.pairwise(keys) if key == next_key]
     return problems
+
+
+def check(manifest: Manifest) -> None:
+    """Hold names, counts and bytes against the manifest, as the last stage of a build; warn of strays.
+
+    Raises:
+        ManifestError: They do not match.
+    """
+    if problems := validate(manifest, decode=False):
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise ManifestError(
+            f"{manifest.folder}: files do not match the manifest: {'; '.join(problems[:5])}{more}. "
+            "Run it again: clips whose files are not whole are made anew"
+        )
+    if left := strays(manifest):
+        log.warning("%d clip folders belong to no row of this build, such as %s", len(left), left[0])
 
 
 def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]:

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from araflow import optical, stages
+from araflow import audit, optical, stages
 from araflow.clip import Attributes, Clip, ClipRecord
 from araflow.datasets import Sources, check_classes, folder, load
-from araflow.errors import OutputError
+from araflow.errors import OutputError, SpecError
 from araflow.extract import Recipe
 from araflow.manifest import Manifest
 from araflow.pool import WorkerPool
@@ -36,13 +36,16 @@ def settle(spec: BuildSpec, *, accept_licence: bool = False, use_dataset: bool =
         The recipe, and a sentence that says which backend runs and why.
 
     Raises:
-        SpecError: Unknown class, backend, algorithm or preset; or a licence that is not accepted.
+        SpecError: Unknown class, backend, algorithm or preset; a licence that is not accepted; a split that cannot be.
+        SourceError: A local source is not there.
         UnavailableError: The backend is absent.
     """
     if use_dataset:
         dataset = load(spec.dataset.name)
         check_classes(dataset, spec.dataset.name, spec.dataset.classes)
         dataset.check(spec.dataset, accept_licence=accept_licence)
+        if spec.split.protocol == "official" and spec.dataset.source is not None and spec.dataset.splits is None:
+            raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
     backend, why = optical.choose(spec.optical.backend)
     return Recipe.of(spec, backend), why
 
@@ -81,11 +84,13 @@ def build(
     with store.locked(), WorkerPool(spec.run.workers) as pool:
         if selection is None:
             selection = stages.select(spec, stages.prepare(spec, store))
+        stages.check_output(store, selection)
         on_start(len(selection.clips))
         for shard in selection.shards(spec.run.shard_size):
             stages.extract_shard(shard, recipe, store, pool, spec.run, on_record)
         manifest = stages.write_manifest(spec, selection, recipe, store)
         write_contact_sheet(manifest)
+        audit.check(manifest)
     return manifest
 
 
@@ -98,14 +103,13 @@ def select_source(source: Path, store: Store) -> Selection:
         OutputError: The output folder is the manifest's own.
     """
     if source.suffix == ".parquet" or (source / "manifest.parquet").is_file():
-        clips = _clips_of(Manifest.read(source), store)
-    else:
-        clips = folder.list_clips(Sources(source, None), None)
-    return stages.selection(clips, str(source))
+        manifest = Manifest.read(source)
+        return stages.selection(_clips_of(manifest, store), str(source), manifest.metadata["labels"])
+    return stages.selection(folder.list_clips(Sources(source, None), None), str(source))
 
 
 def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
-    """The finished clips of a manifest, to be read from their rgb frames."""
+    """The clips of a manifest, to be read from their rgb frames; those that were not made have none."""
     if manifest.folder.resolve() == store.out.resolve():
         raise OutputError(
             f"{store.out}: is the manifest's own folder; choose another out, or change its settings with araflow build"
@@ -118,9 +122,8 @@ def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
             group=row["group"],
             folds=(row["fold1"], row["fold2"], row["fold3"]),
             attributes=Attributes(*(row[name] for name in ("body", "camera", "people", "view", "quality"))),
-            name=f"{row['path']}/rgb",
-            source=manifest.folder / row["path"] / "rgb",
+            name=f"clips/{row['key']}/rgb",
+            source=None if row["path"] is None else manifest.folder / row["path"] / "rgb",
         )
         for row in manifest.rows()
-        if row["path"] is not None
     ]

@@ -135,8 +135,10 @@ def flow(
     from araflow import build as building
     from araflow import spec_file
 
-    if source is not None and given["out"] is None:
+    if source is not None and given["out"] is None and not any(text.startswith("out=") for text in overrides):
         raise click.UsageError("--out is required with SOURCE")
+    if source is not None and (idle := [text for text in overrides if text.startswith(("dataset.", "split."))]):
+        raise click.UsageError(f"--set {idle[0]}: clips of SOURCE have no configured dataset and no split")
     paths = {"out": "out", "max_frames": "rgb.max_frames", "workers": "run.workers"}
     flat = [f"{paths.get(name, f'optical.{name}')}={value}" for name, value in given.items() if value is not None]
     spec = spec_file.load(config, [*overrides, *flat])

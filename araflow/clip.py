@@ -159,6 +159,8 @@ class ClipRecord:
             TypeError: A field is missing or unknown (another version wrote it).
             ValueError: The outcome is not one of ``Outcome``.
         """
+        if not isinstance(data, dict):
+            raise TypeError(f"expected a JSON object, found {type(data).__name__}")
         radii = data.get("radii")
         fields = {**data, "outcome": Outcome(data["outcome"]), "radii": None if radii is None else tuple(radii)}
         return cls(**fields)

@@ -164,7 +164,7 @@ class Manifest:
         if not file.is_file():
             raise ManifestError(f"{file}: no such manifest")
         try:
-            table = pq.read_table(file)
+            table = pq.read_table(pa.py_buffer(file.read_bytes()))  # a path with ~ would be expanded
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(f"{file}: not a readable Parquet file: {error}") from error
         encoded = (table.schema.metadata or {}).get(_META.encode())

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.clip import Outcome
+from araflow.errors import ManifestError, OutputError
 from araflow.manifest import Manifest
 from araflow.optical import FlowField
 from araflow.quantize import dequantize
@@ -47,21 +48,27 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
 
     Returns:
         The picture's path, ``contact_sheet.jpg`` beside the manifest; ``None`` if no clip is finished.
+
+    Raises:
+        ManifestError: A frame does not decode.
+        OutputError: The picture cannot be written.
     """
     chosen: dict[Any, dict[str, Any]] = {}
     for row in manifest.rows():
         if row["outcome"] == Outcome.DONE:
             chosen.setdefault(row["label"] or row["key"], row)
+    path = manifest.folder / CONTACT_SHEET
     if not chosen:
+        path.unlink(missing_ok=True)  # it would show clips that are not there
         return None
     shown = list(chosen.values())[:_MOST_CLIPS]
     height = min(max(round(_CELL * row["height"] / row["width"]) for row in shown), 3 * _CELL)
     strips = [_strip(manifest.folder, row, height) for row in shown]
-    path = manifest.folder / CONTACT_SHEET
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, 88))[
-        1
-    ]
-    replace(path, encoded.tobytes())
+    sheet = cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR)
+    try:
+        replace(path, cv2.imencode(".jpg", sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
     return path
 
 
@@ -72,13 +79,11 @@ def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
     frames, flows = [], []
     for position in range(_COLUMNS):
         index = (2 * position + 1) * len(names) // (2 * _COLUMNS)
-        rgb = cv2.imread(str(clip / "rgb" / f"{names[index]}.png"), cv2.IMREAD_COLOR_RGB)
-        u, v = (cv2.imread(str(clip / kind / f"{names[index]}.jpg"), cv2.IMREAD_GRAYSCALE) for kind in ("u", "v"))
+        rgb = _read(clip / "rgb" / f"{names[index]}.png", cv2.IMREAD_COLOR_RGB)
+        u, v = (_read(clip / kind / f"{names[index]}.jpg", cv2.IMREAD_GRAYSCALE) for kind in ("u", "v"))
         radius = row["radii"][index] if row["radii"] else None
-        flows.append(
-            dequantize(cast(Any, u), cast(Any, v), bound=row["bound"] if radius is None else None, radius=radius)
-        )
-        frames.append(_fit(cast(Any, rgb), height))
+        flows.append(dequantize(u, v, bound=row["bound"] if radius is None else None, radius=radius))
+        frames.append(_fit(rgb, height))
     # One scale per clip, so that its pictures can be compared; at least 2 pixels, or rest would show as coloured noise.
     fastest = max(2.0, float(np.percentile(np.linalg.norm(np.stack(flows), axis=-1), 99)))
     colours = [_fit(flow_colours(flow, fastest), height) for flow in flows]
@@ -88,6 +93,13 @@ def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
     ascii_text = text.encode("ascii", "replace").decode()  # OpenCV's built-in font has nothing else
     cv2.putText(caption, ascii_text, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
     return np.vstack([caption, picture])
+
+
+def _read(path: Path, flags: int) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), flags)
+    if image is None:
+        raise ManifestError(f"{path}: does not decode; `araflow manifest validate` finds all such files")
+    return cast(NDArray[np.uint8], image)
 
 
 def _fit(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ def folder(name: str) -> Path:
     Raises:
         FileNotFoundError: The installation is incomplete.
     """
-    for parent in (_PACKAGE.parent, _PACKAGE / "_data"):
+    for parent in (_PACKAGE / "_data", _PACKAGE.parent):
         if (parent / name).is_dir():
             return parent / name
     raise FileNotFoundError(f"araflow's own folder {name!r} is missing beside {_PACKAGE}; reinstall araflow")

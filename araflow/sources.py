@@ -13,6 +13,8 @@ from araflow.datasets import Sources
 from araflow.errors import SourceError, SpecError
 from araflow.spec import DatasetSpec
 
+_ADDRESS = ("http://", "https://")
+
 
 def cache_folder() -> Path:
     """Return where downloads are kept: ``ARAFLOW_CACHE``, or ``araflow`` in the user's cache folder."""
@@ -21,13 +23,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "araflow"
 
 
-def check_licence(spec: DatasetSpec, accepted: bool) -> None:
-    """Refuse to download what the user has not accepted the licence of.
+def check(spec: DatasetSpec, accept_licence: bool) -> None:
+    """Refuse a source that is not there, and a download whose licence is not accepted.
 
     Raises:
         SpecError: ``source`` is null and the licence is not accepted; shows address, size, licence and citation.
+        SourceError: A local source or split folder is not there.
     """
-    if spec.source is None and not accepted:
+    for text in (spec.source, spec.splits):
+        if text is not None and not text.startswith(_ADDRESS) and not Path(text).expanduser().exists():
+            raise SourceError(f"{text}: no such folder or archive")
+    if spec.source is None and not accept_licence:
         raise SpecError(
             f"dataset.source is null, so {spec.name} would be downloaded:\n{_announcement(registry.load(spec.name))}\n"
             "Accept with --accept-licence, or set dataset.source to a folder class/clip.avi that you have"
@@ -37,7 +43,7 @@ def check_licence(spec: DatasetSpec, accepted: bool) -> None:
 def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
     """Make videos and split files local.
 
-    With ``source`` null both are downloaded from the registry's addresses; ``check_licence`` comes first. With a
+    With ``source`` null both are downloaded from the registry's addresses; ``check`` comes first. With a
     ``source`` but no ``splits``, clips are listed from the folders and have no official folds.
 
     Raises:
@@ -72,7 +78,7 @@ def local(text: str, work: Path, classes: Sequence[str] | None, report: Callable
     Raises:
         SourceError: There is no such folder or file, or it cannot be unpacked or downloaded.
     """
-    if text.startswith(("http://", "https://")):
+    if text.startswith(_ADDRESS):
         text = str(fetch.download([text], cache_folder() / _short_digest(text) / _file_name(text), report=report))
     path = Path(text).expanduser()
     if path.is_dir():

@@ -8,6 +8,7 @@ takes part in ``BuildSpec.fingerprint``.
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -136,7 +137,11 @@ class RunSpec(_Model):
         json_schema_extra=_NO_OUTPUT,
     )
     clip_timeout: float = Field(
-        1800.0, gt=0, description="Seconds one clip may take before its process is ended.", json_schema_extra=_NO_OUTPUT
+        1800.0,
+        gt=0,
+        le=7 * 86400,
+        description="Seconds one clip may take before its process is ended.",
+        json_schema_extra=_NO_OUTPUT,
     )
 
 
@@ -153,7 +158,9 @@ class BuildSpec(_Model):
     rgb: RgbSpec = Field(default_factory=lambda: RgbSpec.model_validate({}))
     optical: OpticalSpec = Field(default_factory=lambda: OpticalSpec.model_validate({}))
     run: RunSpec = Field(default_factory=lambda: RunSpec.model_validate({}))
-    out: str = Field(description="Output folder.", min_length=1, json_schema_extra=_NO_OUTPUT)
+    out: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
+        description="Output folder.", min_length=1, json_schema_extra=_NO_OUTPUT
+    )
 
     def output_settings(self) -> dict[str, Any]:
         """Return the settings that change what is written, as a nested JSON-ready dict.

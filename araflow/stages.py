@@ -90,6 +90,21 @@ def selection(
     return Selection(tuple(clips), tuple(labels), split_of or {})
 
 
+def check_output(store: Store, selection: Selection) -> None:
+    """Refuse an output folder that holds something else: its manifest would be replaced by one without those clips.
+
+    Raises:
+        OutputError: The manifest there shares no clip with the selection.
+    """
+    if not store.manifest.is_file():
+        return
+    there = {row["key"] for row in Manifest.read(store.manifest).rows()}
+    if there and there.isdisjoint(clip.key for clip in selection.clips):
+        raise OutputError(
+            f"{store.out}: holds {len(there)} other clips, such as {min(there)!r}; choose another out, or remove it"
+        )
+
+
 def extract_shard(
     clips: Iterable[Clip],
     recipe: Recipe,
@@ -168,13 +183,8 @@ def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, b
         return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=recipe.fingerprint), True
     if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
         return known, False
-    other = known or store.find(clip.key)
-    keep_rgb = (
-        other is not None
-        and other.outcome is Outcome.DONE
-        and other.source_sha256 == checksum
-        and other.rgb_fingerprint == recipe.rgb_fingerprint
-    )
+    other = store.find_made(clip.key)
+    keep_rgb = other is not None and other.source_sha256 == checksum and other.rgb_fingerprint == recipe.rgb_fingerprint
     return Job(clip.key, clip.source, store.out, recipe, size, checksum, keep_rgb)
 
 

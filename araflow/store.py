@@ -100,11 +100,13 @@ class Store:
             ) from None
         except OSError as error:
             raise OutputError(f"{self.out}: cannot be written to: {error.strerror}") from error
-        with lock:
+        try:
             shutil.rmtree(self.work, ignore_errors=True)
             self.work.mkdir(exist_ok=True)
             yield
             shutil.rmtree(self.work, ignore_errors=True)
+        finally:
+            lock.release()
 
     def find(self, key: str, fingerprint: str | None = None) -> ClipRecord | None:
         """Return what is known of a clip: that it is made, or why it was not.
@@ -113,20 +115,21 @@ class Store:
             key: The clip's key.
             fingerprint: Return only a record of these settings; ``None`` takes any.
         """
-        candidates = (self.clip_folder(key) / PROOF, self._record_file(key))
-        for path in candidates:
-            record = _load(path)
-            if record is None or fingerprint not in (None, record.fingerprint):
-                continue
-            if record.outcome is not Outcome.DONE or _complete(path.parent, record):
+        for record in (self.find_made(key), _load(self._record_file(key))):
+            if record is not None and fingerprint in (None, record.fingerprint):
                 return record
         return None
+
+    def find_made(self, key: str) -> ClipRecord | None:
+        """Return the proof of a clip that is made, by whatever settings; ``None`` if it is not whole."""
+        record = _load(self.clip_folder(key) / PROOF)
+        return record if record is not None and _complete(self.clip_folder(key), record) else None
 
     def write_record(self, record: ClipRecord) -> None:
         """Keep the record of a clip that was not made.
 
         What an earlier run made of it is removed, if the source has been read and found wanting; it stays where the
-        source is merely gone, since it could not be made again.
+        source is gone, or where this run failed for reasons of its own.
 
         Raises:
             OutputError: It cannot be written.
@@ -136,12 +139,27 @@ class Store:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _dump(part, record)
-            if record.source_sha256 is not None and _exists(folder := self.clip_folder(record.key)):
-                folder.rename(retired := self.work / uuid.uuid4().hex)
-                shutil.rmtree(retired)
+            if record.outcome is not Outcome.FAILED and record.source_sha256 is not None:
+                retired = self.retire(record.key)
+                if retired is not None:
+                    shutil.rmtree(retired)
             part.replace(path)
         except OSError as error:
             raise OutputError(f"{self.out}: no record of {record.key!r} can be written: {error.strerror}") from error
+
+    def retire(self, key: str) -> Path | None:
+        """Move what an earlier run made of a clip into the work area, and return where; ``None`` if there is nothing.
+
+        Raises:
+            OutputError: The folder is no clip but holds others: a clip is named as a class is.
+        """
+        folder = self.clip_folder(key)
+        if not _exists(folder):
+            return None
+        if not (folder / PROOF).exists() and not all((folder / kind).is_dir() for kind in KINDS):
+            raise OutputError(f"{folder}: is no clip's folder, so clip {key!r} cannot replace it; choose another out")
+        folder.rename(retired := self.work / uuid.uuid4().hex)
+        return retired
 
     def remove_record(self, key: str) -> None:
         """Forget an earlier run's record of a clip that is now made."""
@@ -204,16 +222,16 @@ class ClipWriter:
             record: The clip's record; its ``outcome`` is done.
             keep_rgb: Take over the earlier clip's ``rgb`` folder instead of this one's (empty) one.
         """
-        final, retired = self._store.clip_folder(self._key), None
+        final = self._store.clip_folder(self._key)
         # Whatever needs space comes first: on a full disk the earlier clip stays.
         _dump(self._folder / PROOF, record)
+        if any((parent / PROOF).exists() for parent in final.parents if self._store.clips in parent.parents):
+            raise OutputError(f"{final}: would lie inside another clip's folder; choose another out")
         final.parent.mkdir(parents=True, exist_ok=True)
-        if final.exists():
-            retired = self._store.work / uuid.uuid4().hex
-            final.rename(retired)
-            if keep_rgb:
-                (self._folder / "rgb").rmdir()
-                (retired / "rgb").rename(self._folder / "rgb")
+        retired = self._store.retire(self._key)
+        if retired is not None and keep_rgb:
+            (self._folder / "rgb").rmdir()
+            (retired / "rgb").rename(self._folder / "rgb")
         self._store.remove_record(self._key)  # before the clip is there: killed in between, nobody would do it later
         self._folder.rename(final)
         if retired is not None:
@@ -246,11 +264,16 @@ def _exists(path: Path) -> bool:
 
 
 def _complete(folder: Path, record: ClipRecord) -> bool:
-    expected = {"rgb": record.frames, "u": record.flows, "v": record.flows}
+    """Whether all files are there and whole: a power cut can leave a proof beside files that were never written out."""
     try:
-        return record.outcome is Outcome.DONE and all(len([*(folder / k).iterdir()]) == n for k, n in expected.items())
+        sizes = {kind: [entry.stat().st_size for entry in os.scandir(folder / kind)] for kind in KINDS}
     except OSError:
         return False
+    return (
+        [len(sizes[kind]) for kind in KINDS] == [record.frames, record.flows, record.flows]
+        and sum(sizes["rgb"]) == record.rgb_bytes
+        and sum(sizes["u"]) + sum(sizes["v"]) == record.flow_bytes
+    )
 
 
 def _load(path: Path) -> ClipRecord | None:

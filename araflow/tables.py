@@ -66,8 +66,9 @@ def print_plan(plan: Plan) -> None:
     leaks = {entry.label: entry for entry in plan.leakage}
     rows: list[dict[str, Any]] = []
     for row in plan.classes:
-        leak = leaks[str(row["class"])]
-        rows.append({**row, "leaked": leak.same_class, "leaked across classes": leak.any_class})
+        leak = leaks.get(str(row["class"]))
+        same, across = (leak.same_class, leak.any_class) if leak else (0, 0)  # a class without clips has no entry
+        rows.append({**row, "leaked": same, "leaked across classes": across})
     _print(rows)
     console = _console()
     console.print(f"optical flow: {escape(plan.backend)}", soft_wrap=True, highlight=False)

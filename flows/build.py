@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import httpx
 from prefect import State, flow, runtime, tags
 from prefect.futures import as_completed
 from prefect.states import Completed
@@ -25,6 +25,7 @@ from araflow.errors import AraflowError
 from araflow.pool import WorkerPool
 from araflow.spec import BuildSpec
 from araflow.store import Store
+from flows.embedded import interruptible
 from flows.tasks import StageResult, audit, extract, fetch, log, manifest, plainly, select
 
 _SHARDS_AT_ONCE = 2  # the next shard hashes its sources while the last clips of this one are still decoding
@@ -69,10 +70,11 @@ def resolve(arguments: dict[str, Any]) -> BuildSpec:
 
 def _run_name() -> str:
     """Say dataset, backend and algorithm, as in ``hmdb5-opencv-dis-balanced``."""
-    spec = resolve(runtime.flow_run.parameters)
-    backend = spec.optical.backend
-    with contextlib.suppress(AraflowError):  # the flow itself will say what is wrong
+    try:
+        spec = resolve(runtime.flow_run.parameters)
         backend = settle(spec, accept_licence=True)[0].backend
+    except AraflowError:
+        return "refused"  # the flow itself says why
     parts = [spec.name, backend, spec.optical.algorithm]
     return "-".join([*parts, spec.optical.preset] if spec.optical.algorithm == "dis" else parts)
 
@@ -114,9 +116,8 @@ def _build(arguments: dict[str, Any], strict: bool, accept_licence: bool) -> Sta
     start, made = time.monotonic(), 0
     # quote: Prefect would look into every clip for futures.
     with Store(Path(spec.out)).locked(), WorkerPool(spec.run.workers) as pool:
-        files = fetch.submit(spec)
-        files.result()  # raises what went wrong; a task whose input failed would only say that it is pending
-        selected = select.submit(spec, files, return_state=False)
+        files = fetch(spec)  # here and not on a thread: a download or an unpacking can then be interrupted
+        selected = select.submit(spec, files)
         shards = selected.result().shards(spec.run.shard_size)
         extracted = [
             extract.submit(
@@ -157,10 +158,17 @@ def run(
         AraflowError: The run failed.
     """
     named = build.with_options(name=f"build-{spec.name}")
-    with tags(spec.dataset.name, spec.optical.algorithm):
-        state: State[Any] = named(
-            config=config, overrides=list(overrides), accept_licence=accept_licence, strict=strict, return_state=True
-        )
+    try:
+        with interruptible(), tags(spec.dataset.name, spec.optical.algorithm):
+            state: State[Any] = named(
+                config=config,
+                overrides=list(overrides),
+                accept_licence=accept_licence,
+                strict=strict,
+                return_state=True,
+            )
+    except (RuntimeError, httpx.HTTPError) as error:  # before the run began: within it, errors become states
+        raise AraflowError(f"Prefect could not run the flow: {error}") from error
     # The embedded server announces its end when Python exits; the last line shall be what was made.
     logging.getLogger("prefect").setLevel(logging.WARNING)
     result = state.result(raise_on_failure=True)

@@ -25,7 +25,7 @@ from araflow import audit as auditing
 from araflow import stages, summary
 from araflow.clip import Clip, ClipRecord, Outcome
 from araflow.datasets import Sources
-from araflow.errors import AraflowError, ManifestError, PoolClosedError
+from araflow.errors import AraflowError, PoolClosedError
 from araflow.extract import Recipe
 from araflow.manifest import Manifest
 from araflow.pool import WorkerPool
@@ -92,6 +92,7 @@ def fetch(spec: BuildSpec) -> Sources:
 def select(spec: BuildSpec, files: Sources) -> Selection:
     """List the clips and give each its split."""
     selection = stages.select(spec, files)
+    stages.check_output(Store(Path(spec.out)), selection)
     log.info("%d clips of %d classes listed", len(selection.clips), len(selection.labels))
     return selection
 
@@ -142,12 +143,7 @@ def manifest(spec: BuildSpec, selection: Selection, recipe: Recipe) -> Manifest:
 @plainly
 def audit(written: Manifest) -> StageResult:
     """Hold the files against the manifest and test clips against training clips, and publish the counts."""
-    problems = auditing.validate(written, decode=False)
-    if problems:
-        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
-        raise ManifestError(f"{written.folder}: files do not match the manifest: {'; '.join(problems[:5])}{more}")
-    if strays := auditing.strays(written):
-        log.warning("%d clip folders belong to no row of this build, such as %s", len(strays), strays[0])
+    auditing.check(written)
     create_table_artifact(
         table=summary.by_class(written),
         key="outcomes",

@@ -12,7 +12,7 @@ from araflow.clip import Clip
 from araflow.datasets import Sources
 from araflow.errors import SourceError, SpecError
 from araflow.spec import DatasetSpec
-from araflow.store import STATE
+from araflow.store import PROOF, STATE
 from araflow.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
@@ -27,6 +27,7 @@ def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
         raise SpecError("dataset.source: a folder dataset needs one: a folder of videos, or class/clip.ext")
     if spec.splits is not None:
         raise SpecError("dataset.splits: a folder dataset has no official split files; leave it null")
+    sources.check(spec, accept_licence)
 
 
 def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
@@ -80,8 +81,8 @@ def _walk(folder: Path, below: str = "", above: frozenset[Path] = frozenset()) -
     images = clips = False
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
-    if any(entry.name == STATE for entry in found):
-        return
+    if any(entry.name in (STATE, PROOF) for entry in found):
+        return  # an output of araflow, or a clip in one
     for entry in found:
         if entry.name.startswith("."):
             continue

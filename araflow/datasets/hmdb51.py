@@ -17,8 +17,8 @@ def classes() -> tuple[str, ...]:
 
 
 def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
-    """Refuse a download whose licence has not been accepted; see ``araflow.datasets.Dataset``."""
-    sources.check_licence(spec, accept_licence)
+    """Refuse an absent source, and a download whose licence has not been accepted; see ``araflow.datasets.Dataset``."""
+    sources.check(spec, accept_licence)
 
 
 def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:

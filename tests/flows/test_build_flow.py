@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from flows import settings
@@ -148,6 +150,31 @@ def test_fewer_classes_in_the_same_folder_leave_the_others_clips_alone(built):
     assert run.stdout.splitlines()[-1].startswith("3 clips listed: 3 done; nothing to do")
     assert "clip folders belong to no row of this build" in run.stderr
     assert len(list((folder / "out" / "clips" / "walk").iterdir())) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_at_once_and_the_next_one_finishes_it(built, tmp_path: Path, number: signal.Signals):
+    folder, _ = built
+    arguments = ["tiny.yaml", f"out={tmp_path}/out", "optical.algorithm=tvl1", "rgb.max_frames=null"]
+    command = [sys.executable, "-m", "araflow", "build", *arguments]
+    run = subprocess.Popen(command, cwd=folder, env=environment(folder / "prefect"), start_new_session=True)
+    try:
+        clips = tmp_path / "out" / "clips"
+        deadline = time.monotonic() + 120
+        while not clips.exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        family = psutil.Process(run.pid).children(recursive=True)
+        assert len(family) >= 3, "the server and two workers"
+        if number == signal.SIGINT:
+            os.killpg(run.pid, number)  # as a terminal does
+        else:
+            os.kill(run.pid, number)
+        assert run.wait(30) != 0
+    finally:
+        run.kill()
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert alive == []
+    assert araflow(folder, *arguments[:2], "rgb.max_frames=4").returncode == 0
 
 
 def test_a_failing_source_ends_in_one_clear_message(built):
