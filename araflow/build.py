@@ -12,7 +12,7 @@ from pathlib import Path
 from araflow import audit, optical, stages
 from araflow.clip import Attributes, Clip, ClipRecord
 from araflow.datasets import Sources, check_classes, folder, load
-from araflow.errors import OutputError, SpecError
+from araflow.errors import OutputError, SourceError, SpecError
 from araflow.extract import Recipe
 from araflow.manifest import Manifest
 from araflow.pool import WorkerPool
@@ -88,7 +88,7 @@ def build(
         on_start(len(selection.clips))
         for shard in selection.shards(spec.run.shard_size):
             stages.extract_shard(shard, recipe, store, pool, spec.run, on_record)
-        manifest = stages.write_manifest(spec, selection, recipe, store)
+        manifest = stages.write_manifest(spec, selection, recipe, store, configured=source is None)
         write_contact_sheet(manifest)
         audit.check(manifest)
     return manifest
@@ -102,9 +102,13 @@ def select_source(source: Path, store: Store) -> Selection:
         ManifestError: The manifest cannot be read.
         OutputError: The output folder is the manifest's own.
     """
+    if str(source).startswith(("http:/", "https:/")):
+        raise SourceError(f"{source}: addresses are not fetched here; download the video first")
     if source.suffix == ".parquet" or (source / "manifest.parquet").is_file():
         manifest = Manifest.read(source)
-        return stages.selection(_clips_of(manifest, store), str(source), manifest.metadata["labels"])
+        log.info("source: the rgb frames of a manifest of %d clips", len(manifest))
+        split_of = {row["key"]: row["split"] for row in manifest.rows() if row["split"] is not None}
+        return stages.selection(_clips_of(manifest, store), str(source), manifest.metadata["labels"], split_of)
     return stages.selection(folder.list_clips(Sources(source, None), None), str(source))
 
 

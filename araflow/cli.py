@@ -18,7 +18,10 @@ from araflow.errors import AraflowError
 if TYPE_CHECKING:
     from araflow.clip import ClipRecord
 
-_EXIT_STATUS = "Exit status: 0 all done, 1 failed, 2 wrong usage, 3 finished with clips quarantined or failed."
+_EXIT_STATUS = (
+    "Exit status: 0 all done; 1 failed, or a setting or source is wrong; 2 wrong options; 3 finished with clips "
+    "quarantined or failed; 130 interrupted."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
 
 
@@ -34,12 +37,15 @@ class _Group(click.Group):
         except AraflowError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted: what is done is kept; the same command finishes it", err=True)
+            sys.exit(130)
 
 
 @click.group(cls=_Group, epilog=_EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="araflow")
 def main() -> None:
-    r"""From public action-recognition videos to training data you can trust.
+    """From public action-recognition videos to training data you can trust.
 
     \b
     Try it without any data (the sample is drawn, not footage):
@@ -69,7 +75,7 @@ def build(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    r"""Make a dataset, as a Prefect flow; run it again to finish or update it.
+    """Make a dataset, as a Prefect flow; run it again to finish or update it.
 
     CONFIG is a YAML file or the name of a shipped one (hmdb5, hmdb51, sample). Settings are overridden by KEY=VALUE.
 
@@ -98,7 +104,7 @@ def build(
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @click.option("--out", help="Output folder.  [default: as configured; required with SOURCE]")
 @click.option("--backend", help="auto, or a backend by name (see --list).")
-@click.option("--algorithm", help="dis, farneback or tvl1.")
+@click.option("--algorithm", help="dis, farneback or tvl1 (about a second per frame).")
 @click.option("--preset", help="fastest, fast, balanced or accurate (dis).")
 @click.option("--quantizer", help="bound (fixed ±bound) or max_radius (NVIDIA's per-frame scale).")
 @click.option("--bound", help="Largest storable |u|, |v| in pixels per frame.")
@@ -120,14 +126,14 @@ def flow(
     as_json: bool,
     **given: str | None,
 ) -> None:
-    r"""Compute optical flow: RGB frames, u and v images and a manifest.
+    """Compute optical flow: RGB frames, u and v images and a manifest.
 
     SOURCE is a video, a folder of videos, a folder of frames, or a manifest; without it, the dataset of the
     configuration. Runs without Prefect.
 
     \b
     araflow flow clip.mp4 --out flow/
-    araflow flow videos/ --out flow/ --algorithm tvl1 --quantizer max_radius
+    araflow flow videos/ --out more_flow/ --preset accurate --quantizer max_radius
     """
     if show_backends:
         _list_backends(as_json)
@@ -159,7 +165,7 @@ def flow(
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @_JSON
 def plan(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    r"""Show what a build would make: clips, splits, leakage, and hours and gigabytes measured on a few clips.
+    """Show what a build would make: clips, splits, leakage, and hours and gigabytes measured on a few clips.
 
     Writes nothing and downloads nothing. With only split files at hand it still tells the counts.
 
@@ -226,21 +232,26 @@ def validate(path: Path, quick: bool, as_json: bool) -> None:
     else:
         for problem in problems:
             click.echo(problem)
-        click.echo(f"{len(read)} rows, {len(problems)} differences")
+        remedy = "; building it again makes clips anew whose files are missing or not whole" if problems else ""
+        click.echo(f"{len(read)} rows, {len(problems)} differences{remedy}")
     sys.exit(1 if problems else 0)
 
 
 @manifest.command()
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
-def diff(first: Path, second: Path) -> None:
+@_JSON
+def diff(first: Path, second: Path, as_json: bool) -> None:
     """Compare two manifests clip by clip; exit status 1 if they differ."""
     from araflow.manifest import Manifest, differences
 
     lines = differences(Manifest.read(first), Manifest.read(second))
-    for line in lines:
-        click.echo(line)
-    click.echo(f"{len(lines)} differences")
+    if as_json:
+        click.echo(json.dumps({"differences": lines}, indent=2))
+    else:
+        for line in lines:
+            click.echo(line)
+        click.echo(f"{len(lines)} differences")
     sys.exit(1 if lines else 0)
 
 

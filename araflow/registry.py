@@ -26,11 +26,13 @@ class Artefact(_Frozen):
         size: Bytes, or ``None`` where unknown.
         sha256: Hexadecimal digest, or ``None`` where unknown.
         mirrors: Addresses to try, in order.
+        note: What the user should know before it is downloaded.
     """
 
     size: int | None = None
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     mirrors: tuple[str, ...] = Field(min_length=1)
+    note: str | None = None
 
 
 class Registry(_Frozen):

@@ -63,7 +63,10 @@ def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> 
 
 def _announcement(known: registry.Registry) -> str:
     size = f"{known.videos.size / 1e9:.1f} GB" if known.videos.size else "size unknown"
-    return f"{known.title}: {size} from {known.videos.mirrors[0]}\nlicence: {known.licence}\ncite: {known.citation}"
+    note = f"\nnote: {known.videos.note}" if known.videos.note else ""
+    return (
+        f"{known.title}: {size} from {known.videos.mirrors[0]}\nlicence: {known.licence}\ncite: {known.citation}{note}"
+    )
 
 
 def local(text: str, work: Path, classes: Sequence[str] | None, report: Callable[[str], None]) -> Path:

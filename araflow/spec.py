@@ -84,7 +84,8 @@ class DatasetSpec(_Model):
     @model_validator(mode="after")
     def _classes_are_distinct(self) -> Self:
         if self.classes and len(set(self.classes)) < len(self.classes):
-            raise ValueError("classes: a class is named twice")
+            twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+            raise ValueError(f"classes: named twice: {', '.join(twice)}")
         return self
 
 

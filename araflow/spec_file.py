@@ -48,7 +48,7 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}") from error
     if not isinstance(tree, dict):
-        raise SpecError(f"{path}: expected settings (key: value), found {type(tree).__name__}")
+        raise SpecError(f"{path}: holds no settings (key: value)")
     for override in overrides:
         _override(tree, override)
     return parse(tree, f"{path} with overrides" if overrides else str(path))
@@ -133,5 +133,13 @@ def _explain(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
         allowed = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
         nearest = did_you_mean(item["input"], allowed.split(", "))
         return f"{where}: {item['input']!r} is not allowed; allowed: {allowed}{nearest}"
+    if item["type"] == "tuple_type":
+        return f"{where}: expected a list, such as [walk, punch] (found {item['input']!r})"
+    if item["type"] in ("model_type", "model_attributes_type"):
+        return f"{where}: expected a group of settings (found {item['input']!r})"
+    if item["type"] == "too_short":
+        return f"{where}: must not be empty; null takes all"
     message = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], dict):
+        return f"{where}: {message}"
     return f"{where}: {message[:1].lower()}{message[1:]} (found {item['input']!r})"

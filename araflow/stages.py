@@ -66,7 +66,13 @@ def select(spec: BuildSpec, files: Sources) -> Selection:
     dataset = load(spec.dataset.name)
     labels = check_classes(dataset, spec.dataset.name, spec.dataset.classes)
     clips = dataset.list_clips(files, labels)
-    return selection(clips, str(files.videos or files.splits), labels, splits.assign(clips, spec.split))
+    split_of = splits.assign(clips, spec.split)
+    wanted = {"train", "test"} | ({"val"} if spec.split.val_fraction else set())
+    for label in labels or sorted({clip.label or "" for clip in clips}):
+        has = {split_of[clip.key] for clip in clips if (clip.label or "") == label}
+        if has and wanted - has:
+            log.warning("class %s has no %s clips", label, " and no ".join(sorted(wanted - has)))
+    return selection(clips, str(files.videos or files.splits), labels, split_of)
 
 
 def selection(
@@ -235,14 +241,23 @@ def outcomes(records: Iterable[ClipRecord]) -> Counter[str]:
     return counts
 
 
-def write_manifest(spec: BuildSpec, selection: Selection, recipe: Recipe, store: Store) -> Manifest:
+def write_manifest(
+    spec: BuildSpec, selection: Selection, recipe: Recipe, store: Store, *, configured: bool = True
+) -> Manifest:
     """Join the clips with their records and write the manifest.
+
+    Args:
+        spec: Settings, which the manifest keeps.
+        selection: The clips.
+        recipe: How they were made.
+        store: Where.
+        configured: They are those of ``spec.dataset`` and ``spec.split``; else these settings had no part in them.
 
     Raises:
         OutputError: A clip has no record, or the file cannot be written.
     """
     settings = spec.output_settings()
-    if not selection.split_of:  # clips of the user's own: the configured dataset and splits had no part in them
+    if not configured:
         del settings["dataset"], settings["split"]
     manifest = Manifest.of(
         selection.clips,

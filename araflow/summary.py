@@ -20,8 +20,10 @@ def by_class(manifest: Manifest) -> list[dict[str, Any]]:
     rows = manifest.rows()
     leaks = {entry.label: entry.same_class for entry in audit.leakage(manifest)}
     table = []
-    for label in [*manifest.metadata["labels"], "all"]:
-        own = rows if label == "all" else [row for row in rows if row["label"] == label]
+    classes = [(label, [row for row in rows if row["label"] == label]) for label in manifest.metadata["labels"]]
+    if classes and (others := [row for row in rows if row["label"] is None]):
+        classes.append(("(no class)", others))
+    for label, own in [*classes, ("all", rows)]:
         done = [row for row in own if row["outcome"] == Outcome.DONE]
         outcomes, parts = Counter(row["outcome"] for row in own), Counter(row["split"] for row in done)
         table.append(

@@ -71,6 +71,13 @@ def print_plan(plan: Plan) -> None:
         rows.append({**row, "leaked": same, "leaked across classes": across})
     _print(rows)
     console = _console()
+    total = plan.leakage[-1]
+    console.print(
+        f"{total.same_class} of {total.test} test clips share their source title with a training clip of their class, "
+        f"{total.any_class} with one of any class",
+        soft_wrap=True,
+        highlight=False,
+    )
     console.print(f"optical flow: {escape(plan.backend)}", soft_wrap=True, highlight=False)
     if plan.present is None:
         console.print("no videos at hand: hours and gigabytes are not estimated", highlight=False)

@@ -51,6 +51,8 @@ def test_every_command_has_help(command: list[str]):
     result = araflow(*command, "--help")
     assert result.exit_code == 0
     assert "Usage:" in result.output
+    assert "\\b" not in result.output
+    assert "\b" not in result.output
 
 
 def test_flow_of_a_folder_quarantines_the_bad_clip_and_says_so(videos: Path, tmp_path: Path):
@@ -103,6 +105,10 @@ def test_flow_settings_reach_the_manifest(drawn: Path, tmp_path: Path):
         (["build", "hmdb5", "dataset.classes=[wlk]", "dataset.source=."], ["wlk", "did you mean walk?"]),
         (["plan", "hmdb5"], ["dataset.source", "downloads nothing"]),
         (["flow"], ["4.2 GB", "CC BY 4.0", "--accept-licence"]),
+        (["flow", "https://example.org/a.mp4", "--out", "x"], ["addresses are not fetched here"]),
+        (["build", "hmdb5", "dataset.classes=walk,run"], ["dataset.classes: expected a list, such as [walk, punch]"]),
+        (["build", "hmdb5", "dataset.source=nope"], ["nope: no such folder or archive"]),
+        (["build", "hmdb5", "dataset.source=/"], ["official needs dataset.splits"]),
         (["manifest", "show", "/no/such"], ["/no/such", "no such manifest"]),
     ],
 )
@@ -168,3 +174,49 @@ def test_doctor_and_list_name_every_backend():
     listed = json.loads(araflow("flow", "--list", "--json").stdout)
     assert [backend["name"] for backend in listed["backends"]] == ["opencv"]
     assert "OpenCV" in araflow("flow", "--list").stdout
+
+
+def test_settings_that_a_source_makes_idle_are_refused(videos: Path, tmp_path: Path):
+    result = araflow("flow", videos, "--out", tmp_path / "out", "--set", "dataset.classes=[walk]")
+    assert result.exit_code == 2
+    assert "dataset.classes" in result.stderr
+    assert araflow("flow", videos, "--set", f"out={tmp_path}/out").exit_code == 3
+
+
+def test_another_dataset_does_not_replace_the_one_that_is_there(videos: Path, drawn: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out)
+    before = (out / "manifest.parquet").read_bytes()
+    result = araflow("flow", next((drawn / "videos" / "push").iterdir()), "--out", out)
+    assert result.exit_code == 1
+    assert "holds 3 other clips" in result.stderr
+    assert (out / "manifest.parquet").read_bytes() == before
+
+
+def test_a_clip_named_as_a_class_does_not_replace_the_class(videos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out)
+    made = sorted((out / "clips" / "walk").iterdir())
+    (videos / "walk.avi").write_bytes(next(p for p in (videos / "walk").iterdir() if p.is_symlink()).read_bytes())
+    araflow("flow", videos, "--out", out)
+    assert sorted((out / "clips" / "walk").iterdir()) == made
+    (out / "manifest.parquet").unlink()
+    result = araflow("flow", videos / "walk.avi", "--out", out)
+    assert result.exit_code == 1
+    assert "is no clip's folder" in result.stderr
+    assert sorted((out / "clips" / "walk").iterdir()) == made
+
+
+def test_flow_of_a_manifest_keeps_labels_splits_and_the_clips_that_were_not_made(drawn: Path, tmp_path: Path):
+    settings = [f"dataset.source={drawn}/videos", f"dataset.splits={drawn}/splits", "dataset.classes=[walk, push]"]
+    arguments = [option for text in settings for option in ("--set", text)]
+    next((drawn / "videos" / "push").iterdir()).rename(tmp_path / "away.avi")
+    araflow("flow", "--config", "hmdb5", "--out", tmp_path / "a", "--max-frames", "4", *arguments)
+    (tmp_path / "away.avi").rename(drawn / "videos" / "push" / "away.avi")
+    result = araflow("flow", tmp_path / "a", "--out", tmp_path / "b", "--bound", "5")
+    assert result.exit_code == 3, result.output
+    first, second = (
+        json.loads(araflow("manifest", "show", tmp_path / name, "--clips", "--json").stdout)["clips"] for name in "ab"
+    )
+    for name in ("key", "label", "label_index", "split", "fold1", "outcome", "frames", "group"):
+        assert [row[name] for row in first] == [row[name] for row in second], name

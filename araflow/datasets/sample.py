@@ -33,7 +33,7 @@ def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> 
     from araflow.datasets._sample import draw_sample
 
     folder = work / f"drawn-{digest(spec.sample.model_dump())}"
-    report(f"drawing the sample dataset (drawn, not footage) into {folder}")
+    report(f"sample dataset (drawn, not footage) in {folder}")
     draw_sample(
         folder,
         clips_per_class=spec.sample.clips_per_class,
