@@ -90,7 +90,7 @@ def selection(
         SourceError: There are none.
     """
     if not clips:
-        raise SourceError(f"{origin}: no clips found")
+        raise SourceError(f"{origin}: no clips found: no video files, no folders of images, and no list of any")
     if labels is None:
         labels = sorted({clip.label for clip in clips if clip.label is not None})
     return Selection(tuple(clips), tuple(labels), split_of or {})

@@ -348,6 +348,11 @@ def test_a_clip_that_lost_a_file_is_made_again(videos: Path, tmp_path: Path, kin
 
 
 class Entries(list[Any]):
+    def __next__(self) -> Any:  # os.walk asks for one entry after the other
+        if not self:
+            raise StopIteration
+        return self.pop(0)
+
     def __enter__(self) -> "Entries":
         return self
 

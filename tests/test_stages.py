@@ -64,6 +64,8 @@ def make(store: Store, job: Job) -> ClipRecord:
         source_sha256=job.source_sha256,
         frames=2,
         flows=1,
+        rgb_bytes=2,
+        flow_bytes=2,
         fingerprint=job.recipe.fingerprint,
         rgb_fingerprint=job.recipe.rgb_fingerprint,
     )

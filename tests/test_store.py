@@ -32,6 +32,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def record(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRecord:
     made = ClipRecord(key, Outcome.DONE, "complete", source_sha256="abc", frames=3, flows=2, fingerprint=fingerprint)
+    made = dataclasses.replace(made, rgb_bytes=3 * len("frame 0"), flow_bytes=4 * len(f"u 0 {fingerprint}"))
     return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
 
 
@@ -428,3 +429,40 @@ def test_replace_writes_only_what_is_new(tmp_path: Path):
     replace(file, b"two")
     assert file.read_bytes() == b"two"
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clip_whose_files_are_not_whole_does_not_count(store: Store, kind: str):
+    """As after a power cut: the proof is there, and beside it a file that was never written out."""
+    make(store, record())
+    next((store.clip_folder(KEY) / kind).iterdir()).write_bytes(b"")
+    assert store.find(KEY) is None
+    assert store.find_made(KEY) is None
+
+
+def test_a_clip_that_failed_in_this_run_keeps_what_an_earlier_one_made(store: Store):
+    make(store, record())
+    store.write_record(bad(fingerprint="second", outcome=Outcome.FAILED, reason="timeout"))
+    assert store.find(KEY, "first") == record()
+    assert store.find(KEY, "second").outcome is Outcome.FAILED
+
+
+def test_a_folder_of_clips_is_never_replaced_by_a_clip(store: Store):
+    make(store, record())
+    before = tree(store.clips)
+    with pytest.raises(OutputError, match="is no clip's folder"):
+        make(store, record("walk"))
+    with pytest.raises(OutputError, match="is no clip's folder"):
+        store.write_record(bad("walk"))
+    with pytest.raises(OutputError, match="inside another clip"):
+        make(store, record(f"{KEY}/inner"))
+    assert tree(store.clips) == before
+
+
+def test_the_lock_is_free_afterwards_even_while_somebody_holds_on_to_it(tmp_path: Path):
+    store = Store(tmp_path / "held")
+    context = store.locked()
+    with context:
+        pass
+    with store.locked():
+        assert context is not None

@@ -58,11 +58,6 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
         found = dict(_walk(root))
     except OSError as error:
         raise SourceError(f"{error.filename}: {error.strerror}") from error
-    if not found:
-        raise SourceError(
-            f"{root}: no clips found: no file ends in {', '.join(sorted(VIDEO_SUFFIXES))}, no folder holds images "
-            "(what araflow wrote itself is passed over)"
-        )
     stem_of = {name: str(PurePosixPath(name).with_suffix("")) for name in found}
     stems = Counter(stem_of.values())
     folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
