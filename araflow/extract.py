@@ -115,6 +115,24 @@ class Job:
     source_sha256: str
     keep_rgb: bool
 
+    def record(self, outcome: Outcome, reason: str) -> ClipRecord:
+        """Return a record that says what was asked for; what is measured is filled in later."""
+        return ClipRecord(
+            key=self.key,
+            outcome=outcome,
+            reason=reason,
+            source_bytes=self.source_bytes,
+            source_sha256=self.source_sha256,
+            backend=self.recipe.backend,
+            algorithm=self.recipe.algorithm,
+            preset=self.recipe.preset if self.recipe.algorithm == "dis" else None,
+            quantizer=self.recipe.quantizer,
+            bound=self.recipe.bound,
+            fingerprint=self.recipe.fingerprint,
+            rgb_fingerprint=self.recipe.rgb_fingerprint,
+            software=software(),
+        )
+
 
 def hash_source(source: Path) -> tuple[int, str]:
     """Return the size in bytes and the SHA-256 of a video file, or of the names and bytes of a folder's frames.
@@ -151,22 +169,7 @@ def make(job: Job) -> ClipRecord:
         OutputError: The disk is full or read-only: no clip can be written.
     """
     cv2.setNumThreads(1)  # the pool uses the cores
-    recipe = job.recipe
-    bare = ClipRecord(
-        key=job.key,
-        outcome=Outcome.QUARANTINED,
-        reason="",
-        source_bytes=job.source_bytes,
-        source_sha256=job.source_sha256,
-        backend=recipe.backend,
-        algorithm=recipe.algorithm,
-        preset=recipe.preset if recipe.algorithm == "dis" else None,
-        quantizer=recipe.quantizer,
-        bound=recipe.bound,
-        fingerprint=recipe.fingerprint,
-        rgb_fingerprint=recipe.rgb_fingerprint,
-        software=software(),
-    )
+    bare = job.record(Outcome.QUARANTINED, "")
     store = Store(job.out)
     measured: dict[str, Any] = {}
     try:

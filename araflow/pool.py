@@ -82,7 +82,7 @@ class WorkerPool:
         """Run ``function(item)`` in a worker process.
 
         Args:
-            function: Importable by name in a fresh process.
+            function: Importable by name in a fresh process; not of the main module, which workers do not have.
             item: Picklable.
             timeout: Seconds after which the process is killed.
 

@@ -166,8 +166,9 @@ class BuildSpec(_Model):
     def output_settings(self) -> dict[str, Any]:
         """Return the settings that change what is written, as a nested JSON-ready dict.
 
-        Settings that another one switches off are left out: ``optical.bound`` under ``max_radius``, ``split.fold``
-        unless the protocol is official, the sample's size unless the dataset is the sample.
+        Settings that another one switches off are left out: ``optical.bound`` under ``max_radius``, ``optical.preset``
+        unless the algorithm is DIS, ``split.fold`` or else ``split.test_fraction`` (and the seed, where nothing is
+        drawn) by protocol, the sample's size unless the dataset is the sample.
         """
         settings = _output_settings(self)
         if self.optical.quantizer == "max_radius":

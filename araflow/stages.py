@@ -164,7 +164,7 @@ def extract_shard(
                     log.warning("%s: its process %s; trying once more", job.key, result)
                     result = pool.submit(extract.make, job, run.clip_timeout).result()
             except WorkerError as error:
-                result = _unmade(job, Outcome.FAILED, f"error: {error}")
+                result = job.record(Outcome.FAILED, f"error: {error}")
             keep(_lost(job, result, run) if isinstance(result, Lost) else result, news=True, made=True)
     finally:
         for future in pending:
@@ -176,7 +176,7 @@ def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, b
     """Decide what is to be done for a clip: a job, or its record and whether that is news."""
     known = store.find(clip.key, recipe.fingerprint)
     if clip.source is None:
-        if known is not None and (known.outcome is Outcome.DONE or known.reason.startswith("missing")):
+        if known is not None and (known.outcome is Outcome.DONE or known.reason_code == "missing"):
             return known, False
         reason = f"missing: {clip.name} is listed but not in the source"
         return ClipRecord(clip.key, Outcome.QUARANTINED, reason, fingerprint=recipe.fingerprint), True
@@ -196,27 +196,10 @@ def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, b
 
 def _lost(job: Job, lost: Lost, run: RunSpec) -> ClipRecord:
     if lost.timed_out:
-        return _unmade(job, Outcome.FAILED, f"timeout: took longer than run.clip_timeout={run.clip_timeout:g} seconds")
+        return job.record(Outcome.FAILED, f"timeout: took longer than run.clip_timeout={run.clip_timeout:g} seconds")
     # A process that was killed from outside (out of memory, say) may well succeed next time; a crash will not.
     outcome = Outcome.QUARANTINED if lost.exit_code in _CRASHES else Outcome.FAILED
-    return _unmade(job, outcome, f"crashed: the decoding process {lost}, twice")
-
-
-def _unmade(job: Job, outcome: Outcome, reason: str) -> ClipRecord:
-    return ClipRecord(
-        key=job.key,
-        outcome=outcome,
-        reason=reason,
-        source_bytes=job.source_bytes,
-        source_sha256=job.source_sha256,
-        backend=job.recipe.backend,
-        algorithm=job.recipe.algorithm,
-        preset=job.recipe.preset if job.recipe.algorithm == "dis" else None,
-        quantizer=job.recipe.quantizer,
-        bound=job.recipe.bound,
-        fingerprint=job.recipe.fingerprint,
-        software=extract.software(),
-    )
+    return job.record(outcome, f"crashed: the decoding process {lost}, twice")
 
 
 def collect(clips: Sequence[Clip], recipe: Recipe, store: Store) -> list[ClipRecord]:
@@ -264,7 +247,12 @@ def write_manifest(
         collect(selection.clips, recipe, store),
         labels=selection.labels,
         split_of=selection.split_of,
-        metadata={"name": spec.name, "spec": settings, "labels": list(selection.labels)},
+        metadata={
+            "name": spec.name,
+            "spec": settings,
+            "labels": list(selection.labels),
+            "software": extract.software(),
+        },
         folder=store.out,
     )
     try:

@@ -8,7 +8,7 @@ Examples:
     python -m benchmarks.single_pass videos/ out/ --algorithm rgb --max-frames 16
 """
 
-# Worker processes import this file again, so that everything which only the parent needs is imported where it is used.
+# Worker processes import this file, so that everything which only the parent needs is imported where it is used.
 from __future__ import annotations
 
 import argparse
@@ -47,10 +47,11 @@ def rgb_only(videos: Path, out: Path, max_frames: int | None, workers: int) -> N
     """Write the frames of every video as PNG files."""
     from araflow.pool import WorkerPool
     from araflow.store import Store
+    from benchmarks import single_pass  # workers take functions by module and name, and this module is __main__
 
     with Store(out).locked(), WorkerPool(workers) as pool:
         jobs = [(path, out, max_frames) for path in sorted(videos.glob("*/*")) if path.is_file()]
-        for future in [pool.submit(rgb_clip, job, 600.0) for job in jobs]:
+        for future in [pool.submit(single_pass.rgb_clip, job, 600.0) for job in jobs]:
             if not isinstance(future.result(), int):
                 raise SystemExit(f"a worker process {future.result()}")
 

@@ -1,7 +1,7 @@
 """Prefect's settings that araflow needs wherever a flow is started, ``prefect.toml`` or not.
 
 ``prefect.toml`` holds the same for people who run Prefect from a checkout; the embedded server of ``araflow build`` may
-be started from any folder. A value that the user has set stands.
+be started from any folder. An environment variable that the user has set stands.
 """
 
 from __future__ import annotations
