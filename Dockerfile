@@ -1,4 +1,4 @@
-# CPU image: docker build -t araflow . && docker run --rm -v "$PWD/data:/work/data" araflow build sample
+# CPU image: docker build -t araflow . && docker run --rm -v "$PWD/data:/home/araflow/data" araflow build sample
 # The GPU stage comes with the GPU backends.
 FROM python:3.11-slim AS base
 
@@ -15,10 +15,10 @@ COPY configs configs
 COPY data_manifests data_manifests
 RUN pip install --no-cache-dir --constraint constraints.txt . \
     && useradd --create-home araflow \
-    && mkdir -p /work/data /prefect \
-    && chown -R araflow /work /prefect
+    && mkdir -p /home/araflow/data /prefect \
+    && chown -R araflow /home/araflow /prefect
 
 USER araflow
-WORKDIR /work
+WORKDIR /home/araflow
 ENTRYPOINT ["araflow"]
 CMD ["--help"]

@@ -157,7 +157,14 @@ def test_an_interrupted_run_ends_at_once_and_the_next_one_finishes_it(built, tmp
     folder, _ = built
     arguments = ["tiny.yaml", f"out={tmp_path}/out", "optical.algorithm=tvl1", "rgb.max_frames=null"]
     command = [sys.executable, "-m", "araflow", "build", *arguments]
-    run = subprocess.Popen(command, cwd=folder, env=environment(folder / "prefect"), start_new_session=True)
+    run = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(folder / "prefect"),
+        start_new_session=True,
+        # A shell's background jobs, and so what they start, ignore SIGINT; a terminal's do not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         clips = tmp_path / "out" / "clips"
         deadline = time.monotonic() + 120
