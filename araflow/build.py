@@ -104,7 +104,7 @@ def select_source(source: Path, store: Store) -> Selection:
     """
     if str(source).startswith(("http:/", "https:/")):
         raise SourceError(f"{source}: addresses are not fetched here; download the video first")
-    if source.suffix == ".parquet" or (source / "manifest.parquet").is_file():
+    if source.suffix == ".parquet" or Store(source).manifest.is_file():
         manifest = Manifest.read(source)
         log.info("source: the rgb frames of a manifest of %d clips", len(manifest))
         split_of = {row["key"]: row["split"] for row in manifest.rows() if row["split"] is not None}

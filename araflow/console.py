@@ -16,7 +16,6 @@ from araflow.errors import AraflowError
 
 if TYPE_CHECKING:
     from araflow.clip import ClipRecord
-    from araflow.manifest import Manifest
     from araflow.spec import BuildSpec
 
 _INCOMPLETE = 3
@@ -29,12 +28,14 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
     from araflow.clip import Outcome
     from araflow.manifest import Manifest
     from araflow.report import CONTACT_SHEET
+    from araflow.store import Store
     from araflow.tables import print_summary
 
-    written: Manifest = Manifest.read(Path(spec.out))
+    path = Store(Path(spec.out)).manifest
+    written = Manifest.read(path)
     outcomes = written.outcomes()
     line = summary.last_line(written, made, seconds)
-    path, picture = written.folder / "manifest.parquet", written.folder / CONTACT_SHEET
+    picture = written.folder / CONTACT_SHEET
     if as_json:
         content: dict[str, Any] = {
             "manifest": str(path),

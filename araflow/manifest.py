@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from araflow import __version__
 from araflow.clip import Clip, ClipRecord, Outcome
 from araflow.errors import ManifestError
-from araflow.store import replace
+from araflow.store import Store, replace
 
 SCHEMA_VERSION = 1
 _META = "araflow"
@@ -160,7 +160,7 @@ class Manifest:
         Raises:
             ManifestError: There is none, it is not Parquet, or another schema version wrote it.
         """
-        file = path / "manifest.parquet" if path.is_dir() else path
+        file = Store(path).manifest if path.is_dir() else path
         if not file.is_file():
             raise ManifestError(f"{file}: no such manifest")
         try:

@@ -16,7 +16,7 @@ from araflow.errors import ClipError, SpecError
 from araflow.extract import Job, Recipe, make
 from araflow.fingerprint import digest
 from araflow.pool import usable_cores
-from araflow.sources import local
+from araflow.sources import is_address, local
 from araflow.spec import BuildSpec
 from araflow.video import read
 
@@ -73,7 +73,7 @@ def plan(spec: BuildSpec) -> Plan:
 def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
     """The files that are here already: folders as they are, archives unpacked into the scratch folder."""
     for name, text in (("source", spec.dataset.source), ("splits", spec.dataset.splits)):
-        if text is not None and text.startswith(("http://", "https://")):
+        if text is not None and is_address(text):
             raise SpecError(
                 f"dataset.{name}: a plan downloads nothing, and {text} is an address; give a folder or archive"
             )

@@ -13,7 +13,10 @@ from araflow.datasets import Sources
 from araflow.errors import SourceError, SpecError
 from araflow.spec import DatasetSpec
 
-_ADDRESS = ("http://", "https://")
+
+def is_address(text: str) -> bool:
+    """Whether a source is an http(s) address, and not a path."""
+    return text.startswith(("http://", "https://"))
 
 
 def cache_folder() -> Path:
@@ -31,7 +34,7 @@ def check(spec: DatasetSpec, accept_licence: bool) -> None:
         SourceError: A local source or split folder is not there.
     """
     for text in (spec.source, spec.splits):
-        if text is not None and not text.startswith(_ADDRESS) and not Path(text).expanduser().exists():
+        if text is not None and not is_address(text) and not Path(text).expanduser().exists():
             raise SourceError(f"{text}: no such folder or archive")
     if spec.source is None and not accept_licence:
         raise SpecError(
@@ -81,7 +84,7 @@ def local(text: str, work: Path, classes: Sequence[str] | None, report: Callable
     Raises:
         SourceError: There is no such folder or file, or it cannot be unpacked or downloaded.
     """
-    if text.startswith(_ADDRESS):
+    if is_address(text):
         text = str(fetch.download([text], cache_folder() / _short_digest(text) / _file_name(text), report=report))
     path = Path(text).expanduser()
     if path.is_dir():

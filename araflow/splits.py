@@ -185,12 +185,17 @@ def leakage(rows: Iterable[tuple[str | None, str | None, str | None]]) -> list[L
     Returns:
         One entry per class in order of name, then the sum.
     """
-    listed = [(label or "", group, split) for label, group, split in rows]
-    train = {(label, group) for label, group, split in listed if split == "train" and group is not None}
+    test_of: dict[str, list[str | None]] = {}
+    train = set()
+    for name, group, split in rows:
+        test = test_of.setdefault(name or "", [])
+        if split == "test":
+            test.append(group)
+        elif split == "train" and group is not None:
+            train.add((name or "", group))
     groups = {group for _, group in train}
     result = []
-    for label in sorted({label for label, _, _ in listed}):
-        test = [group for name, group, split in listed if name == label and split == "test"]
+    for label, test in sorted(test_of.items(), key=lambda item: item[0]):
         result.append(
             Leakage(label, len(test), sum((label, group) in train for group in test), sum(g in groups for g in test))
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 
@@ -68,10 +68,12 @@ def select(spec: BuildSpec, files: Sources) -> Selection:
     clips = dataset.list_clips(files, labels)
     split_of = splits.assign(clips, spec.split)
     wanted = {"train", "test"} | ({"val"} if spec.split.val_fraction else set())
-    for label in labels or sorted({clip.label or "" for clip in clips}):
-        has = {split_of[clip.key] for clip in clips if (clip.label or "") == label}
-        if has and wanted - has:
-            log.warning("class %s has no %s clips", label, " and no ".join(sorted(wanted - has)))
+    parts: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        parts[clip.label or ""].add(split_of[clip.key])
+    for label in labels or sorted(parts):
+        if label in parts and (lacking := wanted - parts[label]):
+            log.warning("class %s has no %s clips", label, " and no ".join(sorted(lacking)))
     return selection(clips, str(files.videos or files.splits), labels, split_of)
 
 

@@ -115,10 +115,14 @@ class Store:
             key: The clip's key.
             fingerprint: Return only a record of these settings; ``None`` takes any.
         """
-        for record in (self.find_made(key), _load(self._record_file(key))):
+        for look in (self.find_made, self._find_unmade):
+            record = look(key)
             if record is not None and fingerprint in (None, record.fingerprint):
                 return record
         return None
+
+    def _find_unmade(self, key: str) -> ClipRecord | None:
+        return _load(self._record_file(key))
 
     def find_made(self, key: str) -> ClipRecord | None:
         """Return the proof of a clip that is made, by whatever settings; ``None`` if it is not whole."""

@@ -20,8 +20,12 @@ def by_class(manifest: Manifest) -> list[dict[str, Any]]:
     rows = manifest.rows()
     leaks = {entry.label: entry.same_class for entry in audit.leakage(manifest)}
     table = []
-    classes = [(label, [row for row in rows if row["label"] == label]) for label in manifest.metadata["labels"]]
-    if classes and (others := [row for row in rows if row["label"] is None]):
+    by_label: dict[str | None, list[dict[str, Any]]] = {label: [] for label in manifest.metadata["labels"]}
+    for row in rows:
+        by_label.setdefault(row["label"], []).append(row)
+    others = by_label.pop(None, [])
+    classes: list[tuple[str, list[dict[str, Any]]]] = [(str(label), own) for label, own in by_label.items()]
+    if classes and others:
         classes.append(("(no class)", others))
     for label, own in [*classes, ("all", rows)]:
         done = [row for row in own if row["outcome"] == Outcome.DONE]

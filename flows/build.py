@@ -105,13 +105,13 @@ def build(
     accept_licence: Annotated[bool, Field(description="I accept the dataset's licence; download it.")] = False,
 ) -> State[StageResult]:
     """Turn a dataset's videos into RGB frames, optical flow and a manifest."""
-    return _build(locals(), strict, accept_licence)
+    return _build(locals())
 
 
 @plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
-def _build(arguments: dict[str, Any], strict: bool, accept_licence: bool) -> State[StageResult]:
+def _build(arguments: dict[str, Any]) -> State[StageResult]:
     spec = resolve(arguments)
-    recipe, why = settle(spec, accept_licence=accept_licence)
+    recipe, why = settle(spec, accept_licence=arguments["accept_licence"])
     log.info("optical flow: %s", why)
     start, made = time.monotonic(), 0
     # quote: Prefect would look into every clip for futures.
@@ -136,9 +136,9 @@ def _build(arguments: dict[str, Any], strict: bool, accept_licence: bool) -> Sta
     seconds = time.monotonic() - start
     line = summary.last_line(written.result(), made, seconds)
     log.info("%s", line)
-    if strict and set(audited.counts) - {Outcome.DONE, Outcome.FILTERED}:
+    if arguments["strict"] and set(audited.counts) - {Outcome.DONE, Outcome.FILTERED}:
         raise AraflowError(f"strict: {line}")
-    result = dataclasses.replace(audited, stage="build", made=made, seconds=seconds, line=line)
+    result = dataclasses.replace(audited, stage="build", made=made, seconds=seconds)
     return Completed(message=line, data=result)
 
 

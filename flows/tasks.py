@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -23,7 +22,7 @@ from prefect.states import Cancelled, Failed
 
 from araflow import audit as auditing
 from araflow import stages, summary
-from araflow.clip import Clip, ClipRecord, Outcome
+from araflow.clip import Clip, ClipRecord
 from araflow.datasets import Sources
 from araflow.errors import AraflowError, PoolClosedError
 from araflow.extract import Recipe
@@ -52,17 +51,13 @@ class StageResult:
         stage: Name of the stage.
         counts: Clips by outcome.
         made: Clips that were worked on, as against found done.
-        reasons: Clips that are not done, by reason code.
         seconds: Wall time.
-        line: The same in words.
     """
 
     stage: str
     counts: dict[str, int]
     made: int = 0
-    reasons: dict[str, int] = dataclasses.field(default_factory=dict)
     seconds: float = 0.0
-    line: str = ""
 
 
 def plainly(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -116,11 +111,9 @@ def extract(
     records = stages.extract_shard(clips, recipe, Store(Path(spec.out)), pool, spec.run, count)
     seconds = time.monotonic() - start
     counts = stages.outcomes(records)
-    reasons = Counter(record.reason_code for record in records if record.outcome is not Outcome.DONE)
     shown = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    line = f"shard {shard + 1} of {shards}: {shown} ({made} worked on, {seconds:.1f} s)"
-    log.info("%s", line)
-    return StageResult("extract", dict(counts), made, dict(reasons), seconds, line)
+    log.info("shard %d of %d: %s (%d worked on, %.1f s)", shard + 1, shards, shown, made, seconds)
+    return StageResult("extract", dict(counts), made, seconds)
 
 
 @task(name="manifest", cache_policy=NO_CACHE)
@@ -150,4 +143,4 @@ def audit(written: Manifest) -> StageResult:
         description=f"Clips of {written.folder} by class, outcome and split. Leaked: test clips whose source title is "
         "also in training.",
     )
-    return StageResult("audit", dict(written.outcomes()), reasons=dict(summary.reasons(written)))
+    return StageResult("audit", dict(written.outcomes()))
