@@ -7,6 +7,9 @@ ENV PYTHONUNBUFFERED=1 \
     PREFECT_HOME=/prefect \
     DO_NOT_TRACK=1
 
+# For RAR members that are compressed.
+RUN apt-get update && apt-get install -y --no-install-recommends unar libarchive-tools && rm -rf /var/lib/apt/lists/*
+
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY araflow araflow

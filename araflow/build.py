@@ -14,8 +14,10 @@ from araflow.clip import Attributes, Clip, ClipRecord
 from araflow.datasets import Sources, check_classes, folder, load
 from araflow.errors import OutputError, SourceError, SpecError
 from araflow.extract import Recipe
+from araflow.fetch import Progress, no_progress
 from araflow.manifest import Manifest
 from araflow.pool import WorkerPool
+from araflow.portions import Portions
 from araflow.report import write_contact_sheet
 from araflow.spec import BuildSpec
 from araflow.stages import Selection
@@ -44,7 +46,9 @@ def settle(spec: BuildSpec, *, accept_licence: bool = False, use_dataset: bool =
         dataset = load(spec.dataset.name)
         check_classes(dataset, spec.dataset.name, spec.dataset.classes)
         dataset.check(spec.dataset, accept_licence=accept_licence)
-        if spec.split.protocol == "official" and spec.dataset.source is not None and spec.dataset.splits is None:
+        source = spec.dataset.source
+        own_subsets = spec.dataset.name.startswith("kinetics") or (source or "").endswith(".csv")
+        if spec.split.protocol == "official" and source is not None and spec.dataset.splits is None and not own_subsets:
             raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
     backend, why = optical.choose(spec.optical.backend)
     return Recipe.of(spec, backend), why
@@ -57,6 +61,7 @@ def build(
     source: Path | None = None,
     on_start: Callable[[int], None] = lambda clips: None,
     on_record: Callable[[ClipRecord, bool], None] = lambda record, made: None,
+    progress: Progress = no_progress,
 ) -> Manifest:
     """Make a dataset, or finish one that was begun.
 
@@ -67,6 +72,7 @@ def build(
             get no split.
         on_start: Called with the number of listed clips.
         on_record: Called after each clip with its record and whether anything was made.
+        progress: Called while bytes of a download arrive.
 
     Returns:
         The manifest, which is also written to ``spec.out``.
@@ -82,13 +88,20 @@ def build(
         spec = spec.model_copy(update={"name": "flow"})
         selection = select_source(source, store)
     with store.locked(), WorkerPool(spec.run.workers) as pool:
+        files = Sources(source, None)
         if selection is None:
-            selection = stages.select(spec, stages.prepare(spec, store))
+            files = stages.prepare(spec, store, progress)
+            selection = stages.select(spec, files)
         stages.check_output(store, selection)
         on_start(len(selection.clips))
-        for shard in selection.shards(spec.run.shard_size):
-            stages.extract_shard(shard, recipe, store, pool, spec.run, on_record)
-        manifest = stages.write_manifest(spec, selection, recipe, store, configured=source is None)
+        portions = Portions(spec, files, selection, recipe, store, progress)
+        for portion in portions:
+            for shard in stages.shards(portion.open(), spec.run.shard_size):
+                stages.extract_shard(shard, recipe, store, pool, spec.run, on_record)
+            portion.close()
+        manifest = stages.write_manifest(
+            spec, portions.labelled(), recipe, store, files=files, configured=source is None
+        )
         write_contact_sheet(manifest)
         audit.check(manifest)
     return manifest

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow import __version__
+from araflow.cli_fetch import fetch
+from araflow.cli_unpack import unpack
 from araflow.console import finish, progress
 from araflow.errors import AraflowError
 
@@ -50,7 +52,8 @@ def main() -> None:
     \b
     Try it without any data (the sample is drawn, not footage):
       araflow build sample
-    HMDB5 from a folder of HMDB51 that you have:
+    HMDB5 from the internet (asks first), or from a folder of HMDB51 that you have:
+      araflow fetch hmdb51 --only walk,ride_bike,run,fall_floor,push
       araflow plan hmdb5 dataset.source=hmdb51/ dataset.splits=splits/
       araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/
     Optical flow of your own videos:
@@ -284,3 +287,7 @@ def _list_backends(as_json: bool) -> None:
         return
     print_findings(found)
     click.echo(f"algorithms: {', '.join(algorithms)}; presets of dis: {', '.join(presets)}")
+
+
+main.add_command(fetch)
+main.add_command(unpack)

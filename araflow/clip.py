@@ -41,6 +41,7 @@ REASONS: dict[str, str] = {
     "error": "an unexpected error; the text names it",
 }
 """Every reason code, with its meaning. A reason reads ``code: detail``, or just ``code``."""
+_BROKEN = {"empty", "not-a-video", "no-frames", "truncated", "decode-error", "crashed"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,9 +73,11 @@ class Clip:
         label: Class name, or ``None`` for a clip without one.
         group: What it was cut from (film, video, recording session); clips of one group look alike.
         folds: Official split tags for folds 1, 2, 3: 0 unused, 1 train, 2 test; ``None`` where there are none.
+        subset: The dataset's own ``train``, ``val`` or ``test``, where it has these instead of folds.
         attributes: How it was filmed.
         name: Expected path below the source folder, with ``/``.
         source: Where the file or frame folder lies; ``None`` if it is listed but absent.
+        replaced: The file is the dataset's replacement for a broken one.
     """
 
     dataset: str
@@ -82,9 +85,11 @@ class Clip:
     label: str | None
     group: str | None = None
     folds: tuple[int | None, int | None, int | None] = (None, None, None)
+    subset: str | None = None
     attributes: Attributes = Attributes()
     name: str = ""
     source: Path | None = None
+    replaced: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -164,3 +169,19 @@ class ClipRecord:
         radii = data.get("radii")
         fields = {**data, "outcome": Outcome(data["outcome"]), "radii": None if radii is None else tuple(radii)}
         return cls(**fields)
+
+
+def source_status(clip: Clip, record: ClipRecord) -> str | None:
+    """Say how the dataset's copy of a clip was found.
+
+    Returns:
+        ``missing`` (no file), ``corrupt`` (it cannot be decoded to its end), ``replaced`` (by the dataset's own
+        replacement, and good), ``ok``, or ``None`` where that is not known, because its making failed.
+    """
+    if record.reason_code == "missing":
+        return "missing"
+    if record.reason_code in _BROKEN and record.outcome is Outcome.QUARANTINED:
+        return "corrupt"
+    if record.outcome is Outcome.FAILED:
+        return None
+    return "replaced" if clip.replaced else "ok"

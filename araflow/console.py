@@ -15,6 +15,8 @@ import click
 from araflow.errors import AraflowError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from araflow.clip import ClipRecord
     from araflow.spec import BuildSpec
 
@@ -54,13 +56,71 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
 
 
 @contextlib.contextmanager
+def _logged() -> Iterator[Console]:
+    """Show araflow's log lines on standard error."""
+    from rich.console import Console
+
+    console = Console(stderr=True, soft_wrap=True)
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            console.print(record.getMessage(), markup=False, highlight=False)
+
+    handler = Lines()
+    log = logging.getLogger("araflow")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield console
+    finally:
+        log.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def downloads() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Log lines on standard error, and on a terminal a bar per download with rate and time left.
+
+    Yields a function that takes a file's name, its bytes so far, and all its bytes where they are known.
+    """
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TaskID,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with (
+        _logged() as console,
+        Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar,
+    ):
+        tasks: dict[str, TaskID] = {}
+
+        def advance(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = bar.add_task(name, total=total)
+            bar.update(tasks[name], completed=done, total=total)
+            if done == total:
+                bar.remove_task(tasks.pop(name))
+
+        yield advance
+
+
+@contextlib.contextmanager
 def progress() -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]]:
     """Log lines and bad clips on standard error, and on a terminal a bar with the time left.
 
     Yields a function that takes the number of clips, and one to call after each clip.
     """
-    from rich.console import Console
-    from rich.logging import RichHandler
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -70,26 +130,17 @@ def progress() -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | N
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True, soft_wrap=True)
-    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
-    log = logging.getLogger("araflow")
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeElapsedColumn(), TimeRemainingColumn())
-    try:
-        with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task("", total=None)
+    with (
+        _logged() as console,
+        Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar,
+    ):
+        task = bar.add_task("", total=None)
 
-            def advance(record: ClipRecord | None) -> None:
-                bar.advance(task)
-                if (
-                    record is not None
-                    and record.outcome in ("quarantined", "failed")
-                    and record.reason_code != "missing"
-                ):
-                    line = f"{record.key}: {record.outcome}: {record.reason}"
-                    console.print(line, markup=False, highlight=False)
+        def advance(record: ClipRecord | None) -> None:
+            bar.advance(task)
+            if record is not None and record.outcome in ("quarantined", "failed") and record.reason_code != "missing":
+                line = f"{record.key}: {record.outcome}: {record.reason}"
+                console.print(line, markup=False, highlight=False)
 
-            yield lambda total: bar.update(task, total=total), advance
-    finally:
-        log.removeHandler(handler)
+        yield lambda total: bar.update(task, total=total), advance

@@ -42,8 +42,11 @@ def examine() -> list[Finding]:
         _library("prefect", "runs flows and keeps their history", "pip install araflow"),
         _prefect_server(),
         _library("torch", "trains recognisers; preparing data does not need it", "pip install 'araflow[train]'"),
+        _library("yt_dlp", "asks YouTube for Kinetics clips in no archive", "pip install 'araflow[youtube]'"),
+        _tool("ffmpeg", "cuts what comes from YouTube; nothing else needs it", "apt install ffmpeg"),
         _tool("nvidia-smi", "an NVIDIA GPU's driver", "no NVIDIA driver; flow runs on the CPU"),
-        _tool("unar", "unpacks RAR archives by hand", "apt install unar"),
+        _tool("unar", "unpacks compressed RAR archives", "apt install unar"),
+        _tool("bsdtar", "unpacks compressed RAR archives, RAR5 above all", "apt install libarchive-tools"),
     ]
     return found
 

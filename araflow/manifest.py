@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from araflow import __version__
-from araflow.clip import Clip, ClipRecord, Outcome
+from araflow.clip import Clip, ClipRecord, Outcome, source_status
 from araflow.errors import ManifestError
 from araflow.store import Store, replace
 
@@ -33,6 +33,7 @@ SCHEMA = pa.schema(
         ("fold1", pa.int8()),
         ("fold2", pa.int8()),
         ("fold3", pa.int8()),
+        ("subset", pa.string()),
         ("group", pa.string()),
         ("body", pa.string()),
         ("camera", pa.string()),
@@ -42,6 +43,7 @@ SCHEMA = pa.schema(
         ("source", pa.string()),
         ("source_bytes", pa.int64()),
         ("source_sha256", pa.string()),
+        ("status", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("fps", pa.float64()),
@@ -133,6 +135,8 @@ class Manifest:
                 "label": clip.label,
                 "label_index": None if clip.label is None else index[clip.label],
                 "split": split_of.get(clip.key),
+                "subset": clip.subset,
+                "status": source_status(clip, record),
                 "group": clip.group,
                 "source": clip.name,
                 "path": f"clips/{clip.key}" if record.outcome is Outcome.DONE else None,
@@ -164,7 +168,10 @@ class Manifest:
         if not file.is_file():
             raise ManifestError(f"{file}: no such manifest")
         try:
-            table = pq.read_table(pa.py_buffer(file.read_bytes()))  # a path with ~ would be expanded
+            # Neither a path, in which ~ would be expanded, nor Python's bytes with threads: a thread of Arrow that lets
+            # go of them while Python ends aborts the process (seen once in 60 runs).
+            with pa.OSFile(str(file)) as opened:
+                table = pq.read_table(opened, use_threads=False, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(f"{file}: not a readable Parquet file: {error}") from error
         encoded = (table.schema.metadata or {}).get(_META.encode())

@@ -8,9 +8,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from araflow import splits, stages
+from araflow import registry, splits, stages
 from araflow.build import settle
 from araflow.clip import Clip, ClipRecord, Outcome
+from araflow.dataset_folder import DatasetFolder
 from araflow.datasets import Sources, load
 from araflow.errors import ClipError, SpecError
 from araflow.extract import Job, Recipe, make
@@ -77,13 +78,21 @@ def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
             raise SpecError(
                 f"dataset.{name}: a plan downloads nothing, and {text} is an address; give a folder or archive"
             )
-    if spec.dataset.source is None and spec.dataset.splits is None and spec.dataset.name != "sample":
-        raise SpecError(
-            "dataset.source and dataset.splits are both null: a plan needs one of them, and downloads nothing"
-        )
-    if spec.dataset.source is None and spec.dataset.splits is not None:
-        return Sources(None, local(spec.dataset.splits, scratch, None, lambda _: None))
-    return load(spec.dataset.name).prepare(spec.dataset, scratch, report=lambda _: None)
+    if spec.dataset.source is not None or spec.dataset.name in ("sample", "folder"):
+        return load(spec.dataset.name).prepare(spec.dataset, scratch, report=lambda _: None)
+    fetched = DatasetFolder.of(spec.dataset, registry.load(spec.dataset.name))
+    if fetched.known.subsets:
+        if fetched.lists.is_dir():
+            return Sources(None, fetched.lists, spec.dataset.subsets)
+    elif spec.dataset.splits is not None:
+        places = load(spec.dataset.name).layout.places(None)  # type: ignore[attr-defined] # it comes whole
+        return Sources(None, local(spec.dataset.splits, scratch, places, "splits", lambda _: None))
+    elif fetched.holds("videos", spec.dataset.classes) and fetched.holds("splits", None):
+        return Sources(fetched.videos, fetched.splits)
+    raise SpecError(
+        "dataset.source and dataset.splits are both null, and araflow fetch has not fetched the dataset: a plan needs "
+        "one of them, and downloads nothing"
+    )
 
 
 def _measure(

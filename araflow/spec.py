@@ -44,6 +44,7 @@ Quantizer = Literal["bound", "max_radius"]
 Naming = Literal["card", "recipe"]
 Protocol = Literal["official", "random", "group"]
 OnError = Literal["quarantine", "stop"]
+Subset = Literal["train", "val", "test"]
 
 
 class _Model(BaseModel):
@@ -70,13 +71,40 @@ class DatasetSpec(_Model):
     source: str | None = Field(
         None,
         min_length=1,
-        description="Folder class/clip.avi, an archive of one, or an http(s) address of one; null: download it.",
+        description="Folder class/clip, an archive (of archives) or a folder of archives in any layout that mirrors "
+        "use, or an http(s) address of one; null: download it.",
         json_schema_extra=_NO_OUTPUT,
     )
     splits: str | None = Field(
         None,
         min_length=1,
         description="Folder, archive or http(s) address of the official split files; null: as source.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    subsets: tuple[Subset, ...] = Field(
+        ("train", "val"), min_length=1, description="Which of Kinetics' own subsets; other datasets have none."
+    )
+    clips_per_class: int | None = Field(
+        None, ge=1, description="Only so many clips of each class, for a trial; null takes all."
+    )
+    folder: str | None = Field(
+        None, min_length=1, description="Where downloads are kept; null: the cache.", json_schema_extra=_NO_OUTPUT
+    )
+    mirror: str | None = Field(
+        None,
+        min_length=1,
+        description="Download from this host (part of its name) or this http(s) address only.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    keep_archives: bool | None = Field(
+        None,
+        description="Keep downloaded archives; null: yes, but of Kinetics neither a part's archive nor its videos are "
+        "kept once its clips are made.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    youtube: bool = Field(
+        False,
+        description="Ask YouTube (yt-dlp) for Kinetics clips that no archive holds; its terms apply.",
         json_schema_extra=_NO_OUTPUT,
     )
     sample: SampleSpec = Field(default_factory=lambda: SampleSpec.model_validate({}))
@@ -86,6 +114,8 @@ class DatasetSpec(_Model):
         if self.classes and len(set(self.classes)) < len(self.classes):
             twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
             raise ValueError(f"classes: named twice: {', '.join(twice)}")
+        if len(set(self.subsets)) < len(self.subsets):
+            raise ValueError(f"subsets: named twice: {', '.join(self.subsets)}")
         return self
 
 
@@ -168,7 +198,7 @@ class BuildSpec(_Model):
 
         Settings that another one switches off are left out: ``optical.bound`` under ``max_radius``, ``optical.preset``
         unless the algorithm is DIS, ``split.fold`` or else ``split.test_fraction`` (and the seed, where nothing is
-        drawn) by protocol, the sample's size unless the dataset is the sample.
+        drawn) by protocol, the sample's size unless the dataset is the sample, subsets unless it is Kinetics.
         """
         settings = _output_settings(self)
         if self.optical.quantizer == "max_radius":
@@ -183,6 +213,10 @@ class BuildSpec(_Model):
             del settings["split"]["fold"]
         if self.dataset.name != "sample":
             del settings["dataset"]["sample"]
+        if not self.dataset.name.startswith("kinetics"):
+            del settings["dataset"]["subsets"]
+        if self.dataset.clips_per_class is None:
+            del settings["dataset"]["clips_per_class"]
         return settings
 
     def fingerprint(self) -> str:

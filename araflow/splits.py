@@ -69,6 +69,9 @@ def _official(clips: Sequence[Clip], fold: int) -> dict[str, str]:
     result = {}
     for clip in clips:
         tag = clip.folds[fold - 1]
+        if clip.subset is not None:
+            result[clip.key] = clip.subset
+            continue
         if tag is None:
             raise SpecError(
                 f"split.protocol: official needs official split files, and {clip.key!r} has no fold {fold}: "

@@ -12,17 +12,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import as_completed
 
-from araflow import extract, splits
+from araflow import extract, sources, splits
 from araflow.clip import Clip, ClipRecord, Outcome
 from araflow.datasets import Sources, check_classes, load
 from araflow.errors import OutputError, SourceError
 from araflow.extract import Job, Recipe
+from araflow.fetch import Progress, no_progress
 from araflow.manifest import Manifest
 from araflow.pool import Lost, WorkerError, WorkerPool
 from araflow.spec import BuildSpec, RunSpec
 from araflow.store import Store
 
 log = logging.getLogger(__name__)
+NOTHING = Sources(None, None)
 _CRASHES = {-4, -6, -7, -8, -11}
 """Exit codes of a process that broke by itself: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV."""
 
@@ -41,19 +43,20 @@ class Selection:
     labels: tuple[str, ...]
     split_of: dict[str, str]
 
-    def shards(self, size: int) -> list[tuple[Clip, ...]]:
-        """Cut the clips into shards of at most ``size``."""
-        return [self.clips[start : start + size] for start in range(0, len(self.clips), size)]
+
+def shards(clips: tuple[Clip, ...], size: int) -> list[tuple[Clip, ...]]:
+    """Cut clips into shards of at most ``size``."""
+    return [clips[start : start + size] for start in range(0, len(clips), size)]
 
 
-def prepare(spec: BuildSpec, store: Store) -> Sources:
+def prepare(spec: BuildSpec, store: Store, progress: Progress = no_progress) -> Sources:
     """Make the dataset's videos and split files local; the caller has checked the settings and holds the store's lock.
 
     Raises:
         SourceError: The source cannot be had.
     """
     dataset = load(spec.dataset.name)
-    return dataset.prepare(spec.dataset, store.state, report=log.info)
+    return dataset.prepare(spec.dataset, store.state, report=log.info, progress=progress)
 
 
 def select(spec: BuildSpec, files: Sources) -> Selection:
@@ -65,9 +68,11 @@ def select(spec: BuildSpec, files: Sources) -> Selection:
     """
     dataset = load(spec.dataset.name)
     labels = check_classes(dataset, spec.dataset.name, spec.dataset.classes)
-    clips = dataset.list_clips(files, labels)
+    clips = thin_out(dataset.list_clips(files, labels), spec.dataset.clips_per_class)
     split_of = splits.assign(clips, spec.split)
     wanted = {"train", "test"} | ({"val"} if spec.split.val_fraction else set())
+    if spec.split.protocol == "official" and files.subsets:
+        wanted = set(files.subsets)
     parts: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         parts[clip.label or ""].add(split_of[clip.key])
@@ -75,6 +80,21 @@ def select(spec: BuildSpec, files: Sources) -> Selection:
         if label in parts and (lacking := wanted - parts[label]):
             log.warning("class %s has no %s clips", label, " and no ".join(sorted(lacking)))
     return selection(clips, str(files.videos or files.splits), labels, split_of)
+
+
+def thin_out(clips: Sequence[Clip], most: int | None) -> list[Clip]:
+    """Take at most so many clips of each class and subset, evenly spaced through their sorted keys.
+
+    Those whose videos are there come first; where a class has none, listed ones are taken all the same.
+    """
+    if most is None:
+        return list(clips)
+    groups: dict[tuple[str | None, str | None], list[Clip]] = defaultdict(list)
+    for clip in sorted(clips, key=lambda clip: clip.key):
+        groups[clip.label, clip.subset].append(clip)
+    there = ([clip for clip in own if clip.source is not None] or own for own in groups.values())
+    taken = (own if len(own) <= most else [own[number * len(own) // most] for number in range(most)] for own in there)
+    return sorted((clip for own in taken for clip in own), key=lambda clip: clip.key)
 
 
 def selection(
@@ -227,7 +247,13 @@ def outcomes(records: Iterable[ClipRecord]) -> Counter[str]:
 
 
 def write_manifest(
-    spec: BuildSpec, selection: Selection, recipe: Recipe, store: Store, *, configured: bool = True
+    spec: BuildSpec,
+    selection: Selection,
+    recipe: Recipe,
+    store: Store,
+    *,
+    files: Sources = NOTHING,
+    configured: bool = True,
 ) -> Manifest:
     """Join the clips with their records and write the manifest.
 
@@ -236,6 +262,7 @@ def write_manifest(
         selection: The clips.
         recipe: How they were made.
         store: Where.
+        files: What was made local, for the record of where the clips come from.
         configured: They are those of ``spec.dataset`` and ``spec.split``; else these settings had no part in them.
 
     Raises:
@@ -254,6 +281,7 @@ def write_manifest(
             "spec": settings,
             "labels": list(selection.labels),
             "software": extract.software(),
+            "dataset": sources.provenance(spec.dataset, files) if configured else None,
         },
         folder=store.out,
     )

@@ -23,8 +23,8 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=_WIDE)
 
 
-def _print(rows: Sequence[Mapping[str, object]], title: str | None = None) -> None:
-    """One row per mapping; numbers to the right, columns that are 0 throughout left out."""
+def print_rows(rows: Sequence[Mapping[str, object]], title: str | None = None) -> None:
+    """Print one row per mapping; numbers to the right, columns that are 0 throughout left out."""
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in names:
@@ -41,13 +41,13 @@ def print_summary(manifest: Manifest) -> None:
     """Print clips by class, outcome and split."""
     name = str(manifest.metadata["spec"].get("dataset", {}).get("name", ""))
     drawn = " (drawn, not footage)" if name == "sample" else ""
-    _print(summary.by_class(manifest), f"{manifest.metadata['name']}{drawn}")
+    print_rows(summary.by_class(manifest), f"{manifest.metadata['name']}{drawn}")
 
 
 def print_clips(manifest: Manifest) -> None:
     """Print one line per clip."""
     names = ("key", "split", "outcome", "frames", "flows", "reason")
-    _print([{name: row[name] if row[name] is not None else "" for name in names} for row in manifest.rows()])
+    print_rows([{name: row[name] if row[name] is not None else "" for name in names} for row in manifest.rows()])
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
@@ -69,7 +69,7 @@ def print_plan(plan: Plan) -> None:
         leak = leaks.get(str(row["class"]))
         same, across = (leak.same_class, leak.any_class) if leak else (0, 0)  # a class without clips has no entry
         rows.append({**row, "leaked": same, "leaked across classes": across})
-    _print(rows)
+    print_rows(rows)
     console = _console()
     total = plan.leakage[-1]
     console.print(

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import httpx
 from prefect import State, flow, runtime, tags
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -23,10 +23,12 @@ from araflow.build import settle
 from araflow.clip import Outcome
 from araflow.errors import AraflowError
 from araflow.pool import WorkerPool
+from araflow.portions import Portions
 from araflow.spec import BuildSpec
+from araflow.stages import shards
 from araflow.store import Store
 from flows.embedded import interruptible
-from flows.tasks import StageResult, audit, extract, fetch, log, manifest, plainly, select
+from flows.tasks import StageResult, audit, extract, fetch, fetch_part, log, manifest, plainly, select
 
 _SHARDS_AT_ONCE = 2  # the next shard hashes its sources while the last clips of this one are still decoding
 _SETTING_OF = {
@@ -116,22 +118,42 @@ def _build(arguments: dict[str, Any]) -> State[StageResult]:
     start, made = time.monotonic(), 0
     # quote: Prefect would look into every clip for futures.
     with Store(Path(spec.out)).locked(), WorkerPool(spec.run.workers) as pool:
-        files = fetch(spec)  # here and not on a thread: a download or an unpacking can then be interrupted
+        # Here and not on a thread: a download or an unpacking can then be interrupted. A task that is called hands back
+        # its failure as a state.
+        files = fetch(spec, return_state=True).result()
         selected = select.submit(spec, files)
-        shards = selected.result().shards(spec.run.shard_size)
-        extracted = [
-            extract.submit(
-                number, len(shards), quote(clips), spec, recipe, quote(pool), return_state=False, wait_for=[selected]
-            )
-            for number, clips in enumerate(shards)
-        ]
-        try:
-            for future in as_completed(extracted):
-                made += future.result().made
-        except BaseException:
-            pool.close()  # the other shards end at once, instead of each running into the same trouble
-            raise
-        written = manifest.submit(spec, quote(selected.result()), recipe, return_state=False, wait_for=extracted)
+        portions = Portions(spec, files, selected.result(), recipe, Store(Path(spec.out)))
+        extracted: list[PrefectFuture[StageResult]] = []
+        for portion in portions:
+            before: list[Any] = [selected]
+            if portion.name:
+                before.append(fetch_part(portion.name, quote(portion), return_state=True))
+                before[-1].result()
+            cut = shards(portion.clips, spec.run.shard_size)
+            begun = [
+                extract.submit(
+                    len(extracted) + number,
+                    len(extracted) + len(cut),
+                    quote(shard),
+                    spec,
+                    recipe,
+                    quote(pool),
+                    return_state=False,
+                    wait_for=before,
+                )
+                for number, shard in enumerate(cut)
+            ]
+            extracted += begun
+            try:
+                for future in as_completed(begun):
+                    made += future.result().made
+            except BaseException:
+                pool.close()  # the other shards end at once, instead of each running into the same trouble
+                raise
+            portion.close()
+        written = manifest.submit(
+            spec, quote(portions.labelled()), recipe, quote(files), return_state=False, wait_for=extracted
+        )
         audited = audit.submit(quote(written.result()), return_state=False, wait_for=[written]).result()
     seconds = time.monotonic() - start
     line = summary.last_line(written.result(), made, seconds)

@@ -28,6 +28,7 @@ from araflow.errors import AraflowError, PoolClosedError
 from araflow.extract import Recipe
 from araflow.manifest import Manifest
 from araflow.pool import WorkerPool
+from araflow.portions import Portion
 from araflow.report import write_contact_sheet
 from araflow.spec import BuildSpec
 from araflow.stages import Selection
@@ -82,6 +83,15 @@ def fetch(spec: BuildSpec) -> Sources:
     return stages.prepare(spec, Store(Path(spec.out)))
 
 
+@task(name="fetch-part", task_run_name="fetch-{name}", cache_policy=NO_CACHE)
+@plainly
+def fetch_part(name: str, portion: Portion) -> int:
+    """Fetch and unpack one archive of a dataset in parts; return how many wanted clips are in it."""
+    clips = portion.open()
+    log.info("%s: %d clips", name, len(clips))
+    return len(clips)
+
+
 @task(name="select", cache_policy=NO_CACHE)
 @plainly
 def select(spec: BuildSpec, files: Sources) -> Selection:
@@ -118,9 +128,9 @@ def extract(
 
 @task(name="manifest", cache_policy=NO_CACHE)
 @plainly
-def manifest(spec: BuildSpec, selection: Selection, recipe: Recipe) -> Manifest:
+def manifest(spec: BuildSpec, selection: Selection, recipe: Recipe, files: Sources) -> Manifest:
     """Write the manifest, and draw the contact sheet."""
-    written = stages.write_manifest(spec, selection, recipe, Store(Path(spec.out)))
+    written = stages.write_manifest(spec, selection, recipe, Store(Path(spec.out)), files=files)
     picture = write_contact_sheet(written)
     if picture is not None:
         data = base64.b64encode(picture.read_bytes()).decode()

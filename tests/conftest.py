@@ -53,6 +53,18 @@ def _prefect() -> str | None:
     return None if importlib.util.find_spec("prefect") else "prefect is not installed"
 
 
+def _unar() -> str | None:
+    return None if shutil.which("unar") else "no unar here: apt install unar"
+
+
+def _bsdtar() -> str | None:
+    return None if shutil.which("bsdtar") else "no bsdtar here: apt install libarchive-tools"
+
+
+def _ffmpeg() -> str | None:
+    return None if shutil.which("ffmpeg") else "no ffmpeg here: apt install ffmpeg"
+
+
 ABSENT: dict[str, Callable[[], str | None]] = {
     "realdata": _realdata,
     "gpu": _gpu,
@@ -60,6 +72,9 @@ ABSENT: dict[str, Callable[[], str | None]] = {
     "cluster": _cluster,
     "network": _network,
     "prefect": _prefect,
+    "unar": _unar,
+    "bsdtar": _bsdtar,
+    "ffmpeg": _ffmpeg,
 }
 """What a test may need: why it is absent here, or ``None`` where it is there."""
 

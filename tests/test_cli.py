@@ -104,7 +104,7 @@ def test_flow_settings_reach_the_manifest(drawn: Path, tmp_path: Path):
         (["build", "hmdb5", "optical.bound=-1"], ["optical.bound", "greater than 0"]),
         (["build", "hmdb5", "dataset.classes=[wlk]", "dataset.source=."], ["wlk", "did you mean walk?"]),
         (["plan", "hmdb5"], ["dataset.source", "downloads nothing"]),
-        (["flow"], ["4.2 GB", "CC BY 4.0", "--accept-licence"]),
+        (["flow"], ["4.25 GB", "CC BY 4.0", "--accept-licence"]),
         (["flow", "https://example.org/a.mp4", "--out", "x"], ["addresses are not fetched here"]),
         (["build", "hmdb5", "dataset.classes=walk,run"], ["dataset.classes: expected a list, such as [walk, punch]"]),
         (["build", "hmdb5", "dataset.source=nope"], ["nope: no such folder or archive"]),

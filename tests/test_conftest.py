@@ -5,7 +5,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-CAPABILITIES = ("realdata", "gpu", "browser", "cluster", "network", "prefect")
+CAPABILITIES = ("realdata", "gpu", "browser", "cluster", "network", "prefect", "unar", "bsdtar", "ffmpeg")
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

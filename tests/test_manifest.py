@@ -15,7 +15,7 @@ import pytest
 
 from araflow import summary
 from araflow.audit import strays, validate
-from araflow.clip import Attributes, Clip, ClipRecord, Outcome
+from araflow.clip import REASONS, Attributes, Clip, ClipRecord, Outcome, source_status
 from araflow.errors import ManifestError
 from araflow.manifest import SCHEMA, SCHEMA_VERSION, Manifest, differences
 from araflow.store import KINDS, Store, stem
@@ -125,6 +125,7 @@ def test_a_row_joins_clip_and_record(made: Path):
         "fold1": 1,
         "fold2": 2,
         "fold3": 0,
+        "subset": None,
         "group": "film",
         "body": "full",
         "camera": "static",
@@ -134,6 +135,7 @@ def test_a_row_joins_clip_and_record(made: Path):
         "source": f"{GOOD}.avi",
         "source_bytes": 1234,
         "source_sha256": "ab" * 32,
+        "status": "ok",
         "width": WIDTH,
         "height": HEIGHT,
         "fps": 29.97,
@@ -155,6 +157,49 @@ def test_a_row_joins_clip_and_record(made: Path):
         "path": f"clips/{GOOD}",
     }
     assert list(found) == SCHEMA.names
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason", "status", "where_replaced"),
+    [
+        (Outcome.DONE, "complete", "ok", "replaced"),
+        (Outcome.DONE, "complete: the decoder concealed damage", "ok", "replaced"),
+        (Outcome.QUARANTINED, "missing: listed but not in the source", "missing", "missing"),
+        (Outcome.QUARANTINED, "truncated: 500 of 21,000 bytes", "corrupt", "corrupt"),
+        (Outcome.QUARANTINED, "empty", "corrupt", "corrupt"),
+        (Outcome.QUARANTINED, "not-a-video: no stream", "corrupt", "corrupt"),
+        (Outcome.QUARANTINED, "no-frames", "corrupt", "corrupt"),
+        (Outcome.QUARANTINED, "decode-error: at frame 3", "corrupt", "corrupt"),
+        (Outcome.QUARANTINED, "crashed: twice", "corrupt", "corrupt"),
+        (Outcome.QUARANTINED, "one-frame", "ok", "replaced"),  # whole, though of no use here
+        (Outcome.QUARANTINED, "frame-size: 8x8", "ok", "replaced"),
+        (Outcome.FAILED, "io-error: in no part that could be fetched", None, None),
+        (Outcome.FAILED, "crashed: killed from outside, twice", None, None),
+        (Outcome.FAILED, "timeout: took longer", None, None),
+    ],
+)
+def test_the_status_says_how_the_datasets_copy_was_found(outcome, reason, status, where_replaced):
+    record = ClipRecord(GOOD, outcome, reason)
+    assert source_status(clip(GOOD), record) == status
+    assert source_status(clip(GOOD, replaced=True), record) == where_replaced
+
+
+def test_every_reason_that_the_code_knows_has_a_status():
+    for code in REASONS:
+        assert source_status(clip(GOOD), ClipRecord(GOOD, Outcome.QUARANTINED, code)) in ("ok", "missing", "corrupt")
+
+
+def test_a_row_has_the_subset_and_the_status(tmp_path: Path):
+    clips = [clip("walk/a", subset="val", replaced=True), clip("walk/b", subset="test"), clip("walk/c")]
+    records = [
+        ClipRecord("walk/a", Outcome.DONE, "complete"),
+        ClipRecord("walk/b", Outcome.QUARANTINED, "missing"),
+        ClipRecord("walk/c", Outcome.FAILED, "error: x"),
+    ]
+    manifest = manifest_of(records, tmp_path, clips)
+    manifest.write(tmp_path / "manifest.parquet")
+    found = [(row["subset"], row["status"]) for row in Manifest.read(tmp_path).rows()]
+    assert found == [("val", "replaced"), ("test", "missing"), (None, None)]
 
 
 def test_every_listed_clip_is_a_row_whatever_its_outcome(made: Path):

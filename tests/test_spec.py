@@ -25,6 +25,12 @@ FIELDS: dict[str, tuple[object, bool, list[str]]] = {
     "dataset.classes": (["walk"], True, []),
     "dataset.source": ("videos", False, []),
     "dataset.splits": ("splits", False, []),
+    "dataset.subsets": (["val"], False, ["dataset.name=kinetics400"]),
+    "dataset.clips_per_class": (2, True, []),
+    "dataset.folder": ("elsewhere", False, []),
+    "dataset.mirror": ("example.org", False, []),
+    "dataset.keep_archives": (True, False, []),
+    "dataset.youtube": (True, False, []),
     "dataset.sample.clips_per_class": (9, False, ["dataset.name=sample"]),
     "dataset.sample.sources_per_class": (3, False, ["dataset.name=sample"]),
     "dataset.sample.width": (160, False, ["dataset.name=sample"]),
@@ -104,6 +110,33 @@ def test_the_seed_counts_under_official_folds_only_where_val_is_drawn():
     assert before.fingerprint() != after.fingerprint()
     before, after = changed("split.fold", 2, split__protocol="group")
     assert before.fingerprint() == after.fingerprint()
+
+
+@pytest.mark.parametrize("name", plugins("datasets"))
+def test_subsets_count_for_kinetics_alone_and_a_number_of_clips_only_where_it_is_set(name):
+    before, after = changed("dataset.subsets", ["train"], dataset__name=name)
+    assert (before.fingerprint() != after.fingerprint()) is name.startswith("kinetics")
+    assert ("subsets" in before.output_settings()["dataset"]) is name.startswith("kinetics")
+    before, after = changed("dataset.clips_per_class", 2, dataset__name=name)
+    assert before.fingerprint() != after.fingerprint()
+    assert "clips_per_class" not in before.output_settings()["dataset"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("subsets", [], "dataset.subsets"),
+        ("subsets", ["train", "train"], "subsets: named twice"),
+        ("subsets", ["training"], "dataset.subsets"),
+        ("clips_per_class", 0, "dataset.clips_per_class"),
+        ("mirror", "", "dataset.mirror"),
+        ("folder", "", "dataset.folder"),
+        ("keep_archives", "perhaps", "dataset.keep_archives"),
+    ],
+)
+def test_what_a_dataset_cannot_be_asked_for_is_refused_by_name(setting, value, message):
+    with pytest.raises(SpecError, match=message):
+        parse(tree(**{f"dataset__{setting}": value}))
 
 
 def test_the_order_of_classes_is_the_order_of_labels_and_counts():
@@ -288,7 +321,7 @@ def test_a_configuration_is_a_file_or_a_shipped_name(tmp_path, monkeypatch):
     assert load("hmdb5").name == "hmdb5"
     (tmp_path / "hmdb5").mkdir()  # a folder of that name is no configuration
     assert load("hmdb5").name == "hmdb5"
-    with pytest.raises(SpecError, match=r"no configuration 'hmbd5'.*hmdb5, hmdb51, sample.*did you mean hmdb5\?"):
+    with pytest.raises(SpecError, match=r"no configuration 'hmbd5'.*hmdb5, hmdb51, .*sample.*did you mean hmdb5\?"):
         load("hmbd5")
     with pytest.raises(SpecError, match="no configuration"):
         load(tmp_path / "configs" / "nothing.yaml")

@@ -1,15 +1,21 @@
-"""Any videos of one's own: a video file, a folder of videos (``class/clip.ext``), or a folder of frames."""
+"""Any videos of one's own: a video file, a folder of videos (``class/clip.ext``), a folder of frames, or a CSV list.
+
+A list has a header and the columns ``path`` and ``label``, and may have ``split`` (``train``, ``val``, ``test``) and
+``group``; paths are absolute or relative to the list's folder.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from araflow import sources
+from araflow import fetch, sources
+from araflow.archives import ARCHIVE_SUFFIXES
 from araflow.clip import Clip
-from araflow.datasets import Sources
+from araflow.datasets import Sources, _folder_csv
 from araflow.errors import SourceError, SpecError
 from araflow.spec import DatasetSpec
 from araflow.store import PROOF, STATE
@@ -17,43 +23,107 @@ from araflow.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def classes() -> None:
-    """Return ``None``: the folders decide."""
+    """Return ``None``: the folders, or the list, decide."""
     return
 
 
 def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
     """Insist on a source and refuse split files; see ``araflow.datasets.Dataset``."""
     if spec.source is None:
-        raise SpecError("dataset.source: a folder dataset needs one: a folder of videos, or class/clip.ext")
+        raise SpecError(
+            "dataset.source: a folder dataset needs one: class/clip.ext, a video, or a CSV of path and label"
+        )
     if spec.splits is not None:
         raise SpecError("dataset.splits: a folder dataset has no official split files; leave it null")
     sources.check(spec, accept_licence)
 
 
-def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
-    """Make the videos local; see ``araflow.datasets.Dataset``. There are no official splits."""
+def prepare(
+    spec: DatasetSpec,
+    work: Path,
+    *,
+    report: Callable[[str], None],
+    progress: fetch.Progress = fetch.no_progress,
+) -> Sources:
+    """Make the videos local; see ``araflow.datasets.Dataset``. A CSV list stands as ``videos``; there are no splits."""
     assert spec.source is not None, "check comes first"
     single = Path(spec.source).expanduser()
-    if single.is_file() and single.suffix.lower() in VIDEO_SUFFIXES:
+    if single.is_file() and (_is_list(single) or single.suffix.lower() in VIDEO_SUFFIXES):
         return Sources(single, None)
-    return Sources(sources.local(spec.source, work, spec.classes, report), None)
+    wanted = None if spec.classes is None else frozenset(spec.classes)
+    places = _Places(wanted, archive=not single.is_dir())
+    root = sources.local(spec.source, work, places, "videos", report, progress)
+    while places.archive and (inner := _only_shelf(root)) is not None:
+        root = inner
+    return Sources(root, None)
+
+
+def _only_shelf(folder: Path) -> Path | None:
+    """The only thing in a folder, if that is a folder of folders: archives often wrap the class folders so."""
+    found = list(folder.iterdir())
+    if len(found) != 1 or not found[0].is_dir():
+        return None
+    return found[0] if all(path.is_dir() for path in found[0].iterdir()) else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Places:
+    """Videos and images stay where they are in their archive; see ``araflow.ingest.Places``.
+
+    Attributes:
+        wanted: Classes; ``None`` for all.
+        archive: The source is an archive, whose own name says nothing.
+    """
+
+    wanted: frozenset[str] | None
+    archive: bool
+
+    def place(self, found: PurePosixPath) -> PurePosixPath | None:
+        *folders, name = found.parts[1:] if self.archive else found.parts
+        if found.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES or name.startswith("."):
+            return None
+        # An archive within is named after its class if its videos lie directly in it.
+        inner = [folder for folder in folders if folder.lower().endswith(ARCHIVE_SUFFIXES)]
+        kept = [folder for folder in folders if folder not in inner or folder == folders[-1]]
+        kept = [folder.partition(".")[0] if folder in inner else folder for folder in kept]
+        # An archive often holds one folder that holds the class folders.
+        unwanted = self.wanted is not None and self.wanted.isdisjoint(kept)
+        return None if unwanted or any(f.startswith(".") for f in kept) else PurePosixPath("videos", *kept, name)
+
+    def enter(self, found: PurePosixPath) -> bool:
+        return True
 
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
-    """List every video file, and every folder that directly holds images, below the source.
+    """List the clips of a CSV list, or every video file, and every folder that directly holds images, below a folder.
 
     Images beside clips are no clip (they are previews, or covers), and what araflow wrote itself is passed over. A
     clip's label is the name of the topmost folder it lies in; clips at the top have none. Its key is its path without
     suffix (with it, where another clip would have the same key or lie within it). Hidden files are passed over.
 
     Raises:
-        SourceError: The source is absent, a folder in it cannot be read, or a wanted class has no clips.
+        SourceError: The source is absent, a list or a folder cannot be read, or a wanted class has no clips.
     """
     root = files.videos
     if root is None or not root.exists():
         raise SourceError(f"{root}: no such file or folder")
-    if root.is_file():
-        return [_clip(root.name, root.stem, root)]
+    if root.is_file() and not _is_list(root):
+        return [_clip(root.name, root.name if root.stem in (".", "..") else root.stem, root)]
+    clips = _folder_csv.read(root) if root.is_file() else _clips_below(root)
+    labels = {clip.label for clip in clips if clip.label is not None}
+    if absent := [label for label in wanted or () if label not in labels]:
+        raise SourceError(
+            f"dataset.classes: {root} holds no clips of class {absent[0]!r}; its classes: {', '.join(sorted(labels))}"
+        )
+    clips = [clip for clip in clips if wanted is None or clip.label in wanted]
+    return sorted(clips, key=lambda clip: clip.key)
+
+
+def _is_list(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() == ".csv"
+
+
+def _clips_below(root: Path) -> list[Clip]:
     try:
         found = dict(_walk(root))
     except OSError as error:
@@ -66,13 +136,7 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
         stem = stem_of[name]
         taken = stems[stem] > 1 or stem in found or stem in folders
         clips.append(_clip(name, name if path.is_dir() or taken else stem, path))
-    labels = {clip.label for clip in clips if clip.label is not None}
-    if absent := [label for label in wanted or () if label not in labels]:
-        raise SourceError(
-            f"dataset.classes: {root} holds no clips of class {absent[0]!r}; its classes: {', '.join(sorted(labels))}"
-        )
-    clips = [clip for clip in clips if wanted is None or clip.label in wanted]
-    return sorted(clips, key=lambda clip: clip.key)
+    return clips
 
 
 def _walk(folder: Path, below: str = "", above: frozenset[Path] = frozenset()) -> Iterator[tuple[str, Path]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from araflow import registry, sources
+from araflow import fetch, registry, sources
 from araflow.clip import Clip
 from araflow.datasets import Sources, _names
+from araflow.datasets._places import Places
+from araflow.errors import SourceError
 from araflow.spec import DatasetSpec
 
 
@@ -21,11 +25,43 @@ def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
     sources.check(spec, accept_licence)
 
 
-def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
+def prepare(
+    spec: DatasetSpec,
+    work: Path,
+    *,
+    report: Callable[[str], None],
+    progress: fetch.Progress = fetch.no_progress,
+) -> Sources:
     """Make the videos and split files local; see ``araflow.datasets.Dataset``."""
-    return sources.prepare(spec, work, report=report)
+    return sources.prepare(spec, layout, work, report=report, progress=progress)
+
+
+def places(wanted: frozenset[str] | None) -> Places:
+    """Say what belongs where: clips by the folder or archive they are in, or else by their names."""
+    known = classes()
+
+    def label_of(found: PurePosixPath) -> str | None:
+        # The nearest folder or archive named as a class that fits decides: some classes end in others.
+        around = [folder.name.partition(".")[0] for folder in found.parents]
+        for label in (name for name in around if name in known):
+            with contextlib.suppress(SourceError):
+                _names.parse_name(found.name, label)
+                return label
+        try:
+            return _names.find_label(found.name, known)
+        except SourceError:
+            return None
+
+    def is_split(found: PurePosixPath) -> bool:
+        return re.fullmatch(r"[a-z_]+_test_split[123]\.txt", found.name) is not None
+
+    return Places(wanted, label_of, is_split, lambda stem: stem if stem in known else None)
 
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     """List the clips of the split files, or of the folders where no split files are given."""
     return _names.list_clips("hmdb51", files.videos, files.splits, wanted or classes())
+
+
+layout = sources.Layout(places, list_clips)
+"""How the dataset is laid out, for ``araflow fetch``."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from araflow import fetch
 from araflow.clip import Clip
 from araflow.datasets import Sources, _names
 from araflow.errors import SpecError
@@ -28,7 +29,13 @@ def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
         raise SpecError("dataset.source: the sample is drawn; leave source and splits null, or name another dataset")
 
 
-def prepare(spec: DatasetSpec, work: Path, *, report: Callable[[str], None]) -> Sources:
+def prepare(
+    spec: DatasetSpec,
+    work: Path,
+    *,
+    report: Callable[[str], None],
+    progress: fetch.Progress = fetch.no_progress,
+) -> Sources:
     """Draw the videos and split files into the work folder; see ``araflow.datasets.Dataset``."""
     from araflow.datasets._sample import draw_sample
 

@@ -54,6 +54,13 @@ def test_a_single_video(tmp_path, name):
     assert (clip.key, clip.label, clip.name, clip.source) == (path.stem, None, name, path)
 
 
+@pytest.mark.parametrize("name", ["...avi", "..avi"])
+def test_no_key_leads_out_of_the_output(tmp_path, name):
+    path = make(tmp_path, name) / name
+    assert keys(path) == [name]
+    assert keys(write_list(tmp_path / "mine.csv", f"path,label\n{name},walk\n")) == [name]
+
+
 @pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES | {s.upper() for s in VIDEO_SUFFIXES}))
 def test_every_kind_of_video_is_seen(tmp_path, suffix):
     assert keys(make(tmp_path, f"walk/a{suffix}")) == ["walk/a"]
@@ -199,7 +206,7 @@ def test_wrong_settings_say_so(tmp_path, settings, message):
 def test_a_file_that_is_neither_video_nor_archive_is_an_error(tmp_path):
     make(tmp_path, "notes.txt")
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(tmp_path / "notes.txt")})
-    with pytest.raises(ArchiveError, match=r"notes\.txt: not a zip or tar archive"):
+    with pytest.raises(ArchiveError, match=r"notes\.txt: not a zip, tar or RAR archive"):
         folder.prepare(spec, tmp_path / "work", report=print)
 
 
@@ -215,3 +222,140 @@ def test_the_users_home_is_understood(tmp_path, monkeypatch):
         spec = DatasetSpec.model_validate({"name": "folder", "source": source})
         files = folder.prepare(spec, tmp_path / "work", report=print)
         assert [clip.key for clip in folder.list_clips(files, None)] == expected
+
+
+# --- a CSV list ---
+
+
+def write_list(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_a_list_gives_every_row_with_its_label_split_and_group(tmp_path):
+    make(tmp_path, "set/walk/a.avi", "set/b.mp4", "elsewhere/c.mov", "set/frames/01.png")
+    path = write_list(
+        tmp_path / "set" / "mine.csv",
+        "path,label,split,group\n"
+        "walk/a.avi,walk,train,film 1\n"
+        "./b.mp4,run,val,\n"
+        "../elsewhere/c.mov,run,test,film 2\n"
+        f"{tmp_path}/elsewhere/d.mov,walk,,film 2\n"
+        "frames,,,\n",
+    )
+    assert [(c.key, c.label, c.subset, c.group, c.name, c.source) for c in listed(path)] == [
+        ("b", "run", "val", None, "./b.mp4", tmp_path / "set/b.mp4"),
+        ("frames", None, None, None, "frames", tmp_path / "set/frames"),
+        ("run/c", "run", "test", "film 2", "../elsewhere/c.mov", tmp_path / "set/../elsewhere/c.mov"),
+        ("walk/a", "walk", "train", "film 1", "walk/a.avi", tmp_path / "set/walk/a.avi"),
+        ("walk/d", "walk", None, "film 2", f"{tmp_path}/elsewhere/d.mov", None),  # listed, but not there
+    ]
+    assert {(c.dataset, c.folds) for c in listed(path)} == {("folder", (None, None, None))}
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_list_may_come_from_a_spreadsheet(tmp_path, newline, encoding):
+    lines = ["Nr, Label ,PATH", "", '1,"ünï, ""cödé""","a, b.avi"', ",,", "2,walk,c.avi", ""]
+    path = write_list(tmp_path / "mine.CSV", newline.join(lines), encoding)
+    assert [(c.key, c.label, c.subset, c.group) for c in listed(path)] == [
+        ("a, b", 'ünï, "cödé"', None, None),
+        ("c", "walk", None, None),
+    ]
+
+
+def test_a_list_is_handed_through_and_read_where_it_lies(tmp_path):
+    make(tmp_path, "a.avi")
+    path = write_list(tmp_path / "mine.csv", "path,label\na.avi,walk\n")
+    spec = DatasetSpec.model_validate({"name": "folder", "source": str(path)})
+    folder.check(spec, accept_licence=False)
+    files = folder.prepare(spec, tmp_path / "work", report=print)
+    assert (files.videos, files.splits) == (path, None)
+    assert [clip.source for clip in folder.list_clips(files, None)] == [tmp_path / "a.avi"]
+    assert not (tmp_path / "work").exists()
+
+
+def test_only_wanted_classes_of_a_list_are_taken(tmp_path):
+    path = write_list(tmp_path / "mine.csv", "path,label\na.avi,walk\nb.avi,run\nc.avi,\n")
+    assert keys(path, ["run"]) == ["b"]
+    with pytest.raises(SourceError, match=r"mine\.csv holds no clips of class 'wlak'; its classes: run, walk"):
+        listed(path, ["run", "wlak"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.avi,walk,", "3 fields, but the header has 4"),
+        (",walk,,", "path is ''; expected a video or a folder of frames"),
+        (".,walk,,", "path is '.'"),
+        ("x/..,walk,,", "path is 'x/..'"),
+        ("a\0.avi,walk,,", "path is 'a\\x00.avi'"),
+        ("a.avi,walk,training,", "split is 'training'; expected train, val, test, or nothing"),
+        ("a.avi,../../walk,,", "label is '../../walk'"),
+        ("a.avi,..,,", "label is '..'"),
+        ("first.avi,walk,,", "'first.avi' has the same path as line 2"),
+        ("./x/../first.avi,walk,,", "'./x/../first.avi' has the same path as line 2"),
+        ("first.mp4,walk,,", "'first.mp4' has the same key 'first' as line 2"),
+        ("first/a.avi,walk,,", "'first/a' would lie within the clip of line 2"),
+    ],
+)
+def test_a_row_that_is_wrong_is_an_error_with_its_line(tmp_path, rows, message):
+    path = write_list(tmp_path / "mine.csv", f"path,label,split,group\nfirst.avi,walk,,\n{rows}\n")
+    with pytest.raises(SourceError) as caught:
+        listed(path)
+    assert str(caught.value).startswith(f"{path}:3: ")
+    assert message in str(caught.value)
+
+
+def test_two_videos_outside_of_one_name_and_label_are_an_error_with_both_lines(tmp_path):
+    path = write_list(
+        tmp_path / "mine.csv", "path,label\n/x/a.avi,walk\n/x/a.avi.mp4,walk\n/y/a.mp4,run\n/y/a.mov,walk\n"
+    )
+    with pytest.raises(SourceError, match=r"mine\.csv:5: '/y/a\.mov' has the same key 'walk/a' as line 2"):
+        listed(path)
+
+
+def test_a_path_that_is_named_through_a_link_is_the_users_own_business(tmp_path):
+    make(tmp_path, "a.avi")
+    (tmp_path / "b.avi").symlink_to(tmp_path / "a.avi")
+    path = write_list(tmp_path / "mine.csv", "path,label\na.avi,walk\nb.avi,walk\n")
+    assert keys(path) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "lists no clips; expected a header"),
+        (b"path,label\n", "lists no clips"),
+        (
+            b"a.avi,walk\n",
+            r":1: a list of videos begins with a header .*; 'path' is not there, or twice: 'a\.avi,walk'",
+        ),
+        (b"path\na.avi\n", r":1: a list of videos begins with a header .*; 'label' is not there, or twice"),
+        (b"path,path,label\n", r"'path' is not there, or twice"),
+        (b'path,label\n"a"b,walk\n', "not readable as CSV in UTF-8"),
+        (b"path,label\n\xff.avi,walk\n", "not readable as CSV in UTF-8"),
+    ],
+)
+def test_a_list_that_is_none_is_an_error_that_says_what_is_expected(tmp_path, content, message):
+    (tmp_path / "mine.csv").write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        listed(tmp_path / "mine.csv")
+
+
+@given(st.lists(st.text("ab/. ", min_size=1, max_size=8), max_size=6), st.sampled_from(["", "walk", "a"]))
+def test_every_key_of_a_list_is_a_path_of_its_own_below_the_output(tmp_path_factory, paths, label):
+    path = write_list(
+        tmp_path_factory.mktemp("list") / "mine.csv", "path,label\n" + "".join(f"{p},{label}\n" for p in paths)
+    )
+    try:
+        found = keys(path)
+    except SourceError:
+        return
+    assert len(set(found)) == len(found)
+    for key in found:
+        assert key == os.path.normpath(key)
+        assert not key.startswith("/")
+        assert ".." not in key.split("/")
+        assert not any(other.startswith(f"{key}/") for other in found)

@@ -1,0 +1,60 @@
+"""UCF101: 13,320 clips of 101 actions from YouTube, with three official folds (Soomro et al., 2012)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from araflow import fetch, registry, sources
+from araflow.clip import Clip
+from araflow.datasets import Sources, _ucf101
+from araflow.datasets._places import Places
+from araflow.errors import SourceError
+from araflow.spec import DatasetSpec
+
+
+def classes() -> tuple[str, ...]:
+    """Return the 101 class names in the order of ``classInd.txt``."""
+    return tuple(registry.load("ucf101").classes)
+
+
+def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
+    """Refuse an absent source, and a download whose licence has not been accepted; see ``araflow.datasets.Dataset``."""
+    sources.check(spec, accept_licence)
+
+
+def prepare(
+    spec: DatasetSpec,
+    work: Path,
+    *,
+    report: Callable[[str], None],
+    progress: fetch.Progress = fetch.no_progress,
+) -> Sources:
+    """Make the videos and split lists local; see ``araflow.datasets.Dataset``."""
+    return sources.prepare(spec, layout, work, report=report, progress=progress)
+
+
+def places(wanted: frozenset[str] | None) -> Places:
+    """Say what belongs where: clips by their names, which spell some classes in another case than the lists do."""
+    known = classes()
+
+    def label_of(found: PurePosixPath) -> str | None:
+        try:
+            return _ucf101.canonical(_ucf101.parse_name(found.name)[0], known)
+        except SourceError:
+            return None
+
+    def is_split(found: PurePosixPath) -> bool:
+        return re.fullmatch(r"classInd\.txt|(train|test)list0[123]\.txt", found.name) is not None
+
+    return Places(wanted, label_of, is_split, lambda stem: _ucf101.canonical(stem, known))
+
+
+def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
+    """List the clips of the split lists, or of the videos that are there where no split lists are given."""
+    return _ucf101.list_clips("ucf101", files.videos, files.splits, wanted or classes())
+
+
+layout = sources.Layout(places, list_clips)
+"""How the dataset is laid out, for ``araflow fetch``."""

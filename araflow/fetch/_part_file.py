@@ -1,0 +1,148 @@
+"""A half-downloaded file, and what is known of where its bytes came from.
+
+What has arrived lies in ``<name>.part``. ``<name>.part.json`` beside it keeps the mirror's address and what the server
+said of the file, so that a later attempt, or a later run, can ask for the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+_SECRET = re.compile(r"(token|key|sig|secret|passw|auth|credential)[^=&]*=", re.I)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a part came from: the mirror's address as ``shown``, and the headers of its answer."""
+
+    url: str
+    etag: str | None = None
+    last_modified: str | None = None
+    length: int | None = None
+
+    @property
+    def validator(self) -> str | None:
+        """What ``If-Range`` may carry; a weak ETag does not promise the same bytes."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
+
+    def differs(self, other: Origin) -> bool:
+        """Whether two answers of one mirror are about different bytes, as far as their headers tell."""
+        if self.etag and other.etag:
+            return self.etag != other.etag
+        return None not in (self.last_modified, other.last_modified) and self.last_modified != other.last_modified
+
+
+class Part:
+    """The half-made file of a target, and its sidecar. Its bytes are hashed as they arrive.
+
+    Attributes:
+        size: Bytes that lie there.
+        resumed: Whether they came in more than one attempt, so that a bad digest is not the last mirror's fault alone.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self.path = target.with_name(f"{target.name}.part")
+        self.sidecar = target.with_name(f"{target.name}.part.json")
+        self.size = self.path.stat().st_size if self.path.is_file() else 0
+        self.resumed = self.size > 0
+        values = read_json(self.sidecar)
+        self.origin = None
+        with contextlib.suppress(TypeError):  # another version's sidecar is none
+            self.origin = Origin(**values) if values else None
+        self._digest, self._hashed = hashlib.sha256(), 0
+
+    def sha256(self) -> str:
+        """Return the digest; what an earlier run left is read from the disk once."""
+        if self._hashed < self.size:
+            with self.path.open("rb") as file:
+                file.seek(self._hashed)
+                while chunk := file.read(1 << 20):
+                    self._digest.update(chunk)
+            self._hashed = self.size
+        return self._digest.hexdigest()
+
+    def offset(self, url: str, sha256: str | None) -> int:
+        """Return from which byte on this address can be asked: 0 where nothing proves that it has the same file."""
+        known = self.origin is not None and self.origin.url == shown(url) and self.origin.validator is not None
+        return self.size if known or sha256 is not None else 0
+
+    def begin(self, origin: Origin) -> None:
+        """Start at byte 0. The old bytes are gone from the disk before the sidecar speaks of new ones."""
+        with self.path.open("wb") as file:
+            os.fsync(file.fileno())
+        self.size, self.resumed = 0, False
+        self._digest, self._hashed = hashlib.sha256(), 0
+        self.note(origin)
+
+    def note(self, origin: Origin) -> None:
+        """Keep where the bytes that follow come from."""
+        if origin != self.origin or not self.sidecar.is_file():
+            write_json(self.sidecar, dataclasses.asdict(origin))
+        self.origin = origin
+
+    def append(self, chunks: Iterable[bytes], each: Callable[[int], None]) -> None:
+        """Write chunks behind what is there, and call ``each`` with the size after each."""
+        self.sha256()
+        with self.path.open("ab") as file:
+            for chunk in chunks:
+                file.write(chunk)
+                self._digest.update(chunk)
+                self.size = self._hashed = self.size + len(chunk)
+                each(self.size)
+
+    def kept(self, before: str = "; ") -> str:
+        """Return, for the end of a message, that these bytes are not lost; nothing where there are none."""
+        if not self.path.is_file() or not self.path.stat().st_size:
+            return ""
+        return f"{before}{self.path.stat().st_size:,} bytes are kept in {self.path}: the same command resumes there"
+
+    def discard(self) -> None:
+        """Remove it: its bytes are wrong."""
+        self.path.unlink(missing_ok=True)
+        self.sidecar.unlink(missing_ok=True)
+        self.size, self.resumed, self.origin = 0, False, None
+        self._digest, self._hashed = hashlib.sha256(), 0
+
+
+def shown(url: str) -> str:
+    """Return an address as messages and files may show it: without user, password and signed query."""
+    address = re.sub(r"(?<=//)[^/?#]*@", "", url, count=1)
+    before, _, query = address.partition("?")
+    return f"{before}?…" if _SECRET.search(query) else address
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return what ``write_json`` wrote; ``None`` where there is no such file, or one that is not to be understood."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a small file that is whole or absent, even after a power loss."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(values, file, indent=1, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep the names in a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,189 @@
+"""The build flow of Kinetics by the real command: a task per part, one part on disk, killed, failing, finished."""
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import psutil
+import pytest
+from kinetics_world import World, rows, send, statuses, tree
+
+from araflow.manifest import Manifest
+
+pytestmark = [pytest.mark.prefect, pytest.mark.slow]
+
+SETTINGS = ("rgb.max_frames=2", "optical.preset=fastest", "run.shard_size=2", "run.workers=2")
+
+
+@pytest.fixture
+def world(web, tmp_path, monkeypatch) -> World:
+    made = World(web, tmp_path, monkeypatch)
+    made.serve_true(cut=[2])
+    return made
+
+
+def environment(world: World) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return kept | {"PREFECT_HOME": str(world.folder / "prefect")}
+
+
+def command(world: World, *settings: str) -> list[str]:
+    places = (f"out={world.out}", f"dataset.folder={world.data}")
+    return [sys.executable, "-m", "araflow", "build", "kinetics400", "--accept-licence", *places, *SETTINGS, *settings]
+
+
+def araflow(world: World, *settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(world, *settings),
+        cwd=world.folder,
+        env=environment(world),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@contextmanager
+def api(world: World) -> Iterator[httpx.Client]:
+    """What `prefect server start` shows afterwards."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (world.folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(start, cwd=world.folder, env=environment(world), stdout=log, stderr=log)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30) as client:
+                for _ in range(240):
+                    try:
+                        if client.get("/health").status_code == 200:
+                            break
+                    except httpx.TransportError:
+                        time.sleep(0.25)
+                yield client
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def test_it_runs_from_download_to_manifest_part_by_part(world, tmp_path):
+    library = world.build(tmp_path / "library", folder=str(tmp_path / "other"))
+    world.requests()
+    seen = []
+    for path in [path for path in world.web.files if path.endswith(("gz", "tgz"))]:
+        world.before(path, lambda: seen.append((world.archives(), world.videos())))
+
+    run = araflow(world)
+    assert run.returncode == 3, run.stdout + run.stderr
+    assert run.stdout.splitlines()[-1].startswith("9 clips listed: 7 done, 2 quarantined (1 missing, 1 truncated)")
+    assert seen == [([], [])] * 4
+    assert (world.archives(), world.videos()) == ([], [])
+    manifest = Manifest.read(world.out)
+    assert manifest.rows() == library.rows()
+    assert sorted(statuses(manifest).values()) == ["corrupt", "missing", *["ok"] * 6, "replaced"]
+    assert {row["split"] for row in rows(manifest).values()} == {"train", "val"}
+    assert tree(world.out / "clips") == tree(tmp_path / "library" / "clips")
+    assert world.parts_asked() == ["replacement", "train/part_0", "train/part_1", "val/part_0"]
+
+    with api(world) as client:
+        (flow_run,) = client.post("/flow_runs/filter", json={}).json()
+        assert flow_run["state_type"] == "COMPLETED"
+        assert {"kinetics400", "dis"} <= set(flow_run["tags"])
+        tasks = client.post("/task_runs/filter", json={}).json()
+    assert {task["state_type"] for task in tasks} == {"COMPLETED"}
+    names = {task["name"] for task in tasks}
+    assert {name for name in names if "part" in name} == {
+        "fetch-part 1 of 4: replacement.tgz",
+        "fetch-part 2 of 4: part_0.tar.gz",
+        "fetch-part 3 of 4: part_1.tar.gz",
+        "fetch-part 4 of 4: part_0.tar.gz",
+    }
+    # Of the parts 1, 3, 1 and 3 clips, and the one in no part: shards of two.
+    assert {name for name in names if "shard" in name} == {f"extract-shard-{number:04d}" for number in range(7)}
+
+    kind = {
+        task["id"]: "fetch-part" if task["name"].startswith("fetch-part") else task["name"].rpartition("-")[0]
+        for task in tasks
+    }
+    edges = {
+        (kind[item["id"]], kind[task["id"]])
+        for task in tasks
+        for inputs in task["task_inputs"].values()
+        for item in inputs
+        if item["input_type"] == "task_run"
+    }
+    chain = ["fetch", "select", "extract-shard", "manifest", "audit"]
+    assert set(itertools.pairwise(chain)) <= edges
+    assert ("fetch-part", "extract-shard") in edges
+
+    before = tree(world.out)
+    again = araflow(world)
+    assert again.returncode == 3, again.stderr
+    assert "nothing to do" in again.stdout.splitlines()[-1]
+    assert world.requests() == []
+    assert tree(world.out) == before
+
+
+def test_a_failing_part_and_kill_9_leave_what_a_rerun_completes(world, tmp_path):
+    undisturbed = world.build(tmp_path / "undisturbed", folder=str(tmp_path / "other"))
+    path = "/400/train/part_1.tar.gz"
+    good = world.web.files.pop(path)
+    failing = araflow(world)
+    assert failing.returncode == 3, failing.stdout + failing.stderr
+    assert "part_1.tar.gz: download failed" in failing.stderr
+    manifest = Manifest.read(world.out)
+    assert manifest.outcomes()["failed"] > 0
+    assert "missing" not in [row["status"] for row in manifest.rows() if row["subset"] == "train"]
+    made = tree(world.out / "clips")
+
+    started: list[subprocess.Popen[bytes]] = []
+
+    def killing(handler) -> None:
+        send(handler, good)
+        started[0].send_signal(signal.SIGKILL)
+
+    world.web.files[path] = killing
+    with (tmp_path / "killed.log").open("wb") as log:
+        started.append(subprocess.Popen(command(world), cwd=tmp_path, env=environment(world), stdout=log, stderr=log))
+        try:
+            assert started[0].wait(120) == -signal.SIGKILL
+        finally:
+            started[0].kill()
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(tmp_path) in word for word in process.info["cmdline"] or ()):
+            process.wait(30)  # workers end with their parent
+    world.web.files[path] = good
+    world.requests()
+    last = araflow(world)
+    assert last.returncode == 3, last.stdout + last.stderr
+    assert set(world.parts_asked()) <= {"train/part_1"}
+    finished = Manifest.read(world.out)
+    assert finished.rows() == undisturbed.rows()
+    assert tree(world.out / "clips") == tree(tmp_path / "undisturbed" / "clips")
+    assert made.items() <= tree(world.out / "clips").items()
+    assert (world.archives(), world.videos()) == ([], [])
+
+
+def test_parts_that_fail_in_a_row_end_in_one_clear_message_as_does_a_list_that_is_none(world):
+    for path in ("/400/train/part_0.tar.gz", "/400/train/part_1.tar.gz", "/400/val/part_0.tar.gz"):
+        del world.web.files[path]
+    run = araflow(world)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stdout + run.stderr
+    assert run.stderr.splitlines()[-2].startswith("error: part_0.tar.gz: download failed")
+    assert not (world.out / "manifest.parquet").exists()
+
+    shutil.rmtree(world.data)
+    world.web.files["/400/annotations/train.csv"] = b"<!DOCTYPE html><html></html>"
+    run = araflow(world)
+    assert run.returncode == 1
+    assert "Traceback" not in run.stdout + run.stderr
+    assert run.stderr.splitlines()[-2].startswith("error: train.csv: download failed")
