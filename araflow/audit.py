@@ -18,7 +18,7 @@ from araflow.clip import Outcome
 from araflow.errors import ManifestError
 from araflow.manifest import Manifest
 from araflow.pool import usable_cores
-from araflow.store import KINDS
+from araflow.store import KINDS, LOSSLESS
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,10 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
         yield f"frames={row['frames']}, flows={row['flows']}, path={row['path']}: flows must be frames - 1"
         return
     files: dict[str, list[os.DirEntry[str]]] = {}
-    for kind, count in zip(KINDS, (row["frames"], row["flows"], row["flows"]), strict=True):
+    counts = dict(zip(KINDS, (row["frames"], row["flows"], row["flows"]), strict=True))
+    if row["lossless_bytes"] is not None:
+        counts[LOSSLESS] = row["flows"]
+    for kind, count in counts.items():
         try:
             files[kind] = sorted(os.scandir(folder / row["path"] / kind), key=lambda entry: entry.name)
         except OSError as error:
@@ -91,13 +94,14 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
             return
         if len(files[kind]) != count:
             yield f"{kind} holds {len(files[kind])} files, the row says {count}"
-    stems = {kind: [Path(entry.name).stem for entry in files[kind]] for kind in KINDS}
-    if not stems["u"] == stems["v"] == stems["rgb"][:-1]:
+    stems = {kind: [Path(entry.name).stem for entry in files[kind]] for kind in counts}
+    if not stems["u"] == stems["v"] == stems.get(LOSSLESS, stems["u"]) == stems["rgb"][:-1]:
         yield "u and v are not named as the frames they belong to"
     if row["quantizer"] == "max_radius" and len(row["radii"] or ()) != row["flows"]:
         yield f"has {len(row['radii'] or ())} radii for {row['flows']} flows"
-    sizes = {kind: sum(entry.stat().st_size for entry in files[kind]) for kind in KINDS}
-    for name, total in (("rgb_bytes", sizes["rgb"]), ("flow_bytes", sizes["u"] + sizes["v"])):
+    sizes = {kind: sum(entry.stat().st_size for entry in files[kind]) for kind in counts}
+    totals = {"rgb_bytes": sizes["rgb"], "flow_bytes": sizes["u"] + sizes["v"], "lossless_bytes": sizes.get(LOSSLESS)}
+    for name, total in totals.items():
         if total != row[name]:
             yield f"files have {total} bytes, {name} says {row[name]}"
     if decode:
@@ -106,7 +110,7 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
 
 def _check_images(row: dict[str, Any], files: dict[str, list[os.DirEntry[str]]]) -> Iterator[str]:
     expected = {"rgb": (row["height"], row["width"], 3), "u": (row["height"], row["width"])}
-    expected["v"] = expected["u"]
+    expected |= {"v": expected["u"], LOSSLESS: expected["rgb"]}
     for kind, entries in files.items():
         for entry in entries:
             try:

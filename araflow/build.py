@@ -50,8 +50,8 @@ def settle(spec: BuildSpec, *, accept_licence: bool = False, use_dataset: bool =
         own_subsets = spec.dataset.name.startswith("kinetics") or (source or "").endswith(".csv")
         if spec.split.protocol == "official" and source is not None and spec.dataset.splits is None and not own_subsets:
             raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
-    backend, why = optical.choose(spec.optical.backend)
-    return Recipe.of(spec, backend), why
+    choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
+    return Recipe.of(spec, choice), choice.why
 
 
 def build(

@@ -13,9 +13,10 @@ import click
 
 from araflow import __version__
 from araflow.cli_fetch import fetch
+from araflow.cli_flow_quality import flow_quality
 from araflow.cli_unpack import unpack
 from araflow.console import finish, progress
-from araflow.errors import AraflowError
+from araflow.errors import AraflowError, OutputError
 
 if TYPE_CHECKING:
     from araflow.clip import ClipRecord
@@ -107,8 +108,8 @@ def build(
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @click.option("--out", help="Output folder.  [default: as configured; required with SOURCE]")
 @click.option("--backend", help="auto, or a backend by name (see --list).")
-@click.option("--algorithm", help="dis, farneback or tvl1 (about a second per frame).")
-@click.option("--preset", help="fastest, fast, balanced or accurate (dis).")
+@click.option("--algorithm", help="auto, or an algorithm of the backend (see --list).")
+@click.option("--preset", help="fastest, fast, balanced or accurate.")
 @click.option("--quantizer", help="bound (fixed ±bound) or max_radius (NVIDIA's per-frame scale).")
 @click.option("--bound", help="Largest storable |u|, |v| in pixels per frame.")
 @click.option("--max-frames", help="Stop each clip after this many frames.")
@@ -259,10 +260,27 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--vpi-capture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="On a Jetson: write what its VPI accepts to FILE, for araflow's tests to replay.",
+)
 @_JSON
-def doctor(as_json: bool) -> None:
+def doctor(as_json: bool, vpi_capture: Path | None) -> None:
     """Say what this machine has: each backend and tool, there or not, why, and how to get it."""
     from araflow import doctor as examining
+
+    if vpi_capture is not None:
+        from araflow.optical import _vpi_capture
+
+        text = json.dumps(_vpi_capture.capture(), indent=2) + "\n"
+        try:
+            vpi_capture.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{vpi_capture}: cannot be written: {error.strerror or error}") from error
+        click.echo(f"written: {vpi_capture}; please send it to araflow")
+        return
     from araflow.tables import print_findings
 
     found = examining.examine()
@@ -273,21 +291,23 @@ def doctor(as_json: bool) -> None:
 
 
 def _list_backends(as_json: bool) -> None:
-    import typing
-
     from araflow import doctor as examining
-    from araflow import spec as specs
+    from araflow import optical
     from araflow.tables import print_findings
 
     found = examining.backends()
-    algorithms, presets = typing.get_args(specs.Algorithm), typing.get_args(specs.Preset)
+    algorithms = {finding.name: optical.load(finding.name).ALGORITHMS for finding in found}
     if as_json:
-        content = {"backends": [dataclasses.asdict(f) for f in found], "algorithms": algorithms, "presets": presets}
+        backends = [{**dataclasses.asdict(f), "algorithms": algorithms[f.name]} for f in found]
+        content = {"backends": backends, "algorithms": optical.algorithms(), "presets": optical.PRESETS}
         click.echo(json.dumps(content, indent=2))
         return
     print_findings(found)
-    click.echo(f"algorithms: {', '.join(algorithms)}; presets of dis: {', '.join(presets)}")
+    for name, own in algorithms.items():
+        click.echo(f"algorithms of {name}: {', '.join(own)}")
+    click.echo(f"presets: {', '.join(optical.PRESETS)}")
 
 
 main.add_command(fetch)
 main.add_command(unpack)
+main.add_command(flow_quality)

@@ -113,6 +113,7 @@ class ClipRecord:
         flows: Flow fields computed: ``frames - 1``, the number of files in ``u`` and in ``v``.
         rgb_bytes: Total size of the PNG files.
         flow_bytes: Total size of the u and v JPEG files.
+        lossless_bytes: Total size of the 16-bit flow files, where they were asked for.
         backend: Optical-flow backend that ran.
         algorithm: Its algorithm.
         preset: Its preset.
@@ -137,6 +138,7 @@ class ClipRecord:
     flows: int | None = None
     rgb_bytes: int | None = None
     flow_bytes: int | None = None
+    lossless_bytes: int | None = None
     backend: str | None = None
     algorithm: str | None = None
     preset: str | None = None

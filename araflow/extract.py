@@ -18,12 +18,12 @@ import av
 import cv2
 import numpy as np
 
-from araflow import __version__, optical, png, quantize, video
+from araflow import __version__, flow_files, optical, png, quantize, video
 from araflow.clip import ClipRecord, Outcome
-from araflow.errors import ClipError, OutputError
+from araflow.errors import ClipError, OutputError, UnavailableError
 from araflow.fingerprint import digest
 from araflow.optical import GrayFrame
-from araflow.store import ClipWriter, Store, stem
+from araflow.store import LOSSLESS, ClipWriter, Store, stem
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
     from araflow.spec import BuildSpec, Naming, Quantizer
@@ -43,41 +43,44 @@ class Recipe:
         max_frames: Stop after this many frames.
         backend: Optical-flow backend, never ``auto``.
         algorithm: Its algorithm.
-        preset: Its preset.
+        preset: Its preset; ``None`` for an algorithm without presets.
         parameters: What algorithm and preset resolve to.
         quantizer: How flow becomes 8-bit.
         bound: For the ``bound`` quantizer, in pixels per frame.
         jpeg_quality: 1 to 100.
+        lossless: Store each flow field as a 16-bit PNG, too.
     """
 
     naming: Naming
     max_frames: int | None
     backend: str
     algorithm: str
-    preset: str
-    parameters: Mapping[str, float]
+    preset: str | None
+    parameters: Mapping[str, float | int | str]
     quantizer: Quantizer
     bound: float | None
     jpeg_quality: int
+    lossless: bool = False
 
     @classmethod
-    def of(cls, spec: BuildSpec, backend: str) -> Recipe:
-        """Take the recipe out of a specification.
+    def of(cls, spec: BuildSpec, choice: optical.Choice) -> Recipe:
+        """Take the recipe out of a specification, with backend and algorithm settled.
 
         Raises:
-            SpecError: The backend lacks the algorithm or preset.
+            SpecError: The backend lacks the preset.
         """
         flow = spec.optical
         return cls(
             naming=spec.rgb.naming,
             max_frames=spec.rgb.max_frames,
-            backend=backend,
-            algorithm=flow.algorithm,
-            preset=flow.preset,
-            parameters=optical.load(backend).parameters(flow.algorithm, flow.preset),
+            backend=choice.backend,
+            algorithm=choice.algorithm,
+            preset=flow.preset if optical.has_presets(choice.backend, choice.algorithm) else None,
+            parameters=optical.load(choice.backend).parameters(choice.algorithm, flow.preset),
             quantizer=flow.quantizer,
             bound=flow.bound if flow.quantizer == "bound" else None,
             jpeg_quality=flow.jpeg_quality,
+            lossless=flow.lossless,
         )
 
     @property
@@ -90,6 +93,8 @@ class Recipe:
         """Digest of what decides any of the files. The preset counts by what it resolves to, not by its name."""
         settings = dataclasses.asdict(self) | {"rgb": self.rgb_fingerprint, "format": _FLOW_FORMAT}
         del settings["preset"]
+        if not self.lossless:
+            del settings["lossless"]  # clips made before there was this setting stay what they are
         return digest(settings)
 
 
@@ -125,12 +130,12 @@ class Job:
             source_sha256=self.source_sha256,
             backend=self.recipe.backend,
             algorithm=self.recipe.algorithm,
-            preset=self.recipe.preset if self.recipe.algorithm == "dis" else None,
+            preset=self.recipe.preset,
             quantizer=self.recipe.quantizer,
             bound=self.recipe.bound,
             fingerprint=self.recipe.fingerprint,
             rgb_fingerprint=self.recipe.rgb_fingerprint,
-            software=software(),
+            software=software(self.recipe.backend),
         )
 
 
@@ -152,9 +157,10 @@ def hash_source(source: Path) -> tuple[int, str]:
     return total, checksum.hexdigest()
 
 
-def software() -> str:
+def software(backend: str = "opencv") -> str:
     """Return the versions of what makes the files."""
-    return f"araflow {__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}, NumPy {np.__version__}"
+    common = f"araflow {__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}, NumPy {np.__version__}"
+    return common if backend == "opencv" else f"{common}, {optical.load(backend).software()}"
 
 
 def make(job: Job) -> ClipRecord:
@@ -173,7 +179,7 @@ def make(job: Job) -> ClipRecord:
     store = Store(job.out)
     measured: dict[str, Any] = {}
     try:
-        writer = store.begin(job.key)
+        writer = store.begin(job.key, lossless=job.recipe.lossless)
         try:
             _make(job, writer, measured)
             done = dataclasses.replace(bare, outcome=Outcome.DONE, reason=_completion(measured), **_fields(measured))
@@ -183,6 +189,9 @@ def make(job: Job) -> ClipRecord:
         return done
     except ClipError as error:
         return dataclasses.replace(bare, reason=str(error), **_fields(measured, partial=True))
+    except UnavailableError as error:  # the device failed, not the clip: tried again next time
+        text = f"error: {error}"
+        return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
     except OSError as error:
         if error.errno in _FULL:
             raise OutputError(f"{job.out}: {error.strerror}: nothing more can be written there") from error
@@ -215,10 +224,12 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
 
     backend = optical.load(recipe.backend)
     with contextlib.closing(frames):
-        for index, flow in enumerate(backend.compute(grays(), recipe.algorithm, recipe.preset)):
+        for index, flow in enumerate(backend.compute(grays(), recipe.algorithm, recipe.preset or "balanced")):
             u, v, radius = quantize.quantize(flow, recipe.quantizer, recipe.bound)
             for kind, image in (("u", u), ("v", v)):
                 writer.write(kind, names[index] + ".jpg", cv2.imencode(".jpg", image, jpeg)[1].tobytes())
+            if recipe.lossless:
+                writer.write(LOSSLESS, names[index] + ".png", flow_files.encode_flow_png(flow))
             measured["flows"] = index + 1
             if radius is not None:
                 measured["radii"].append(radius)
@@ -230,6 +241,7 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
     if names[0] != stem(recipe.naming, 0, count):  # the last one may be right where the first ones are too narrow
         writer.rename_frames(recipe.naming, count)
     measured.update(rgb_bytes=writer.written["rgb"], flow_bytes=writer.written["u"] + writer.written["v"])
+    measured["lossless_bytes"] = writer.written.get(LOSSLESS)
     if job.keep_rgb:
         kept = writer.kept_rgb()
         if len(kept) != count:
@@ -248,7 +260,11 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
     if partial:
         return known | {"flows": 0}
     radii = tuple(measured["radii"]) or None
-    return known | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes")} | {"radii": radii}
+    return (
+        known
+        | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes", "lossless_bytes")}
+        | {"radii": radii}
+    )
 
 
 def _completion(measured: Mapping[str, Any]) -> str:

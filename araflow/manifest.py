@@ -52,6 +52,7 @@ SCHEMA = pa.schema(
         ("flows", pa.int32()),
         ("rgb_bytes", pa.int64()),
         ("flow_bytes", pa.int64()),
+        ("lossless_bytes", pa.int64()),
         ("backend", pa.string()),
         ("algorithm", pa.string()),
         ("preset", pa.string()),

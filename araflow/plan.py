@@ -120,12 +120,15 @@ def _measure(
         return None, 0
     total = sum(lengths) / len(lengths) * len(present)
     workers = spec.run.workers or usable_cores()
+    flow_bytes = sum((record.flow_bytes or 0) + (record.lossless_bytes or 0) for record in records)
     return {
         "frames": round(total),
         "cpu_hours": spent / frames * total / 3600,
         "hours": spent / frames * total / 3600 / workers,
         "rgb_bytes": round(sum(record.rgb_bytes or 0 for record in records) / frames * total),
-        "flow_bytes": round(sum(record.flow_bytes or 0 for record in records) / frames * total),
+        "flow_bytes": round(
+            sum((record.flow_bytes or 0) + (record.lossless_bytes or 0) for record in records) / frames * total
+        ),
         "workers": workers,
     }, len(records)
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 else:  # the names are found by listing folders, which a type checker cannot follow
     DatasetName = _plugin("datasets")
     BackendName = _plugin("optical", "auto")
-Algorithm = Literal["dis", "farneback", "tvl1"]
+Algorithm = Literal["auto", "dis", "farneback", "tvl1", "deepflow", "brox", "hardware"]
 Preset = Literal["fastest", "fast", "balanced", "accurate"]
 Quantizer = Literal["bound", "max_radius"]
 Naming = Literal["card", "recipe"]
@@ -146,13 +146,18 @@ class OpticalSpec(_Model):
     """How optical flow is computed and stored."""
 
     backend: BackendName = Field("auto", description="auto takes the best one present and says which.")
-    algorithm: Algorithm = Field("dis", description="Optical-flow algorithm.")
+    algorithm: Algorithm = Field(
+        "auto", description="Optical-flow algorithm; auto takes the backend's own best: its engine, or dis on a CPU."
+    )
     preset: Preset = Field("balanced", description="Speed against error; see `araflow flow --list`.")
     quantizer: Quantizer = Field(
         "bound", description="bound: fixed ±bound pixels per frame; max_radius: NVIDIA's per-frame scale."
     )
     bound: float = Field(20.0, gt=0, le=4096, description="Largest storable |u|, |v| in pixels per frame.")
     jpeg_quality: int = Field(95, ge=1, le=100, description="JPEG quality of the u and v images.")
+    lossless: bool = Field(
+        False, description="Also store each flow field as a 16-bit PNG (KITTI's convention, steps of 1/64 pixel)."
+    )
 
 
 class RunSpec(_Model):
@@ -197,14 +202,16 @@ class BuildSpec(_Model):
         """Return the settings that change what is written, as a nested JSON-ready dict.
 
         Settings that another one switches off are left out: ``optical.bound`` under ``max_radius``, ``optical.preset``
-        unless the algorithm is DIS, ``split.fold`` or else ``split.test_fraction`` (and the seed, where nothing is
+        for an algorithm without presets, ``split.fold`` or else ``split.test_fraction`` (and the seed, where nothing is
         drawn) by protocol, the sample's size unless the dataset is the sample, subsets unless it is Kinetics.
         """
         settings = _output_settings(self)
         if self.optical.quantizer == "max_radius":
             del settings["optical"]["bound"]
-        if self.optical.algorithm != "dis":
+        if self.optical.algorithm in ("farneback", "deepflow", "brox"):
             del settings["optical"]["preset"]
+        if not self.optical.lossless:
+            del settings["optical"]["lossless"]
         if self.split.protocol == "official":
             del settings["split"]["test_fraction"]
             if not self.split.val_fraction:

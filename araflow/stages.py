@@ -280,7 +280,7 @@ def write_manifest(
             "name": spec.name,
             "spec": settings,
             "labels": list(selection.labels),
-            "software": extract.software(),
+            "software": extract.software(recipe.backend),
             "dataset": sources.provenance(spec.dataset, files) if configured else None,
         },
         folder=store.out,

@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # worker processes start sooner without the settings' machine
 PROOF = ".araflow.json"
 STATE = ".araflow"
 KINDS = ("rgb", "u", "v")
+LOSSLESS = "flow"
+"""The fourth folder of a clip, where 16-bit flow is asked for."""
 _FIRST = {"card": 0, "recipe": 1}
 _DIGITS = {"card": 4, "recipe": 6}
 
@@ -169,9 +171,9 @@ class Store:
         """Forget an earlier run's record of a clip that is now made."""
         self._record_file(key).unlink(missing_ok=True)
 
-    def begin(self, key: str) -> ClipWriter:
-        """Start a clip in the work area."""
-        return ClipWriter(self, key)
+    def begin(self, key: str, *, lossless: bool = False) -> ClipWriter:
+        """Start a clip in the work area, with a folder for 16-bit flow where ``lossless``."""
+        return ClipWriter(self, key, (*KINDS, LOSSLESS) if lossless else KINDS)
 
 
 class ClipWriter:
@@ -180,16 +182,17 @@ class ClipWriter:
     Args:
         store: The output folder.
         key: The clip's key.
+        kinds: Its folders.
     """
 
-    def __init__(self, store: Store, key: str) -> None:
+    def __init__(self, store: Store, key: str, kinds: tuple[str, ...] = KINDS) -> None:
         self._store, self._key = store, key
         self._folder = store.work / uuid.uuid4().hex
-        self.written = dict.fromkeys(KINDS, 0)
-        self._names: dict[str, list[str]] = {kind: [] for kind in KINDS}
-        for kind in KINDS:
+        self.written = dict.fromkeys(kinds, 0)
+        self._names: dict[str, list[str]] = {kind: [] for kind in kinds}
+        for kind in kinds:
             (self._folder / kind).mkdir(parents=True)
-        self._prefixes = {kind: f"{self._folder / kind}{os.sep}" for kind in KINDS}
+        self._prefixes = {kind: f"{self._folder / kind}{os.sep}" for kind in kinds}
 
     def write(self, kind: str, name: str, data: bytes) -> None:
         """Write one frame file.
@@ -206,8 +209,7 @@ class ClipWriter:
 
     def rename_frames(self, naming: Naming, total: int) -> None:
         """Give the names their final width where a clip's header was wrong about the number of frames."""
-        for kind in KINDS:
-            names = self._names[kind]
+        for kind, names in self._names.items():
             # Backwards, because a shorter number never equals a longer one but order keeps it plainly safe.
             for index in reversed(range(len(names))):
                 final = stem(naming, index, total) + Path(names[index]).suffix
@@ -269,14 +271,18 @@ def _exists(path: Path) -> bool:
 
 def _complete(folder: Path, record: ClipRecord) -> bool:
     """Whether all files are there and whole: a power cut can leave a proof beside files that were never written out."""
+    counts = dict(zip(KINDS, (record.frames, record.flows, record.flows), strict=True))
+    if record.lossless_bytes is not None:
+        counts[LOSSLESS] = record.flows
     try:
-        sizes = {kind: [entry.stat().st_size for entry in os.scandir(folder / kind)] for kind in KINDS}
+        sizes = {kind: [entry.stat().st_size for entry in os.scandir(folder / kind)] for kind in counts}
     except OSError:
         return False
     return (
-        [len(sizes[kind]) for kind in KINDS] == [record.frames, record.flows, record.flows]
+        {kind: len(own) for kind, own in sizes.items()} == counts
         and sum(sizes["rgb"]) == record.rgb_bytes
         and sum(sizes["u"]) + sum(sizes["v"]) == record.flow_bytes
+        and sum(sizes.get(LOSSLESS, ())) == (record.lossless_bytes or 0)
     )
 
 

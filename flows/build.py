@@ -17,8 +17,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
+from araflow import optical, spec_file, summary
 from araflow import spec as specs
-from araflow import spec_file, summary
 from araflow.build import settle
 from araflow.clip import Outcome
 from araflow.errors import AraflowError
@@ -74,11 +74,10 @@ def _run_name() -> str:
     """Say dataset, backend and algorithm, as in ``hmdb5-opencv-dis-balanced``."""
     try:
         spec = resolve(runtime.flow_run.parameters)
-        backend = settle(spec, accept_licence=True)[0].backend
+        recipe = settle(spec, accept_licence=True)[0]
     except AraflowError:
         return "refused"  # the flow itself says why
-    parts = [spec.name, backend, spec.optical.algorithm]
-    return "-".join([*parts, spec.optical.preset] if spec.optical.algorithm == "dis" else parts)
+    return "-".join([spec.name, recipe.backend, recipe.algorithm, *([recipe.preset] if recipe.preset else [])])
 
 
 @flow(
@@ -180,8 +179,9 @@ def run(
         AraflowError: The run failed.
     """
     named = build.with_options(name=f"build-{spec.name}")
+    choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
     try:
-        with interruptible(), tags(spec.dataset.name, spec.optical.algorithm):
+        with interruptible(), tags(spec.dataset.name, choice.backend, choice.algorithm):
             state: State[Any] = named(
                 config=config,
                 overrides=list(overrides),

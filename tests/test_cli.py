@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from araflow.cli import main
 from araflow.datasets._sample import draw_sample
+from araflow.resources import plugins
 
 HEAVY = ["prefect", "cv2", "av", "numpy", "pyarrow", "torch", "pydantic", "rich"]
 
@@ -172,7 +173,8 @@ def test_doctor_and_list_name_every_backend():
     assert by_name["prefect server"]["present"], by_name["prefect server"]["detail"]
     assert all(finding["detail"] for finding in found)
     listed = json.loads(araflow("flow", "--list", "--json").stdout)
-    assert [backend["name"] for backend in listed["backends"]] == ["opencv"]
+    assert [backend["name"] for backend in listed["backends"]] == list(plugins("optical"))
+    assert set(plugins("optical")) <= set(by_name)
     assert "OpenCV" in araflow("flow", "--list").stdout
 
 

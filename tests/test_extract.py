@@ -55,7 +55,8 @@ def recipe_of(**settings):
     for key, value in settings.items():
         group, _, name = key.partition(".")
         tree.setdefault(group, {})[name] = value
-    return Recipe.of(parse(tree), "opencv")
+    spec = parse(tree)
+    return Recipe.of(spec, optical.choose(spec.optical.backend, spec.optical.algorithm))
 
 
 def job_of(source, out, recipe=None, *, keep_rgb=False):
@@ -278,7 +279,7 @@ def test_names_are_as_wide_as_the_decoded_clip_needs(tmp_path, monkeypatch, nami
     # With one digit as the least, 12 frames do what 10,001 do with four.
     monkeypatch.setattr(store, "_DIGITS", {"card": 1, "recipe": 1})
     source = lie_about_frames(video_file(tmp_path / "clip.avi", count), header)
-    recipe = recipe_of(**{"rgb.naming": naming})
+    recipe = recipe_of(**{"rgb.naming": naming, "optical.lossless": True})
     record = make(source, tmp_path, recipe)
     if keep_rgb:
         record = make(source, tmp_path, dataclasses.replace(recipe, bound=5.0), keep_rgb=True)
@@ -287,6 +288,7 @@ def test_names_are_as_wide_as_the_decoded_clip_needs(tmp_path, monkeypatch, nami
     assert len({len(stem) for stem in expected}) == 1
     assert names(tmp_path, "rgb") == [f"{stem}.png" for stem in expected]
     assert names(tmp_path, "u") == names(tmp_path, "v") == [f"{stem}.jpg" for stem in expected[:-1]]
+    assert names(tmp_path, store.LOSSLESS) == [f"{stem}.png" for stem in expected[:-1]]
     for index in (0, count - 1):
         stored = cv2.imread(str(tmp_path / "clips" / KEY / "rgb" / f"{expected[index]}.png"))
         assert np.abs(stored[..., ::-1].astype(int) - picture(index)).mean() < 12, "the right frame by the right name"
@@ -558,6 +560,7 @@ CHANGED = {
     "quantizer": "max_radius",
     "bound": 19.0,
     "jpeg_quality": 94,
+    "lossless": True,
 }
 
 
@@ -579,6 +582,24 @@ def test_settings_without_effect_do_not_change_the_fingerprint():
     assert fingerprint(bound=5.0) != fingerprint(bound=6.0)
     assert fingerprint(bound=5.0) == fingerprint(bound=5)
     assert fingerprint(quantizer="max_radius", bound=5.0) == fingerprint(quantizer="max_radius", bound=6.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fingerprint"),
+    [
+        ({}, "4f1e395a825c23a8"),
+        ({"algorithm": "dis"}, "4f1e395a825c23a8"),
+        ({"preset": "accurate"}, "b5a46e9d56601c85"),
+        ({"quantizer": "max_radius"}, "442cfb662a0298a7"),
+        ({"algorithm": "farneback"}, "e4ef9bd293e90e6b"),
+        ({"algorithm": "tvl1"}, "b4643770b5e8d0cf"),
+    ],
+)
+def test_clips_that_are_finished_stay_finished(settings, fingerprint):
+    # As computed when OpenCV was the only backend. A change here makes everybody's clips again: mean it.
+    recipe = recipe_of(**{f"optical.{name}": value for name, value in ({"preset": "balanced"} | settings).items()})
+    assert recipe.fingerprint == fingerprint
+    assert recipe.rgb_fingerprint == "107a6a1dd04d06b9"
 
 
 def test_a_backends_resolved_parameters_count(monkeypatch):

@@ -21,6 +21,16 @@ def test_worker_processes_do_not_import_what_they_do_not_need():
     assert run.stdout.strip() == "[]"
 
 
+def test_backends_import_nothing_that_may_be_absent_or_is_slow_until_they_are_asked():
+    code = (
+        "import sys\nfrom araflow import optical, resources\n"
+        "for name in resources.plugins('optical'):\n    optical.load(name).ALGORITHMS\n"
+        "print([name for name in ('torch', 'numba', 'llvmlite', 'cupy', 'vpi') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
 def test_only_the_errors_module_defines_exceptions_that_users_meet():
     text = (ROOT / "araflow" / "errors.py").read_text()
     tree = text.split('"""')[1]

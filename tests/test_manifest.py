@@ -114,6 +114,28 @@ def row(manifest: Manifest, key: str) -> dict[str, object]:
 # --- rows ---
 
 
+def test_a_file_of_before_there_was_lossless_flow_is_read_and_differs_in_nothing(out: Path, tmp_path: Path):
+    # As the version before wrote it: the same, without the column.
+    current = Manifest.read(out)
+    table = pq.read_table(out / "manifest.parquet").drop_columns(["lossless_bytes"])
+    assert len(table.schema) == len(SCHEMA) - 1
+    pq.write_table(table, out / "manifest.parquet", compression="zstd")
+    earlier = Manifest.read(out)
+    assert earlier.table.schema.equals(SCHEMA)
+    assert earlier.rows() == current.rows()
+    assert {row["lossless_bytes"] for row in earlier.rows()} == {None}
+    assert differences(earlier, current) == []
+    assert validate(earlier) == []
+
+
+@pytest.mark.parametrize("column", ["flow_bytes", "key", "software"])
+def test_a_file_without_another_column_is_refused(out: Path, column: str):
+    table = pq.read_table(out / "manifest.parquet").drop_columns([column])
+    pq.write_table(table, out / "manifest.parquet")
+    with pytest.raises(ManifestError, match="columns are not those of schema version 1"):
+        Manifest.read(out)
+
+
 def test_a_row_joins_clip_and_record(made: Path):
     found = row(Manifest.read(made), GOOD)
     assert found == {
@@ -144,6 +166,7 @@ def test_a_row_joins_clip_and_record(made: Path):
         "flows": FRAMES - 1,
         "rgb_bytes": sum(path.stat().st_size for path in (made / "clips" / GOOD / "rgb").iterdir()),
         "flow_bytes": sum(path.stat().st_size for kind in "uv" for path in (made / "clips" / GOOD / kind).iterdir()),
+        "lossless_bytes": None,
         "backend": "opencv",
         "algorithm": "dis",
         "preset": "balanced",

@@ -17,11 +17,11 @@ WIDTH, HEIGHT = 64, 48
 PROGRAM = """
 import sys
 from pathlib import Path
-from araflow import extract, spec_file
+from araflow import extract, optical, spec_file
 
-optical = {"preset": "fastest", "quantizer": sys.argv[3]}
-given = spec_file.parse({"name": "test", "out": sys.argv[2], "optical": optical})
-recipe = extract.Recipe.of(given, "opencv")
+flow = {"preset": "fastest", "quantizer": sys.argv[3]}
+given = spec_file.parse({"name": "test", "out": sys.argv[2], "optical": flow})
+recipe = extract.Recipe.of(given, optical.choose("opencv"))
 size, checksum = extract.hash_source(Path(sys.argv[1]))
 record = extract.make(extract.Job("clip", Path(sys.argv[1]), Path(given.out), recipe, size, checksum, False))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

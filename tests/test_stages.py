@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araflow import extract, stages
+from araflow import extract, optical, stages
 from araflow.clip import Clip, ClipRecord, Outcome
 from araflow.errors import OutputError, PoolClosedError, SourceError
 from araflow.extract import Job, Recipe
@@ -30,7 +30,12 @@ def settings(**sections: object) -> BuildSpec:
     return parse({"name": "test", "out": "unused", "optical": {"backend": "opencv"}, **sections})
 
 
-RECIPE = Recipe.of(settings(), "opencv")
+def recipe_of(**sections: object) -> Recipe:
+    given = settings(**sections)
+    return Recipe.of(given, optical.choose("opencv", given.optical.algorithm))
+
+
+RECIPE = recipe_of()
 
 
 class Script:
@@ -155,7 +160,7 @@ def test_what_was_quarantined_is_tried_again_with_other_settings_or_another_sour
     shard(clips, store, b=[SEGFAULT], c=[SEGFAULT])
     clips[1].source.write_text("other bytes")
     assert [job.key for job in shard(clips, store)[1]] == ["walk/b"]
-    other = Recipe.of(settings(optical={"bound": 10}), "opencv")
+    other = recipe_of(optical={"bound": 10})
     assert [job.key for job in shard(clips, store, other)[1]] == ["walk/a", "walk/b", "walk/c"]
 
 
@@ -239,6 +244,7 @@ def test_a_clip_whose_source_becomes_unreadable_after_it_was_made_stays_made(cli
         ({"optical": {"algorithm": "farneback"}}, True),
         ({"optical": {"preset": "fast"}}, True),
         ({"optical": {"jpeg_quality": 90}}, True),
+        ({"optical": {"lossless": True}}, True),
         ({"rgb": {"naming": "recipe"}}, False),
         ({"rgb": {"max_frames": 5}}, False),
     ],
@@ -246,7 +252,7 @@ def test_a_clip_whose_source_becomes_unreadable_after_it_was_made_stays_made(cli
 def test_frames_are_kept_where_only_flow_changes(clips, store, change, kept):
     shard(clips, store)
     clips[2].source.write_text("other bytes")
-    _, jobs = shard(clips, store, Recipe.of(settings(**change), "opencv"))
+    _, jobs = shard(clips, store, recipe_of(**change))
     assert [(Path(job.key).name, job.keep_rgb) for job in jobs] == [("a", kept), ("b", kept), ("c", False)]
 
 
@@ -255,6 +261,7 @@ def test_frames_are_kept_where_only_flow_changes(clips, store, change, kept):
     [
         {"optical": {"bound": 20}},
         {"optical": {"backend": "auto"}},
+        {"optical": {"algorithm": "dis"}},
         {"run": {"workers": 3, "shard_size": 2, "on_error": "stop", "clip_timeout": 1}},
         {"name": "other", "out": "elsewhere"},
         {"split": {"protocol": "group", "seed": 3}},
@@ -262,7 +269,7 @@ def test_frames_are_kept_where_only_flow_changes(clips, store, change, kept):
 )
 def test_settings_that_change_no_file_remake_nothing(clips, store, same):
     shard(clips, store)
-    assert shard(clips, store, Recipe.of(settings(**same), "opencv"))[1] == []
+    assert shard(clips, store, recipe_of(**same))[1] == []
 
 
 # --- selection and the end ---

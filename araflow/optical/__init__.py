@@ -1,14 +1,15 @@
 """Optical-flow backends: each file here that does not begin with an underscore is one, named as the file is.
 
-A backend module offers three functions (``Backend`` spells them out). One contract suite, ``tests/contract``, holds
-for all of them. A flow field belongs to the first frame of its pair: ``field[y, x]`` is how far, in pixels, the point
-at (x, y) of frame k has moved in frame k+1; u is to the right, v is down.
+A backend module offers what ``Backend`` spells out. One contract suite, ``tests/contract``, holds for all of them. A
+flow field belongs to the first frame of its pair: ``field[y, x]`` is how far, in pixels, the point at (x, y) of frame k
+has moved in frame k+1; u is to the right, v is down.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, cast
 
@@ -23,8 +24,11 @@ FlowField = NDArray[np.float32]
 GrayFrame = NDArray[np.uint8]
 """uint8, (height, width)."""
 
-_PREFERENCE = ("nvof", "vpi", "cuda", "opencv")
-"""Order in which ``auto`` looks: hardware engines first, then any backend that is not named here."""
+PRESETS = ("fastest", "fast", "balanced", "accurate")
+_PREFERENCE = ("nvof", "vpi", "cuda", "opencv", "numba", "torch")
+"""Order in which ``auto`` looks: hardware engines first, then what is fast on any CPU."""
+_PREFERENCE_OF = {"tvl1": ("cuda", "numba", "opencv", "torch")}
+"""The same where an algorithm is asked for, if another order is better: our TV-L1 is ten times as fast as OpenCV's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,21 +38,33 @@ class Availability:
     Attributes:
         present: It can.
         detail: What was found, or why not and how to get it.
+        algorithms: Those of its algorithms that can run here; ``None`` for all.
     """
 
     present: bool
     detail: str
+    algorithms: tuple[str, ...] | None = None
 
 
 class Backend(Protocol):
-    """What a backend module offers."""
+    """What a backend module offers.
+
+    Attributes:
+        ALGORITHMS: Names of its algorithms, the one that ``auto`` takes first.
+    """
+
+    ALGORITHMS: tuple[str, ...]
 
     def available(self) -> Availability:
         """Look for the backend's library or device, without side effects and without raising."""
         ...
 
-    def parameters(self, algorithm: str, preset: str) -> Mapping[str, float]:
-        """Return the algorithm's resolved parameters, which become part of the fingerprint.
+    def software(self) -> str:
+        """Return name and version of what computes, down to the driver, for the manifest."""
+        ...
+
+    def parameters(self, algorithm: str, preset: str) -> Mapping[str, float | int | str]:
+        """Return everything that decides the result; it becomes part of the fingerprint.
 
         Raises:
             SpecError: The backend has no such algorithm or preset.
@@ -62,6 +78,7 @@ class Backend(Protocol):
 
         Raises:
             ClipError: The frames are too small for the algorithm.
+            UnavailableError: The device or its driver fails.
         """
         ...
 
@@ -78,29 +95,86 @@ def load(name: str) -> Backend:
     return cast(Backend, importlib.import_module(f"araflow.optical.{name}"))
 
 
-def choose(name: str) -> tuple[str, str]:
-    """Settle which backend runs.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """A backend and an algorithm of it.
+
+    Attributes:
+        backend: Name, never ``auto``.
+        algorithm: Name, never ``auto``.
+        why: A sentence that says why.
+    """
+
+    backend: str
+    algorithm: str
+    why: str
+
+
+def choose(name: str, algorithm: str = "auto") -> Choice:
+    """Settle which backend and algorithm run.
 
     Args:
-        name: A backend's name, or ``auto``.
-
-    Returns:
-        The backend's name, and a sentence that says why it was chosen.
+        name: A backend's name, or ``auto``: the first in the order of preference that has the algorithm and can run.
+        algorithm: An algorithm's name, or ``auto``: the backend's first.
 
     Raises:
-        SpecError: There is no such backend.
+        SpecError: There is no such backend, or it has no such algorithm.
         UnavailableError: The named backend (or, for ``auto``, every one) is absent; says how to get it.
     """
     if name != "auto":
-        found = load(name).available()
+        backend = load(name)
+        if algorithm not in ("auto", *backend.ALGORITHMS):
+            raise SpecError(
+                f"optical.algorithm: {name} has no {algorithm!r}; allowed: auto, {', '.join(backend.ALGORITHMS)}"
+            )
+        found = backend.available()
         if not found.present:
             raise UnavailableError(f"optical.backend: {name} cannot run here: {found.detail}")
-        return name, f"{name}, as asked: {found.detail}"
+        settled = _settle(backend, found, algorithm)
+        if settled is None:
+            raise UnavailableError(f"optical.algorithm: {name} cannot run {algorithm} here: {found.detail}")
+        return Choice(name, settled, f"{name} {settled}, as asked: {found.detail}")
     absent: list[str] = []
     names = resources.plugins("optical")
-    for candidate in [*(n for n in _PREFERENCE if n in names), *(n for n in names if n not in _PREFERENCE)]:
-        found = load(candidate).available()
-        if found.present:
-            return candidate, f"{candidate}, chosen by auto: {found.detail}" + "".join(absent)
-        absent.append(f"; not {candidate}: {found.detail}")
-    raise UnavailableError("optical.backend: auto found no backend that can run here" + "".join(absent))
+    order = _PREFERENCE_OF.get(algorithm, _PREFERENCE)
+    for candidate in [*(n for n in order if n in names), *(n for n in names if n not in order)]:
+        backend = load(candidate)
+        if algorithm not in ("auto", *backend.ALGORITHMS):
+            continue
+        found = backend.available()
+        if found.present and (settled := _settle(backend, found, algorithm)) is not None:
+            # The first words of each reason; `araflow flow --list` has the rest.
+            others = ", ".join(_short(reason) for reason in absent)
+            why = f"{candidate} {settled}, chosen by auto: {found.detail}"
+            return Choice(candidate, settled, f"{why}; absent: {others}" if others else why)
+        lacking = f"no {algorithm} here; " if found.present else ""
+        absent.append(f"{candidate}: {lacking}{found.detail}")
+    asked = "" if algorithm == "auto" else f" with the algorithm {algorithm}"
+    raise UnavailableError(f"optical.backend: auto found no backend{asked} that can run here; " + "; ".join(absent))
+
+
+def algorithms() -> tuple[str, ...]:
+    """Return every algorithm of any backend, in the order of preference of the backends."""
+    names = resources.plugins("optical")
+    ordered = [*(n for n in _PREFERENCE if n in names), *(n for n in names if n not in _PREFERENCE)]
+    return tuple(dict.fromkeys(algorithm for name in ordered for algorithm in load(name).ALGORITHMS))
+
+
+def has_presets(backend: str, algorithm: str) -> bool:
+    """Whether the presets of an algorithm differ."""
+    first, *others = (dict(load(backend).parameters(algorithm, preset)) for preset in PRESETS)
+    return any(other != first for other in others)
+
+
+def _settle(backend: Backend, found: Availability, algorithm: str) -> str | None:
+    """The algorithm to run, or ``None`` where the backend is there but cannot run the one that is asked for."""
+    runs = backend.ALGORITHMS if found.algorithms is None else found.algorithms
+    if algorithm == "auto":
+        return runs[0] if runs else None
+    return algorithm if algorithm in runs else None
+
+
+def _short(reason: str) -> str:
+    """``vpi (no NVIDIA vpi module under /usr/bin/python3)`` of the whole reason."""
+    name, _, detail = reason.partition(": ")
+    return f"{name} ({re.split('[:;(,]', detail)[0].strip()})"

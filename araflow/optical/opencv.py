@@ -1,8 +1,10 @@
-"""Optical flow on any CPU, by OpenCV: DIS, Farneback and TV-L1.
+"""Optical flow on any CPU, by OpenCV: DIS, Farneback, TV-L1 and DeepFlow.
 
 - ``dis``: Kroeger et al., "Fast optical flow using dense inverse search", ECCV 2016.
 - ``farneback``: Farnebäck, "Two-frame motion estimation based on polynomial expansion", SCIA 2003.
 - ``tvl1``: Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007.
+- ``deepflow``: Weinzaepfel et al., "DeepFlow: large displacement optical flow with deep matching", ICCV 2013; OpenCV's
+  has the variational part alone, without the matching, and no parameters.
 
 Results do not depend on the number of threads.
 """
@@ -17,6 +19,7 @@ import cv2
 from araflow.errors import ClipError, SpecError
 from araflow.optical import Availability, FlowField, GrayFrame
 
+ALGORITHMS = ("dis", "farneback", "tvl1", "deepflow")
 _PATCH = 8
 """DIS patch side in pixels."""
 
@@ -63,7 +66,12 @@ def available() -> Availability:
     return Availability(True, f"OpenCV {cv2.__version__} on the CPU")
 
 
-def parameters(algorithm: str, preset: str) -> Mapping[str, float]:
+def software() -> str:
+    """Return OpenCV's version."""
+    return f"OpenCV {cv2.__version__}"
+
+
+def parameters(algorithm: str, preset: str) -> Mapping[str, float | int | str]:
     """Return the parameters that ``algorithm`` runs with; presets are for ``dis``, the others have one setting.
 
     Raises:
@@ -73,9 +81,10 @@ def parameters(algorithm: str, preset: str) -> Mapping[str, float]:
         if preset not in _DIS:
             raise SpecError(f"optical.preset: {preset!r} is not allowed for dis; allowed: {', '.join(_DIS)}")
         return {"patch_size": _PATCH, **_DIS[preset]}
-    if algorithm in ("farneback", "tvl1"):
-        return _FARNEBACK if algorithm == "farneback" else _TVL1
-    raise SpecError(f"optical.algorithm: opencv has no {algorithm!r}; allowed: dis, farneback, tvl1")
+    own = {"farneback": _FARNEBACK, "tvl1": _TVL1, "deepflow": {}}
+    if algorithm in own:
+        return own[algorithm]
+    raise SpecError(f"optical.algorithm: opencv has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
 
 
 def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterator[FlowField]:
@@ -111,5 +120,8 @@ def _engine(algorithm: str, values: Mapping[str, Any]) -> tuple[Callable[[GrayFr
         return lambda a, b: dis.calc(a, b, None), smallest  # type: ignore[call-overload]
     if algorithm == "farneback":
         return lambda a, b: cv2.calcOpticalFlowFarneback(a, b, None, **values), 16  # type: ignore[call-overload]
+    if algorithm == "deepflow":
+        deep = cv2.optflow.createOptFlow_DeepFlow()
+        return lambda a, b: deep.calc(a, b, None), 16  # type: ignore[call-overload]
     tvl1 = cv2.optflow.DualTVL1OpticalFlow.create(**values)
     return lambda a, b: tvl1.calc(a, b, None), 16  # type: ignore[call-overload]

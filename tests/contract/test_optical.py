@@ -19,7 +19,7 @@ import pytest
 import araflow
 from araflow import optical, resources
 from araflow.errors import ClipError, SpecError, UnavailableError
-from araflow.optical import Availability
+from araflow.optical import Availability, Choice
 from araflow.spec import Algorithm, Preset
 
 BACKENDS = resources.plugins("optical")
@@ -28,12 +28,10 @@ BACKENDS = resources.plugins("optical")
 def offered(backend):
     """Each distinct (algorithm, preset) of a backend."""
     found = {}
-    for algorithm in typing.get_args(Algorithm):
-        for preset in typing.get_args(Preset):
-            try:
-                parameters = optical.load(backend).parameters(algorithm, preset)
-            except SpecError:
-                continue
+    module = optical.load(backend)
+    for algorithm in module.ALGORITHMS:
+        for preset in optical.PRESETS:
+            parameters = module.parameters(algorithm, preset)
             found.setdefault((algorithm, tuple(sorted(parameters.items()))), (algorithm, preset))
     return list(found.values())
 
@@ -94,6 +92,35 @@ def test_availability_is_a_value_with_a_reason(backend):
     found = optical.load(backend).available()
     assert isinstance(found, Availability)
     assert len(found.detail) > 5
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_software_says_what_computes_or_would(backend):
+    said = optical.load(backend).software()
+    assert said == optical.load(backend).software()
+    assert len(said) > 5
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_its_algorithms_are_those_that_settings_allow(backend):
+    names = optical.load(backend).ALGORITHMS
+    assert names
+    assert len(set(names)) == len(names)
+    assert set(names) <= set(typing.get_args(Algorithm)) - {"auto"}
+
+
+def test_settings_allow_every_algorithm_and_no_other():
+    names = optical.algorithms()
+    assert len(set(names)) == len(names)
+    assert set(typing.get_args(Algorithm)) == {"auto", *names}
+    assert typing.get_args(Preset) == optical.PRESETS
+
+
+@pytest.mark.parametrize(("backend", "algorithm"), sorted({engine[:2] for engine in ENGINES}))
+def test_an_algorithm_has_presets_or_ignores_them(backend, algorithm):
+    distinct = [setting for setting in offered(backend) if setting[0] == algorithm]
+    assert optical.has_presets(backend, algorithm) == (len(distinct) > 1)
 
 
 # --- what a field means
@@ -261,12 +288,12 @@ def test_the_refusal_says_what_it_takes(engine):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_unknown_settings_name_the_allowed_ones(backend):
     module = optical.load(backend)
-    for algorithm, preset in offered(backend)[:1]:
-        with pytest.raises(SpecError, match=rf"optical.algorithm.*'horn'.*{algorithm}"):
-            module.parameters("horn", preset)
-    if "dis" in dict(offered(backend)):
-        with pytest.raises(SpecError, match=r"optical.preset: 'best'.*fastest, fast, balanced, accurate"):
-            module.parameters("dis", "best")
+    with pytest.raises(SpecError, match=rf"optical.algorithm.*'horn'.*{', '.join(module.ALGORITHMS)}"):
+        module.parameters("horn", "fast")
+    for algorithm in module.ALGORITHMS:
+        if optical.has_presets(backend, algorithm):
+            with pytest.raises(SpecError, match=r"optical.preset: 'best'.*fastest, fast, balanced, accurate"):
+                module.parameters(algorithm, "best")
 
 
 def test_compute_refuses_unknown_settings_too():
@@ -274,10 +301,12 @@ def test_compute_refuses_unknown_settings_too():
         list(optical.load("opencv").compute([], "horn", "fast"))
 
 
-def test_parameters_are_json_ready_numbers(engine):
-    parameters = optical.load(engine.backend).parameters(engine.algorithm, engine.preset)
+@pytest.mark.parametrize("setting", ENGINES, ids="-".join)
+def test_parameters_are_json_ready_numbers_and_words(setting):
+    backend, algorithm, preset = setting
+    parameters = optical.load(backend).parameters(algorithm, preset)
     assert parameters
-    assert all(type(value) in (int, float) for value in parameters.values())
+    assert all(type(value) in (int, float, str) for value in parameters.values())
 
 
 # --- choosing
@@ -297,7 +326,8 @@ def machine(monkeypatch):
         monkeypatch.setattr(resources, "plugins", lambda package: tuple(sorted(backends)))
         for name, (present, detail) in backends.items():
             found = Availability(present, detail)
-            module = types.SimpleNamespace(available=functools.partial(copy.copy, found))
+            own = ("hardware", "tvl1") if name == "cuda" else ("dis", "tvl1") if name == "opencv" else ("hardware",)
+            module = types.SimpleNamespace(available=functools.partial(copy.copy, found), ALGORITHMS=own)
             monkeypatch.setitem(sys.modules, f"araflow.optical.{name}", module)
 
     return prepare
@@ -305,37 +335,38 @@ def machine(monkeypatch):
 
 def test_auto_takes_hardware_first_and_says_why(machine):
     machine(opencv=(True, "on the CPU"), cuda=(True, "an H100"), nvof=(False, "no driver"))
-    name, reason = optical.choose("auto")
-    assert name == "cuda"
-    assert "an H100" in reason
-    assert "auto" in reason
-    assert "not nvof: no driver" in reason
+    assert optical.choose("auto") == Choice(
+        "cuda", "hardware", "cuda hardware, chosen by auto: an H100; absent: nvof (no driver)"
+    )
 
 
 def test_auto_falls_back_openly(machine):
     machine(opencv=(True, "on the CPU"), cuda=(False, "no GPU: get one"))
-    name, reason = optical.choose("auto")
-    assert name == "opencv"
-    assert "not cuda: no GPU: get one" in reason
+    assert optical.choose("auto") == Choice(
+        "opencv", "dis", "opencv dis, chosen by auto: on the CPU; absent: cuda (no GPU)"
+    )
 
 
 def test_auto_with_nothing_there_gives_every_reason(machine):
     machine(opencv=(False, "no contrib: pip install it"), cuda=(False, "no GPU"))
-    with pytest.raises(UnavailableError, match=r"not cuda: no GPU; not opencv: no contrib: pip install it"):
+    with pytest.raises(UnavailableError, match=r"can run here; cuda: no GPU; opencv: no contrib: pip install it"):
         optical.choose("auto")
 
 
 def test_a_named_backend_is_never_replaced(machine):
     machine(opencv=(True, "on the CPU"), cuda=(False, "no GPU: see docs"), vpi=(True, "a Jetson"))
-    assert optical.choose("opencv") == ("opencv", "opencv, as asked: on the CPU")
+    assert optical.choose("opencv") == Choice("opencv", "dis", "opencv dis, as asked: on the CPU")
+    assert optical.choose("vpi", "hardware") == Choice("vpi", "hardware", "vpi hardware, as asked: a Jetson")
     with pytest.raises(UnavailableError, match="cuda cannot run here: no GPU: see docs"):
         optical.choose("cuda")
 
 
 def test_auto_here_runs():
-    name, reason = optical.choose("auto")
-    assert optical.load(name).available().present
-    assert reason.startswith(f"{name}, chosen by auto: ")
+    choice = optical.choose("auto")
+    module = optical.load(choice.backend)
+    assert module.available().present
+    assert choice.algorithm == module.ALGORITHMS[0]
+    assert choice.why.startswith(f"{choice.backend} {choice.algorithm}, chosen by auto: {module.available().detail}")
 
 
 # --- what holds for OpenCV alone

@@ -93,7 +93,7 @@ def test_history_holds_the_run_and_every_task_run(built, api: httpx.Client):
     assert run["name"] == "tiny-opencv-dis-balanced"
     assert run["state_type"] == "COMPLETED"
     assert run["state"]["message"].startswith("6 clips listed: 6 done")
-    assert {"sample", "dis"} <= set(run["tags"])
+    assert {"sample", "opencv", "dis"} <= set(run["tags"])
     (flow,) = api.post("/flows/filter", json={}).json()
     assert flow["name"] == "build-tiny"
     tasks = api.post("/task_runs/filter", json={}).json()

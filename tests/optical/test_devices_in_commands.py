@@ -1,0 +1,133 @@
+"""What the commands say of devices, which are fakes: there, absent, failing. Never on hardware."""
+
+import json
+
+import here
+import pytest
+from click.testing import CliRunner
+
+from araflow import doctor, resources
+from araflow.cli import main
+from araflow.manifest import Manifest
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    return here.videos(tmp_path_factory.mktemp("drawn"))
+
+
+def araflow(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A doctor that does not start Prefect's server, which takes seconds and has a test of its own."""
+    monkeypatch.setattr(doctor, "_prefect_server", lambda: doctor.Finding("library", "prefect server", True, "skipped"))
+
+
+def test_doctor_names_every_backend_and_its_reason(bare, quick):
+    found = [entry for entry in json.loads(araflow("doctor", "--json").stdout) if entry["kind"] == "backend"]
+    assert [entry["name"] for entry in found] == list(resources.plugins("optical"))
+    reasons = {entry["name"]: entry["detail"] for entry in found}
+    for name, reason in (("nvof", "no CUDA driver"), ("vpi", "no NVIDIA vpi module"), ("cuda", "without CUDA")):
+        assert reason in reasons[name]
+        assert not next(entry for entry in found if entry["name"] == name)["present"]
+    assert all(len(reason) > 5 for reason in reasons.values())
+    text = "".join(araflow("doctor").stdout.split())
+    for name, reason in reasons.items():
+        assert name in text
+        assert reason[:12].replace(" ", "") in text
+
+
+def test_doctor_finds_what_is_there(nvof_gpu, quick):
+    found = {entry["name"]: entry for entry in json.loads(araflow("doctor", "--json").stdout)}
+    assert found["nvof"]["present"]
+    assert found["nvof"]["detail"].startswith("Fake GPU (no hardware): optical-flow engine")
+
+
+def test_the_list_of_backends_says_what_each_has_and_whether_it_runs(bare):
+    content = json.loads(araflow("flow", "--list", "--json").stdout)
+    listed = {entry["name"]: entry for entry in content["backends"]}
+    assert sorted(listed) == sorted(resources.plugins("optical"))
+    assert listed["nvof"]["algorithms"] == ["hardware"]
+    assert listed["cuda"]["algorithms"] == ["tvl1", "farneback", "brox", "hardware"]
+    assert listed["opencv"]["algorithms"] == ["dis", "farneback", "tvl1"]
+    assert listed["opencv"]["present"]
+    assert not listed["vpi"]["present"]
+    assert "sudo apt install" in listed["vpi"]["detail"]
+    assert content["presets"] == ["fastest", "fast", "balanced", "accurate"]
+    assert set(content["algorithms"]) == {name for entry in listed.values() for name in entry["algorithms"]}
+    text = araflow("flow", "--list").stdout
+    for name, entry in listed.items():
+        assert f"algorithms of {name}: {', '.join(entry['algorithms'])}" in text
+    assert "presets: fastest, fast, balanced, accurate" in text
+
+
+@pytest.mark.parametrize("name", ["nvof", "vpi", "cuda"])
+def test_a_backend_that_is_not_here_is_exit_status_1_and_one_message(bare, videos, tmp_path, name):
+    out = tmp_path / "out"
+    result = araflow("flow", videos, "--out", out, "--backend", name)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: optical.backend: {name} cannot run here: ")
+    assert not out.exists()
+
+
+def test_a_backend_without_the_algorithm_is_a_wrong_setting(bare, videos, tmp_path):
+    result = araflow("flow", videos, "--out", tmp_path / "out", "--backend", "opencv", "--algorithm", "hardware")
+    assert result.exit_code == 1
+    assert "opencv has no 'hardware'; allowed: auto, dis, farneback, tvl1" in result.stderr
+
+
+def test_the_command_says_which_backend_auto_took_and_what_was_absent(bare, videos, tmp_path):
+    result = araflow("flow", videos, "--out", tmp_path / "out", "--max-frames", "3")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("optical flow: ")]
+    assert line.startswith("optical flow: opencv dis, chosen by auto: OpenCV ")
+    assert "absent: nvof (no CUDA driver), vpi (no NVIDIA vpi module under " in line
+    assert {row["backend"] for row in Manifest.read(tmp_path / "out").rows()} == {"opencv"}
+
+
+@pytest.mark.parametrize(("fault", "status", "outcome"), [("", 0, "done"), ("crash:2", 3, "failed")])
+def test_real_worker_processes_reach_the_engine_of_a_jetson(jetson, videos, tmp_path, fault, status, outcome):
+    jetson(fault=fault)
+    result = araflow("flow", videos, "--out", tmp_path / "out", "--backend", "vpi", "--max-frames", "3")
+    assert result.exit_code == status, result.output
+    rows = Manifest.read(tmp_path / "out").rows()
+    assert {row["outcome"] for row in rows} == {outcome}
+    assert {(row["backend"], row["algorithm"], row["preset"]) for row in rows} == {("vpi", "hardware", "balanced")}
+    if fault:
+        assert all("SIGSEGV" in row["reason"] for row in rows)
+        jetson()
+        assert (
+            araflow("flow", videos, "--out", tmp_path / "out", "--backend", "vpi", "--max-frames", "3").exit_code == 0
+        )
+        assert Manifest.read(tmp_path / "out").outcomes() == {"done": 2}
+
+
+def test_a_capture_without_a_jetson_is_one_message(bare, tmp_path):
+    result = araflow("doctor", "--vpi-capture", tmp_path / "orin.json")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: --vpi-capture: no NVIDIA vpi module under ")
+    assert not (tmp_path / "orin.json").exists()
+
+
+def test_a_capture_that_cannot_be_written_is_one_message(jetson, tmp_path):
+    jetson(version="3.2", device="orin")
+    result = araflow("doctor", "--vpi-capture", tmp_path / "no folder" / "orin.json")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "orin.json" in line
+
+
+def test_a_capture_of_a_device_is_written(jetson, tmp_path):
+    jetson(version="3.2", device="orin")
+    result = araflow("doctor", "--vpi-capture", tmp_path / "orin.json")
+    assert result.exit_code == 0, result.output
+    assert f"written: {tmp_path / 'orin.json'}" in result.stdout
+    captured = json.loads((tmp_path / "orin.json").read_text())
+    assert captured["found"]["engine"] == "OFA"
