@@ -287,6 +287,6 @@ def missing_rates(parts: Parts, clips: tuple[Clip, ...], subsets: tuple[str, ...
         line += f" ({1 - present[subset] / listed:.1%} missing"
         known = parts.folder.known.subsets[subset]
         if known.listed and known.present:
-            line += f"; others counted {1 - known.present / known.listed:.1%} for the whole dataset"
+            line += f"; others counted {1 - known.present / known.listed:.1%}"
         lines.append(line + ")")
     return lines
