@@ -17,7 +17,7 @@ from araflow.dataset_folder import DatasetFolder
 from araflow.datasets import Dataset, Sources, check_classes, load
 from araflow.errors import SourceError, SpecError
 from araflow.ingest import ingest
-from araflow.parts import Parts
+from araflow.parts import FAILURES_IN_A_ROW, Parts
 from araflow.portions import missing_rates
 from araflow.spec import DatasetSpec
 from araflow.store import replace
@@ -26,7 +26,6 @@ from araflow.youtube_route import Route
 
 log = logging.getLogger(__name__)
 STATUS_FILE = "clips.csv"
-_FAILURES_IN_A_ROW = 3
 _SHORTEST = 12
 """Bytes of a RIFF header, or of the first box of an MP4 file."""
 
@@ -124,6 +123,8 @@ def acquire(
         )
     how = _acquire_parts if known.subsets else _acquire_whole
     videos, remarks = how(dataset, spec, folder, given, report, progress)
+    if not videos:
+        raise SourceError(f"{known.name}: the lists name no clips of the wanted classes")
     statuses = [(clip, path, _status(path, replaced=clip.replaced)) for clip, path in videos]
     _write_statuses(folder, statuses)
     size = sum(path.stat().st_size for _, path, status in statuses if status != "missing")
@@ -170,7 +171,8 @@ def _acquire_whole(
     wanted = frozenset(spec.classes) if spec.classes else None
     there = Sources(folder.videos, folder.splits)
     with folder.locked(report):
-        sources.accept(folder, report)
+        origin = ", ".join(map(str, given)) or (spec.mirror and f"the mirror {spec.mirror}")
+        sources.accept(folder, report, origin)
         for path in given:
             sources.take(path, folder, layout, wanted, report=report)
         if not given:
@@ -208,7 +210,7 @@ def _fetch_parts(parts: Parts, spec: DatasetSpec, report: Callable[[str], None],
             parts.open(
                 part,
                 lambda clip: True,
-                keep_archive=bool(spec.keep_archives),
+                keep_archive=spec.keep_archives,
                 keep_videos=True,
                 report=report,
                 progress=progress,
@@ -218,7 +220,7 @@ def _fetch_parts(parts: Parts, spec: DatasetSpec, report: Callable[[str], None],
             failures.append(f"not fetched: {error}")
             report(str(error))
             in_a_row += 1
-            if in_a_row >= _FAILURES_IN_A_ROW:
+            if in_a_row >= FAILURES_IN_A_ROW:
                 raise
     return failures
 
@@ -248,12 +250,23 @@ def _write_statuses(folder: DatasetFolder, statuses: Sequence[tuple[Clip, Path, 
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("key", "label", "subset", "file", "status"))
+    rows = {row[0]: row for row in _read_statuses(folder)}  # clips of other classes, fetched before, stay
     for clip, path, status in statuses:
-        table.writerow((clip.key, clip.label, clip.subset, path.relative_to(folder.path).as_posix(), status))
+        place = path.relative_to(folder.path).as_posix()
+        rows[clip.key] = [clip.key, clip.label or "", clip.subset or "", place, status]
+    table.writerows(row for _, row in sorted(rows.items()))
     try:
         replace(folder.path / STATUS_FILE, text.getvalue().encode())
     except OSError as error:
         raise SourceError(f"{folder.path / STATUS_FILE}: cannot be written: {error.strerror or error}") from error
+
+
+def _read_statuses(folder: DatasetFolder) -> list[list[str]]:
+    try:
+        with (folder.path / STATUS_FILE).open(encoding="utf-8", newline="") as file:
+            return [row for row in list(csv.reader(file))[1:] if len(row) == 5]
+    except (OSError, ValueError, csv.Error):
+        return []
 
 
 def _by_class(statuses: Sequence[tuple[Clip, Path, str]], labels: Sequence[str] | None) -> list[dict[str, int | str]]:

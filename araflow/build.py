@@ -47,7 +47,8 @@ def settle(spec: BuildSpec, *, accept_licence: bool = False, use_dataset: bool =
         check_classes(dataset, spec.dataset.name, spec.dataset.classes)
         dataset.check(spec.dataset, accept_licence=accept_licence)
         source = spec.dataset.source
-        own_subsets = spec.dataset.name.startswith("kinetics") or (source or "").endswith(".csv")
+        listed = spec.dataset.name == "folder" and (source or "").lower().endswith(".csv")
+        own_subsets = listed or spec.dataset.name.startswith("kinetics")
         if spec.split.protocol == "official" and source is not None and spec.dataset.splits is None and not own_subsets:
             raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
     choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
@@ -138,6 +139,8 @@ def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
             label=row["label"],
             group=row["group"],
             folds=(row["fold1"], row["fold2"], row["fold3"]),
+            subset=row["subset"],
+            replaced=row["status"] == "replaced",
             attributes=Attributes(*(row[name] for name in ("body", "camera", "people", "view", "quality"))),
             name=f"clips/{row['key']}/rgb",
             source=None if row["path"] is None else manifest.folder / row["path"] / "rgb",

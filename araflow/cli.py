@@ -81,7 +81,8 @@ def build(
 ) -> None:
     """Make a dataset, as a Prefect flow; run it again to finish or update it.
 
-    CONFIG is a YAML file or the name of a shipped one (hmdb5, hmdb51, sample). Settings are overridden by KEY=VALUE.
+    CONFIG is a YAML file or the name of a shipped one (hmdb5, hmdb51, ucf101, kinetics400,
+    kinetics600, kinetics700_2020, folder, sample). Settings are overridden by KEY=VALUE.
 
     \b
     araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/ out=data/hmdb5

@@ -118,7 +118,10 @@ class DatasetFolder:
         there = self._read()["unpacked"].get(what)
         if there is None or not (self.path / what).is_dir():
             return False
-        return what == "splits" or set(self.known.classes if wanted is None else wanted) <= set(there)
+        if what == "splits":
+            return True
+        needed = set(self.known.classes if wanted is None else wanted)
+        return needed <= set(there) and all((self.videos / label).is_dir() for label in needed)
 
     def note_unpacked(self, what: str, classes: Collection[str] | None) -> None:
         """Record that ``videos`` of these classes (``None``: of all), or ``splits``, are unpacked."""

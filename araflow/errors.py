@@ -8,6 +8,7 @@
     ├── SourceError              a dataset source, list or name cannot be read as what it should be
     │   ├── FetchError           a download failed on every mirror
     │   └── ArchiveError         an archive is damaged, unsafe or of a kind that cannot be opened here
+    │       └── NoToolError      it needs a tool that is not on this machine, or a better one
     ├── ClipError                one clip cannot be used; becomes a manifest row with its reason
     ├── ManifestError            a manifest is absent, of another schema, or unreadable
     ├── OutputError              the output folder cannot be used: locked by another run, full, read-only
@@ -44,6 +45,10 @@ class FetchError(SourceError):
 
 class ArchiveError(SourceError):
     """An archive is damaged, unsafe, or of a kind that cannot be opened here."""
+
+
+class NoToolError(ArchiveError):
+    """An archive may be good, but no tool on this machine unpacks it. The message says which one would."""
 
 
 class ClipError(AraflowError):

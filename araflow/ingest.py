@@ -281,7 +281,11 @@ class _Mark:
 def files(folder: Path) -> Iterator[Path]:
     """Yield every file below a folder that is not hidden; links are followed, but not in circles."""
     seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
+
+    def fail(error: OSError) -> None:
+        raise error  # a folder that cannot be read would be taken for an empty one
+
+    for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
         status = Path(root).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders[:] = []

@@ -67,6 +67,8 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
+_ADDED = ("subset", "status")
+"""Columns that came later, in the order of the schema: null in a file from before."""
 
 
 class Manifest:
@@ -185,6 +187,10 @@ class Manifest:
         version = metadata.pop("schema_version", None)
         if version != SCHEMA_VERSION:
             raise ManifestError(f"{file}: has schema version {version}, this araflow reads {SCHEMA_VERSION}")
+        for name in _ADDED:
+            if name not in table.column_names:
+                field = SCHEMA.field(name)
+                table = table.add_column(SCHEMA.get_field_index(name), field, pa.nulls(len(table), field.type))
         if not table.schema.equals(SCHEMA):
             raise ManifestError(f"{file}: its columns are not those of schema version {SCHEMA_VERSION}")
         return cls(table, metadata, file.parent)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from araflow import fetch, ingest, registry
@@ -21,6 +22,9 @@ from araflow.errors import ArchiveError, SourceError
 from araflow.fingerprint import digest
 from araflow.store import replace
 
+log = logging.getLogger(__name__)
+FAILURES_IN_A_ROW = 3
+"""Parts that cannot be had one after the other before a run stops: then it is not the part's fault."""
 REPLACED = "replaced"
 """Folder below ``videos`` for replacements of broken ones."""
 
@@ -53,8 +57,8 @@ class Index:
         for name in self._by_name:
             self._by_id[name[:11]].append(name)
 
-    def __getitem__(self, name: str) -> Clip:
-        return self._by_name[name]
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self._by_name.values())
 
     def get(self, name: str, *, by_id: bool = False) -> Clip | None:
         """Return the clip with this file name; ``by_id`` also one whose video it is, if that has no second clip."""
@@ -136,7 +140,7 @@ class Parts:
         part: Part,
         wanted: Callable[[Clip], bool],
         *,
-        keep_archive: bool,
+        keep_archive: bool | None,
         keep_videos: bool,
         report: Callable[[str], None],
         progress: fetch.Progress = fetch.no_progress,
@@ -146,7 +150,8 @@ class Parts:
         Args:
             part: Which.
             wanted: Whether a clip is wanted.
-            keep_archive: Leave the archive where it is; otherwise it is deleted once unpacked.
+            keep_archive: Leave the archive where it is, or delete it once unpacked; ``None``: delete it unless it was
+                to be kept before.
             keep_videos: ``drop`` shall leave the videos.
             report: Called with lines for a log.
             progress: Called while bytes arrive.
@@ -168,27 +173,32 @@ class Parts:
                 return [clip for clip in self.clips(part, held) if taken(clip)]
 
             if held is None or not all(self._place(part, clip).is_file() for clip in there(held)):
-                names = self._get(part, taken, report, progress)
-                held = Held(names) if held is None else dataclasses.replace(held, names=names)
+                names, theirs = self._get(part, taken, report, progress)
+                held = Held(names, theirs) if held is None else dataclasses.replace(held, names=names)
             kept = held.kept | ({clip.key for clip in there(held)} if keep_videos else frozenset())
+            archive = held.archive if keep_archive is None else keep_archive
             # Last: from now on it is not fetched again.
-            self._write(part, Held(held.names, kept, keep_archive))
-            if not keep_archive:
+            self._write(part, Held(held.names, kept, archive))
+            self._begun(part).unlink(missing_ok=True)
+            if not archive:
                 self._archive(part).unlink(missing_ok=True)
             clips = [dataclasses.replace(c, source=self.video(c), replaced=part.replaces) for c in there(held)]
             return sorted(clips, key=lambda clip: clip.key)
 
     def drop(self, part: Part) -> None:
         """Delete the videos of a part, and its archive where a killed run has left it, unless they are to be kept."""
-        held = self.held(part)
-        if held is None:
+        if self.held(part) is None:
             return
-        if not held.archive:
-            self._archive(part).unlink(missing_ok=True)
-        keep = held.kept | self.given(replacements=part.replaces) | (set() if part.replaces else self.replaced())
-        for clip in self.clips(part, held):
-            if clip.key not in keep:
-                self._place(part, clip).unlink(missing_ok=True)
+        with self.folder.locked(log.info):
+            held = self.held(part)  # under the lock: another process may have begun to keep it
+            if held is None:
+                return
+            if not held.archive:
+                self._archive(part).unlink(missing_ok=True)
+            keep = held.kept | self.given(replacements=part.replaces) | (set() if part.replaces else self.replaced())
+            for clip in self.clips(part, held):
+                if clip.key not in keep:
+                    self._place(part, clip).unlink(missing_ok=True)
 
     def take(self, path: Path, report: Callable[[str], None]) -> None:
         """Take in what the user has: an archive or a folder; it stays, whatever is fetched or dropped later.
@@ -247,12 +257,18 @@ class Parts:
         taken: Callable[[Clip], bool],
         report: Callable[[str], None],
         progress: fetch.Progress,
-    ) -> tuple[str, ...]:
-        """Fetch and unpack; return the names of the clips in it."""
+    ) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Fetch and unpack; return the names of the clips in it, and the keys of those that lay there already."""
         fetched = fetch.download(
             [part.url], self._archive(part), size=part.size, sha256=part.sha256, report=report, progress=progress
         )
-        places = Places(self.index, taken, replaces=part.replaces)
+        # What lies in a clip's place is the user's, but for what a run has left that was killed in this very part.
+        theirs: set[str] = set()
+        if not self._begun(part).exists() and self.held(part) is None:
+            theirs = {clip.key for clip in self.index if self._place(part, clip).is_file()}
+        self._begun(part).parent.mkdir(parents=True, exist_ok=True)
+        self._begun(part).touch()
+        places = Places(self.index, lambda clip: clip.key not in theirs and taken(clip), replaces=part.replaces)
         try:
             placed = ingest.ingest(fetched.path, self.folder.path, places, report=report, again=True)
         except ArchiveError:
@@ -269,7 +285,10 @@ class Parts:
                 "are in another order than is known; take all classes (dataset.classes: null)"
             )
         self.folder.note_download(fetched)
-        return tuple(places.names)
+        return tuple(places.names), frozenset(theirs)
+
+    def _begun(self, part: Part) -> Path:
+        return self._record(part).with_suffix(".begun")
 
     def _place(self, part: Part, clip: Clip) -> Path:
         return self.folder.videos / (REPLACED if part.replaces else "") / clip.name

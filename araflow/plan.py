@@ -90,8 +90,8 @@ def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
     elif fetched.holds("videos", spec.dataset.classes) and fetched.holds("splits", None):
         return Sources(fetched.videos, fetched.splits)
     raise SpecError(
-        "dataset.source and dataset.splits are both null, and araflow fetch has not fetched the dataset: a plan needs "
-        "one of them, and downloads nothing"
+        f"dataset.source and dataset.splits are both null, and {spec.dataset.name} is not in {fetched.path}: run "
+        f"`araflow fetch {spec.dataset.name}` first, or set one of them; a plan downloads nothing"
     )
 
 

@@ -17,15 +17,13 @@ from araflow.datasets import Part, Sources
 from araflow.errors import SourceError
 from araflow.extract import Recipe
 from araflow.fetch import Progress, no_progress
-from araflow.parts import Parts
+from araflow.parts import FAILURES_IN_A_ROW, Parts
 from araflow.spec import BuildSpec
 from araflow.stages import Selection, shards
 from araflow.store import Store
 from araflow.youtube_route import Route
 
 log = logging.getLogger(__name__)
-_FAILURES_IN_A_ROW = 3
-"""Parts that cannot be fetched one after the other before the build stops: then it is not the part's fault."""
 
 
 class Portions:
@@ -139,20 +137,19 @@ class Portions:
     def open_part(self, part: Part) -> tuple[Clip, ...]:
         """Fetch and unpack; a part that cannot be had is noted, and the build goes on with the next."""
         assert self._parts is not None, "there are parts"
-        keep = self.spec.dataset.keep_archives is True
         try:
             clips = self._parts.open(
                 part,
                 lambda clip: clip.key not in self._seen,
-                keep_archive=keep,
-                keep_videos=keep,
+                keep_archive=self.spec.dataset.keep_archives,
+                keep_videos=self.spec.dataset.keep_archives is True,
                 report=log.info,
                 progress=self._progress,
             )
         except SourceError as error:
             self._failures[part] = str(error)
             self._failures_in_a_row += 1
-            if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
+            if self._failures_in_a_row >= FAILURES_IN_A_ROW:
                 raise
             log.error("%s", error)
             return ()
@@ -282,10 +279,14 @@ def missing_rates(parts: Parts, clips: tuple[Clip, ...], subsets: tuple[str, ...
         listed = sum(clip.subset == subset for clip in clips)
         if not listed:
             continue
+        absent = sum(part.subset == subset and parts.held(part) is None for part in parts.parts)
+        if absent and present[subset] < listed:
+            lines.append(f"{subset}: {absent} archives have not been fetched")
+            continue
         line = f"{subset}: {present[subset]:,} of {listed:,} listed clips are in the archives"
         line += f" ({1 - present[subset] / listed:.1%} missing"
         known = parts.folder.known.subsets[subset]
         if known.listed and known.present:
-            line += f"; of the whole dataset {1 - known.present / known.listed:.1%} were"
+            line += f"; others counted {1 - known.present / known.listed:.1%}"
         lines.append(line + ")")
     return lines

@@ -14,7 +14,7 @@ from araflow import fetch, ingest, registry
 from araflow.clip import Clip
 from araflow.dataset_folder import DatasetFolder, cache_folder
 from araflow.datasets import Sources
-from araflow.errors import FetchError, SourceError, SpecError
+from araflow.errors import ArchiveError, FetchError, NoToolError, SourceError, SpecError
 from araflow.registry import Artefact, Registry
 from araflow.spec import DatasetSpec
 
@@ -63,6 +63,7 @@ def check(spec: DatasetSpec, accept_licence: bool) -> None:
     if not accept_licence and not DatasetFolder.of(spec, known).accepted():
         raise SpecError(
             f"dataset.source is null, so {spec.name} would be downloaded:\n{announcement(known)}\n"
+            f"to: {DatasetFolder.of(spec, known).path}\n"
             "Accept with --accept-licence, or set dataset.source to what you have: a folder class/clip, or an archive"
         )
 
@@ -113,10 +114,10 @@ def prepare(
     return Sources(folder.videos, splits, downloads=frozenset(file["url"] for file in folder.files()))
 
 
-def accept(folder: DatasetFolder, report: Callable[[str], None]) -> None:
+def accept(folder: DatasetFolder, report: Callable[[str], None], origin: str | None = None) -> None:
     """Record that the licence is accepted (``check`` has made sure), and show it where that is news."""
     if not folder.accepted():
-        report(announcement(folder.known))
+        report(announcement(folder.known, origin))
         folder.accept()
 
 
@@ -181,7 +182,7 @@ def local(
     path = Path(text).expanduser()
     if not path.exists():
         raise SourceError(f"{path}: no such folder or archive")
-    if path.is_dir() and not ingest.holds_archives(path):
+    if path.is_dir() and not ingest.holds_archives(path) and not _is_flat(path, places, what):
         return path
     status = path.stat()
     # A folder's own time says little of what lies in it; looking it through again costs little.
@@ -193,6 +194,18 @@ def local(
             return path  # its archives are something else
         raise SourceError(f"{path}: holds no {'clips of the wanted classes' if what == 'videos' else 'split files'}")
     return target / what
+
+
+def _is_flat(folder: Path, places: ingest.Places, what: str) -> bool:
+    """Whether videos lie in no class folders, though the dataset knows their classes."""
+    if what != "videos" or places.wanted == frozenset():
+        return False
+    for file in ingest.files(folder):
+        found = PurePosixPath(file.relative_to(folder).as_posix())
+        place = places.place(found)
+        if place is not None:
+            return len(found.parts) == 1 and len(place.parts) > 2
+    return False
 
 
 def choose(artefacts: Sequence[Artefact], mirror: str | None) -> list[Artefact]:
@@ -222,9 +235,11 @@ def choose(artefacts: Sequence[Artefact], mirror: str | None) -> list[Artefact]:
     return chosen
 
 
-def announcement(known: Registry) -> str:
-    """Say what would be downloaded, from where, how much, under which licence, and what to cite."""
-    if known.subsets:
+def announcement(known: Registry, origin: str | None = None) -> str:
+    """Say what would be downloaded, from where (or ``origin``), how much, under which licence, and what to cite."""
+    if origin is not None:
+        text, note = f"from {origin}", None
+    elif known.subsets:
         sizes = {name: fetch.amount(s.size) if s.size else "size unknown" for name, s in known.subsets.items()}
         origin = urlsplit(next(iter(known.subsets.values())).parts).hostname
         text = f"{', '.join(f'{name} {size}' for name, size in sizes.items())} from {origin}"
@@ -284,14 +299,20 @@ def obtain(
         SourceError: No address yields them, they cannot be unpacked, or hold nothing that is wanted.
     """
     wanted = _wanted(spec) if what == "videos" else None
-    if not folder.holds(what, wanted):
-        fetched = _first(folder, ways(folder.known, what, spec.mirror), report, progress)
-        folder.note_download(fetched)
-        found = ingest.ingest(fetched.path, folder.path, layout.places(wanted), report=report)
-        if not any(place.parts[0] == what for place in found):
-            raise SourceError(f"{fetched.path} (from {fetched.url}): holds none of the {what} that are wanted")
-        _note(folder, layout, found)
-        folder.note_unpacked(what, wanted)
+    if not (folder.holds(what, wanted) and (what == "videos" or layout.has_lists(folder.splits))):
+        failures: list[SourceError] = []
+        for way in _downloaded_first(folder, ways(folder.known, what, spec.mirror)):
+            try:
+                _unpack(folder, what, way, layout, wanted, report, progress)
+                break
+            except NoToolError:
+                raise  # the archive may be good: another mirror would not help
+            except SourceError as error:
+                failures.append(error)
+                report(str(error))
+        else:
+            dead = all(isinstance(error, FetchError) for error in failures)
+            raise (FetchError if dead else SourceError)("\n".join(map(str, failures)))
     if spec.keep_archives is False:
         for way in {*ways(folder.known, what, None), *ways(folder.known, what, spec.mirror)}:
             if (path := archive_of(folder, way)).is_file():
@@ -315,26 +336,42 @@ def archive_of(folder: DatasetFolder, way: Artefact) -> Path:
     return folder.archives / _short_digest(own.mirrors[0])[:8] / own.file_name
 
 
-def _first(
-    folder: DatasetFolder, ways: Sequence[Artefact], report: Callable[[str], None], progress: fetch.Progress
-) -> fetch.Fetched:
-    # Any that has been downloaded will do, before another is.
-    for way in ways:
-        fetched = fetch.receipt(archive_of(folder, way))
-        if fetched is not None and way.size in (None, fetched.size) and way.sha256 in (None, fetched.sha256):
-            report(f"{fetched.path} is there already")
-            return fetched
-    failures = []
-    for way in ways:
-        target = archive_of(folder, way)
-        try:
-            return fetch.download(
-                way.mirrors, target, size=way.size, sha256=way.sha256, report=report, progress=progress
-            )
-        except FetchError as error:
-            failures.append(str(error))
-            report(str(error))
-    raise FetchError("\n".join(failures))
+def _downloaded_first(folder: DatasetFolder, ways: Sequence[Artefact]) -> list[Artefact]:
+    """Any archive that has been downloaded will do, before another one is."""
+
+    def is_here(way: Artefact) -> bool:
+        got = fetch.receipt(archive_of(folder, way))
+        return got is not None and way.size in (None, got.size) and way.sha256 in (None, got.sha256)
+
+    return sorted(ways, key=lambda way: not is_here(way))
+
+
+def _unpack(
+    folder: DatasetFolder,
+    what: str,
+    way: Artefact,
+    layout: Layout,
+    wanted: frozenset[str] | None,
+    report: Callable[[str], None],
+    progress: fetch.Progress,
+) -> None:
+    """Download one archive, and bring what is wanted of it into its place."""
+    target = archive_of(folder, way)
+    fetched = fetch.download(way.mirrors, target, size=way.size, sha256=way.sha256, report=report, progress=progress)
+    try:
+        found = ingest.ingest(fetched.path, folder.path, layout.places(wanted), report=report)
+        if not any(place.parts[0] == what for place in found):
+            raise ArchiveError(f"{fetched.path} (from {fetched.url}): holds none of the {what} that are wanted")
+    except NoToolError:
+        raise
+    except ArchiveError:
+        if way.sha256 is None:
+            fetch.forget(fetched.path)  # what arrived is not known to be right: the next run asks again
+        raise
+    folder.note_download(fetched)
+    _note(folder, layout, found)
+    labels = {place.parts[1] for place in found if place.parts[0] == "videos"}
+    folder.note_unpacked(what, labels if what == "videos" else None)
 
 
 def _wanted(spec: DatasetSpec) -> frozenset[str] | None:

@@ -68,7 +68,7 @@ def select(spec: BuildSpec, files: Sources) -> Selection:
     """
     dataset = load(spec.dataset.name)
     labels = check_classes(dataset, spec.dataset.name, spec.dataset.classes)
-    clips = thin_out(dataset.list_clips(files, labels), spec.dataset.clips_per_class)
+    clips = thin_out(dataset.list_clips(files, spec.dataset.classes), spec.dataset.clips_per_class)
     split_of = splits.assign(clips, spec.split)
     wanted = {"train", "test"} | ({"val"} if spec.split.val_fraction else set())
     if spec.split.protocol == "official" and files.subsets:

@@ -107,13 +107,16 @@ def test_a_file_is_on_record_once_by_its_address(folder):
 
 def test_classes_add_up_and_all_of_them_are_all_that_the_registry_knows(folder):
     folder.note_unpacked("videos", ["walk"])
-    folder.videos.mkdir()
+    (folder.videos / "walk").mkdir(parents=True)
+    (folder.videos / "run").mkdir()
     assert folder.holds("videos", {"walk"})
     assert not folder.holds("videos", {"walk", "run"})
     assert not folder.holds("videos", None)
     folder.note_unpacked("videos", ["run"])
     assert folder.holds("videos", {"walk", "run"})
     assert folder.holds("videos", None)
+    (folder.videos / "run").rmdir()
+    assert not folder.holds("videos", None), "a class that was deleted is fetched again"
 
 
 def test_unpacked_without_a_folder_is_not_there(folder):
@@ -127,7 +130,8 @@ def test_unpacked_without_a_folder_is_not_there(folder):
 
 def test_a_registry_with_more_classes_than_were_unpacked_is_not_held(folder):
     folder.note_unpacked("videos", None)
-    folder.videos.mkdir()
+    for label in ("run", "walk"):
+        (folder.videos / label).mkdir(parents=True)
     more = DatasetFolder(folder.path, KNOWN.model_copy(update={"classes": {"run": 1, "walk": 2, "push": 1}}))
     assert not more.holds("videos", None)
     assert more.holds("videos", {"run", "walk"})

@@ -532,3 +532,13 @@ def test_the_summary_adds_up(made: Path):
     line = summary.last_line(manifest, 0, 1.23)
     assert line == ("5 clips listed: 3 done, 1 failed, 1 quarantined (1 missing, 1 timeout); nothing to do, 1.2 s")
     assert "; 2 worked on," in summary.last_line(manifest, 2, 1.0)
+
+
+def test_a_file_from_before_there_were_subset_and_status_is_read_with_nulls(made: Path, tmp_path: Path):
+    read = Manifest.read(made)
+    stored = pq.read_table(pa.BufferReader((made / "manifest.parquet").read_bytes()))
+    older = stored.drop_columns(["subset", "status"])
+    pq.write_table(older, tmp_path / "manifest.parquet")
+    again = Manifest.read(tmp_path / "manifest.parquet")
+    assert again.table.schema.equals(SCHEMA)
+    assert [row | {"subset": None, "status": None} for row in read.rows()] == again.rows()

@@ -14,7 +14,7 @@ import yaml
 from rar_writer import rar4
 
 from araflow import registry, sources
-from araflow.dataset_folder import DatasetFolder
+from araflow.dataset_folder import DatasetFolder, cache_folder
 from araflow.datasets import Sources, folder, hmdb51
 from araflow.errors import ArchiveError, FetchError, SourceError, SpecError
 from araflow.registry import Artefact
@@ -261,6 +261,35 @@ def test_where_all_ways_fail_each_is_named(web, mirror, prepare):
         prepare(spec())
     assert web.url("/a.zip") in str(caught.value)
     assert web.url("/b.zip") in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", ["damaged", "holds nothing", "two for one place"])
+def test_a_bad_archive_without_a_checksum_is_passed_over_and_asked_for_again_later(web, mirror, prepare, bad):
+    whole = web.files["/hmdb51_org.zip"]
+    placed = {name.removeprefix("hmdb51_org/"): data for name, data in VIDEOS.items()}
+    name = next(iter(VIDEOS))
+    web.files["/bad.zip"] = {
+        "damaged": whole[: len(whole) // 2] + b"!" + whole[len(whole) // 2 + 1 :],
+        "holds nothing": mirrors.zipped({"readme.txt": b"nothing"}),
+        "two for one place": mirrors.zipped({f"a/{name}": b"one of them" * 9, f"b/{name}": b"the other" * 9}),
+    }[bad]
+    way = {"mirrors": [web.url("/bad.zip")], "source": "here"}
+    mirror.write(videos=[way, artefact(web, "/hmdb51_org.zip")])
+    assert clips_of(prepare(spec()).videos) == placed
+    mirror.write(videos=[way])
+    web.files["/bad.zip"] = whole
+    shutil.rmtree(cache_folder() / "hmdb51" / "videos")
+    assert clips_of(prepare(spec()).videos) == placed, "once the server is well, so is the dataset"
+
+
+def test_a_class_that_the_archive_did_not_hold_is_looked_for_again(web, mirror, prepare):
+    placed = {name.removeprefix("hmdb51_org/"): data for name, data in VIDEOS.items()}
+    some = {name: data for name, data in placed.items() if name.startswith("walk/")}
+    web.files["/some.zip"] = mirrors.zipped(some)
+    mirror.write(videos=[artefact(web, "/some.zip")])
+    assert clips_of(prepare(spec()).videos) == some
+    mirror.write()
+    assert clips_of(prepare(spec()).videos) == placed
 
 
 def test_an_archive_without_anything_wanted_is_an_error_and_not_taken_for_done(web, mirror, prepare):

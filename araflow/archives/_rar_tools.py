@@ -20,7 +20,7 @@ from pathlib import Path
 from araflow.archives._output import CHUNK, MARGIN, Output, checksum, scratch
 from araflow.archives._rar_headers import Header, Headers
 from araflow.archives._subprocess import StoppedError, run
-from araflow.errors import ArchiveError
+from araflow.errors import ArchiveError, NoToolError
 
 _MOST_NAMED = 500
 """Members named on a command line at most; more than that, and the whole archive is unpacked."""
@@ -63,8 +63,8 @@ def _bsdtar(archive: str, folder: str, members: list[Header] | None) -> list[str
     return options if members is None else [*options, "--", *(one.name for one in members)]
 
 
-def _unrar(archive: str, folder: str, _: list[Header] | None) -> list[str]:
-    return ["x", "-y", "-o+", "-p-", "-idq", "--", archive, f"{folder}/"]
+def _unrar(archive: str, folder: str, members: list[Header] | None) -> list[str]:
+    return ["x", "-y", "-o+", "-p-", "-idq", "--", archive, *(one.name for one in members or ()), f"{folder}/"]
 
 
 def _unrar_free(archive: str, folder: str, _: list[Header] | None) -> list[str]:
@@ -87,15 +87,18 @@ def _is_rarlabs(program: str) -> bool:
     return b"Alexander Roshal" in shown.stdout
 
 
+def _are_plain(members: list[Header]) -> bool:
+    """Whether no name would be taken for a pattern."""
+    return not any(_MEANT_OTHERWISE & set(one.name) or one.name.startswith("@") for one in members)
+
+
 def _none(_: list[Header]) -> bool:
     return False
 
 
 UNAR = Tool("unar", "unar", _unar, lambda _: True)
-BSDTAR = Tool(
-    "bsdtar", "libarchive-tools", _bsdtar, lambda members: not any(_MEANT_OTHERWISE & set(one.name) for one in members)
-)
-UNRAR = Tool("unrar", "", _unrar, _none, _is_rarlabs)
+BSDTAR = Tool("bsdtar", "libarchive-tools", _bsdtar, _are_plain)
+UNRAR = Tool("unrar", "", _unrar, _are_plain, _is_rarlabs)
 UNRAR_FREE = Tool("unrar-free", "", _unrar_free, _none)
 
 ORDER = {4: (UNRAR, UNAR, BSDTAR, UNRAR_FREE), 5: (UNRAR, BSDTAR, UNAR, UNRAR_FREE)}
@@ -136,8 +139,8 @@ def unpack(headers: Headers, wanted: list[Header], output: Output) -> list[str]:
     way_out = f"{install}; or unpack it yourself and give the folder"
     what = f"{output.archive}: member {left[0].name!r} is compressed (RAR{headers.generation}) and "
     if not faults:
-        raise ArchiveError(f"{what}no tool that unpacks it is on this machine. {way_out}")
-    raise ArchiveError(f"{what}no tool here wrote what its header declares:{''.join(faults)}\n{way_out}")
+        raise NoToolError(f"{what}no tool that unpacks it is on this machine. {way_out}")
+    raise NoToolError(f"{what}no tool here wrote what its header declares:{''.join(faults)}\n{way_out}")
 
 
 def _try(

@@ -16,7 +16,7 @@ from araflow.clip import Clip
 from araflow.dataset_folder import DatasetFolder
 from araflow.datasets import Part, Sources, _kinetics
 from araflow.errors import FetchError, SourceError, SpecError
-from araflow.parts import REPLACED, Parts, is_replacement
+from araflow.parts import FAILURES_IN_A_ROW, REPLACED, Parts, is_replacement
 from araflow.registry import Registry, Subset
 from araflow.spec import DatasetSpec
 
@@ -42,6 +42,11 @@ class Kinetics:
     def check(self, spec: DatasetSpec, *, accept_licence: bool) -> None:
         """Check settings before any work starts; see ``araflow.datasets.Dataset``."""
         sources.check(spec, accept_licence)
+        if spec.source is None and spec.mirror is not None:
+            raise SpecError(
+                "dataset.mirror: Kinetics' archives have one address each; for a mirror of your own, copy the registry "
+                "file and name its folder in ARAFLOW_REGISTRY"
+            )
         if spec.source is None and spec.splits is not None:
             raise SpecError("dataset.splits: the lists are downloaded with the parts; leave it null, or set source too")
         if spec.source is None and (absent := set(spec.subsets) - set(registry.load(self.name).subsets)):
@@ -137,7 +142,9 @@ class Kinetics:
             target = folder.lists / f"{subset}{PurePosixPath(registry.file_name(address)).suffix or '.csv'}"
             try:
                 got = fetch.download([address], target, kind="text", report=report)
-                _kinetics.read_annotations(target, subset)
+                entries = _kinetics.read_annotations(target, subset)
+                if subset != "test" and not any(entry.label for entry in entries):
+                    raise SourceError(f"{target} (from {got.url}): names no labels")
                 folder.note_download(got)
                 break
             except SourceError as error:
@@ -176,6 +183,7 @@ class Kinetics:
         lacking = {group: min(most, listed) for group, listed in Counter(map(_group, clips)).items()}
         chosen: set[str] = set()
         opened: list[str] = []
+        failures = 0
 
         def wanted(clip: Clip) -> bool:
             """Take a clip as long as its class lacks some; asked again, the answer is the same."""
@@ -187,14 +195,17 @@ class Kinetics:
         for part in parts.parts:
             if any(n > 0 and part.subset == own and part.label in (None, label) for (label, own), n in lacking.items()):
                 opened.append(part.url)
-                parts.open(
-                    part,
-                    wanted,
-                    keep_archive=bool(spec.keep_archives),
-                    keep_videos=True,
-                    report=report,
-                    progress=progress,
-                )
+                try:
+                    keep = spec.keep_archives
+                    parts.open(part, wanted, keep_archive=keep, keep_videos=True, report=report, progress=progress)
+                    failures = 0
+                except SourceError as error:  # other parts may have as many
+                    failures += 1
+                    if failures >= FAILURES_IN_A_ROW:
+                        raise
+                    report(str(error))
+        if short := sorted({str(label) for (label, _), number in lacking.items() if number > 0}):
+            report(f"the archives that could be had hold fewer clips of {', '.join(short[:5])} than asked for")
         names = frozenset(PurePosixPath(name).name for name in chosen)
         downloads = files.downloads | frozenset(opened)
         return Sources(files.videos, files.splits, files.subsets, chosen=names, downloads=downloads)
@@ -267,9 +278,10 @@ class _Videos:
         """Return where a clip's video is, and whether that is a replacement, known by the id of its video."""
         if self._folder is None:
             return None, False
-        if (place := self._replacements.get(name[:11])) is not None:
-            return self._folder / place, True
-        place = self._by_name.get(name)
+        replacement, place = self._replacements.get(name[:11]), self._by_name.get(name)
+        # By name, or by id where the clip has no file: one video may have several clips.
+        if replacement is not None and (replacement.name == name or place is None):
+            return self._folder / replacement, True
         return (None if place is None else self._folder / place), False
 
 

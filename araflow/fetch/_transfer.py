@@ -201,6 +201,9 @@ def _receive(
     if length is not None and part.size < length:
         raise PassingError(f"ended after {part.size:,} of {length:,} bytes")
     if length is None and wanted.sha256 is None and response.headers.get("transfer-encoding") != "chunked":
+        if wanted.kind == "text":  # a list shows nothing of where it ought to end
+            part.discard()
+            raise MirrorError("announced no length, so a list that was cut short could not be told from a whole one")
         report(f"{url}: announced no length, so whether the file is whole shows only when it is read")
 
 

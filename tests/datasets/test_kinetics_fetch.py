@@ -73,8 +73,8 @@ def test_it_fills_the_folder_and_says_of_every_listed_clip_how_it_is(world):
     }
     assert world.archives() == []
     text = " ".join(result.output.split())
-    assert "train: 5 of 6 listed clips are in the archives (16.7% missing; of the whole dataset 2.0% were)" in text
-    assert "val: 3 of 3 listed clips are in the archives (0.0% missing; of the whole dataset 2.0% were)" in text
+    assert "train: 5 of 6 listed clips are in the archives (16.7% missing; others counted 2.0%)" in text
+    assert "val: 3 of 3 listed clips are in the archives (0.0% missing; others counted 2.0%)" in text
     assert "videos in the archives that no list names: 1" in text
     assert re.search(r"9 clips listed: 7 ok, 1 replaced, 1 missing; [0-9.]+ kB$", text)
 
@@ -272,3 +272,70 @@ def test_a_folder_that_is_moved_is_still_known(world, tmp_path):
     assert world.requests() == []
     assert len(rows(manifest)) == 9
     assert fetch.receipt(tmp_path / "moved" / "lists" / "train.csv") is not None
+
+
+# --- what is the user's stays; what has no label is listed ---
+
+
+def test_archives_that_were_to_be_kept_stay_whatever_builds_and_fetches_come(world):
+    run(world, "--keep-archives")
+    kept = world.archives()
+    assert len(kept) == 4
+    world.build()
+    run(world)
+    world.build(world.folder / "sample", clips_per_class=1)
+    assert world.archives() == kept
+    run(world, "--delete-archives")
+    assert world.archives() == []
+
+
+def test_videos_that_lay_there_before_are_neither_overwritten_nor_deleted(world):
+    own = world.data / "videos" / "abseiling" / "-_0000001_X_000010_000020.mp4"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(worlds.video(2))
+    manifest = world.build()
+    assert own.read_bytes() == worlds.video(2)
+    assert rows(manifest)[own.name]["source_bytes"] == len(worlds.video(2))
+
+
+def test_clips_without_a_label_are_rows_too(web, tmp_path, monkeypatch):
+    world = World(web, tmp_path, monkeypatch)
+    world.serve_parts({"train": [{worlds.name(0): worlds.video(0)}]}, {"train": [("abseiling", worlds.name(0))]})
+    web.files["/400/test/part_0.tar.gz"] = mirrors.tarred({worlds.name(7): worlds.video(1)})
+    web.files["/400/test/list.txt"] = web.url("/400/test/part_0.tar.gz").encode()
+    web.files["/400/annotations/test.csv"] = b"youtube_id,time_start,time_end,split\n-_0000007_X,10,20,test\n"
+    subset = {
+        "parts": web.url("/400/test/list.txt"),
+        "annotations": [web.url("/400/annotations/test.csv")],
+        "source": "drawn",
+    }
+    world.edit_registry(lambda content: content["subsets"].update(test=subset))
+    manifest = world.build(subsets=["train", "test"])
+    assert [(row["label"], row["split"], row["outcome"]) for row in manifest.rows()] == [
+        ("abseiling", "train", "done"),
+        (None, "test", "done"),
+    ]
+
+
+def test_a_training_list_without_labels_gives_way_to_the_next_one(web, tmp_path, monkeypatch):
+    world = World(web, tmp_path, monkeypatch)
+    world.serve_true()
+    web.files["/400/annotations/train.txt"] = b"-_0000001_X_000010_000020\n"
+    old = web.url("/400/annotations/train.csv")
+    world.edit_registry(
+        lambda content: content["subsets"]["train"].update(annotations=[old.replace(".csv", ".txt"), old])
+    )
+    assert {row["label"] for row in world.build().rows()} == set(LABELS)
+
+
+def test_a_mirror_for_kinetics_is_refused(world):
+    result = run(world, "--mirror", "nowhere.example")
+    assert (result.exit_code, world.requests()) == (1, [])
+    assert "one address each" in result.output
+
+
+def test_a_part_of_the_classes_fetched_later_leaves_the_others_in_the_status_file(world):
+    run(world)
+    before = table(world)
+    run(world, "--only", DRUMMING)
+    assert table(world) == before
