@@ -209,7 +209,7 @@ def test_unrar_comes_first_where_it_is_the_real_one(archive, tools, tmp_path):
 
 @pytest.mark.bsdtar
 def test_another_program_that_is_called_unrar_is_not_taken_for_it(archive, tools, tmp_path):
-    tools("bsdtar", unrar="echo unrar-free; touch ran")
+    tools("bsdtar", unrar="echo unrar-free")
     assert unpack(archive[0], tmp_path / "out").how == "bsdtar, rarfile"
 
 
