@@ -67,7 +67,7 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
-_ADDED = ("subset", "status")
+_ADDED = ("subset", "status", "lossless_bytes")
 """Columns that came later, in the order of the schema: null in a file from before."""
 
 

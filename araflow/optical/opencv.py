@@ -4,7 +4,7 @@
 - ``farneback``: Farnebäck, "Two-frame motion estimation based on polynomial expansion", SCIA 2003.
 - ``tvl1``: Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007.
 - ``deepflow``: Weinzaepfel et al., "DeepFlow: large displacement optical flow with deep matching", ICCV 2013; OpenCV's
-  has the variational part alone, without the matching, and no parameters.
+  has the variational part alone, without the matching.
 
 Results do not depend on the number of threads.
 """
@@ -40,6 +40,19 @@ _FARNEBACK: dict[str, float] = {
     "poly_n": 5,
     "poly_sigma": 1.2,
     "flags": 0,
+}
+# OpenCV's constants (optflow/src/deepflow.cpp); they cannot be set through its Python binding.
+_DEEPFLOW: dict[str, float] = {
+    "sigma": 0.6,
+    "min_size": 25,
+    "downscale_factor": 0.95,
+    "fixed_point_iterations": 5,
+    "sor_iterations": 25,
+    "alpha": 1.0,
+    "delta": 0.5,
+    "gamma": 5.0,
+    "omega": 1.6,
+    "max_layers": 200,
 }
 # OpenCV's defaults (optflow/src/tvl1flow.cpp).
 _TVL1: dict[str, float] = {
@@ -81,7 +94,7 @@ def parameters(algorithm: str, preset: str) -> Mapping[str, float | int | str]:
         if preset not in _DIS:
             raise SpecError(f"optical.preset: {preset!r} is not allowed for dis; allowed: {', '.join(_DIS)}")
         return {"patch_size": _PATCH, **_DIS[preset]}
-    own = {"farneback": _FARNEBACK, "tvl1": _TVL1, "deepflow": {}}
+    own = {"farneback": _FARNEBACK, "tvl1": _TVL1, "deepflow": _DEEPFLOW}
     if algorithm in own:
         return own[algorithm]
     raise SpecError(f"optical.algorithm: opencv has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")

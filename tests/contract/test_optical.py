@@ -84,7 +84,7 @@ INNER = (slice(12, -12), slice(12, -12))
 
 def test_there_is_a_backend_that_runs_anywhere():
     assert "opencv" in BACKENDS
-    assert len([engine for engine in ENGINES if engine[0] == "opencv"]) == 6
+    assert len([engine for engine in ENGINES if engine[0] == "opencv"]) == 7
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -52,7 +52,7 @@ def test_the_list_of_backends_says_what_each_has_and_whether_it_runs(bare):
     assert sorted(listed) == sorted(resources.plugins("optical"))
     assert listed["nvof"]["algorithms"] == ["hardware"]
     assert listed["cuda"]["algorithms"] == ["tvl1", "farneback", "brox", "hardware"]
-    assert listed["opencv"]["algorithms"] == ["dis", "farneback", "tvl1"]
+    assert listed["opencv"]["algorithms"] == ["dis", "farneback", "tvl1", "deepflow"]
     assert listed["opencv"]["present"]
     assert not listed["vpi"]["present"]
     assert "sudo apt install" in listed["vpi"]["detail"]
