@@ -126,9 +126,7 @@ def _measure(
         "cpu_hours": spent / frames * total / 3600,
         "hours": spent / frames * total / 3600 / workers,
         "rgb_bytes": round(sum(record.rgb_bytes or 0 for record in records) / frames * total),
-        "flow_bytes": round(
-            sum((record.flow_bytes or 0) + (record.lossless_bytes or 0) for record in records) / frames * total
-        ),
+        "flow_bytes": round(flow_bytes / frames * total),
         "workers": workers,
     }, len(records)
 
