@@ -17,7 +17,7 @@ from araflow.dataset_folder import DatasetFolder
 from araflow.datasets import Dataset, Sources, check_classes, load
 from araflow.errors import SourceError, SpecError
 from araflow.ingest import ingest
-from araflow.parts import FAILURES_IN_A_ROW, Parts
+from araflow.parts import Parts
 from araflow.portions import missing_rates
 from araflow.spec import DatasetSpec
 from araflow.store import replace
@@ -202,27 +202,16 @@ def _known(spec: DatasetSpec) -> tuple[registry.Registry, DatasetFolder]:
 
 
 def _fetch_parts(parts: Parts, spec: DatasetSpec, report: Callable[[str], None], progress: fetch.Progress) -> list[str]:
-    failures: list[str] = []
-    in_a_row = 0
     for number, part in enumerate(parts.parts, start=1):
         report(f"part {number} of {len(parts.parts)}: {registry.file_name(part.url)}")
-        try:
-            parts.open(
-                part,
-                lambda clip: True,
-                keep_archive=spec.keep_archives,
-                keep_videos=True,
-                report=report,
-                progress=progress,
-            )
-            in_a_row = 0
-        except SourceError as error:
-            failures.append(f"not fetched: {error}")
-            report(str(error))
-            in_a_row += 1
-            if in_a_row >= FAILURES_IN_A_ROW:
-                raise
-    return failures
+        keep = spec.keep_archives
+        if parts.try_open(part, _any, keep_archive=keep, keep_videos=True, report=report, progress=progress) is None:
+            report(str(parts.failures[part]))
+    return [f"not fetched: {error}" for error in parts.failures.values()]
+
+
+def _any(clip: Clip) -> bool:
+    return True
 
 
 def _ask_youtube(parts: Parts, clips: Sequence[Clip], report: Callable[[str], None], *, asked: bool) -> str:

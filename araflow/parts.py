@@ -23,7 +23,7 @@ from araflow.fingerprint import digest
 from araflow.store import replace
 
 log = logging.getLogger(__name__)
-FAILURES_IN_A_ROW = 3
+_FAILURES_IN_A_ROW = 3
 """Parts that cannot be had one after the other before a run stops: then it is not the part's fault."""
 REPLACED = "replaced"
 """Folder below ``videos`` for replacements of broken ones."""
@@ -112,10 +112,15 @@ class Parts:
         folder: The dataset's folder.
         parts: In the order in which they are to be fetched; replacements first.
         clips: Every listed clip.
+
+    Attributes:
+        failures: Why parts could not be had in this run (``try_open``).
     """
 
     def __init__(self, folder: DatasetFolder, parts: Sequence[Part], clips: Iterable[Clip]) -> None:
         self.folder, self.parts, self.index = folder, parts, Index(clips)
+        self.failures: dict[Part, SourceError] = {}
+        self._failures_in_a_row = 0
 
     def held(self, part: Part) -> Held | None:
         """Return what a part held, or ``None`` while it has not been fetched."""
@@ -184,6 +189,34 @@ class Parts:
                 self._archive(part).unlink(missing_ok=True)
             clips = [dataclasses.replace(c, source=self.video(c), replaced=part.replaces) for c in there(held)]
             return sorted(clips, key=lambda clip: clip.key)
+
+    def try_open(
+        self,
+        part: Part,
+        wanted: Callable[[Clip], bool],
+        *,
+        keep_archive: bool | None,
+        keep_videos: bool,
+        report: Callable[[str], None],
+        progress: fetch.Progress = fetch.no_progress,
+    ) -> list[Clip] | None:
+        """As ``open``, but a part that cannot be had is noted in ``failures`` and gives ``None``.
+
+        Raises:
+            SourceError: Several parts in a row cannot be had.
+        """
+        try:
+            clips = self.open(
+                part, wanted, keep_archive=keep_archive, keep_videos=keep_videos, report=report, progress=progress
+            )
+        except SourceError as error:
+            self.failures[part] = error
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
+                raise
+            return None
+        self._failures_in_a_row = 0
+        return clips
 
     def drop(self, part: Part) -> None:
         """Delete the videos of a part, and its archive where a killed run has left it, unless they are to be kept."""

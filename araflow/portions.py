@@ -17,7 +17,7 @@ from araflow.datasets import Part, Sources
 from araflow.errors import SourceError
 from araflow.extract import Recipe
 from araflow.fetch import Progress, no_progress
-from araflow.parts import FAILURES_IN_A_ROW, Parts
+from araflow.parts import Parts
 from araflow.spec import BuildSpec
 from araflow.stages import Selection, shards
 from araflow.store import Store
@@ -50,8 +50,6 @@ class Portions:
         self.spec, self.files, self.selection = spec, files, selection
         self._recipe, self._store, self._progress = recipe, store, progress
         self._seen: set[str] = set()
-        self._failures: dict[Part, str] = {}
-        self._failures_in_a_row = 0
         self._parts: Parts | None = None
         if files.parts:
             folder = DatasetFolder.of(spec.dataset, registry.load(spec.dataset.name))
@@ -72,7 +70,7 @@ class Portions:
         for line in self.remarks():
             log.info("%s", line)
         rest = self._note_unknown(rest)
-        if rest and self.spec.dataset.youtube and not self._failures:
+        if rest and self.spec.dataset.youtube and not self._parts.failures:
             yield from self._ask_youtube(rest)
         elif rest:
             yield Portion("", rest)
@@ -137,23 +135,17 @@ class Portions:
     def open_part(self, part: Part) -> tuple[Clip, ...]:
         """Fetch and unpack; a part that cannot be had is noted, and the build goes on with the next."""
         assert self._parts is not None, "there are parts"
-        try:
-            clips = self._parts.open(
-                part,
-                lambda clip: clip.key not in self._seen,
-                keep_archive=self.spec.dataset.keep_archives,
-                keep_videos=self.spec.dataset.keep_archives is True,
-                report=log.info,
-                progress=self._progress,
-            )
-        except SourceError as error:
-            self._failures[part] = str(error)
-            self._failures_in_a_row += 1
-            if self._failures_in_a_row >= FAILURES_IN_A_ROW:
-                raise
-            log.error("%s", error)
+        clips = self._parts.try_open(
+            part,
+            lambda clip: clip.key not in self._seen,
+            keep_archive=self.spec.dataset.keep_archives,
+            keep_videos=self.spec.dataset.keep_archives is True,
+            report=log.info,
+            progress=self._progress,
+        )
+        if clips is None:
+            log.error("%s", self._parts.failures[part])
             return ()
-        self._failures_in_a_row = 0
         self._seen.update(clip.key for clip in clips)
         return tuple(clips)
 
@@ -189,9 +181,10 @@ class Portions:
 
         Returns the others.
         """
+        assert self._parts is not None, "there are parts"
         missing = []
         for clip in rest:
-            parts = [p for p in self._failures if p.subset == clip.subset and p.label in (None, clip.label)]
+            parts = [p for p in self._parts.failures if p.subset == clip.subset and p.label in (None, clip.label)]
             if not parts:
                 missing.append(clip)
                 continue

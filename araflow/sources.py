@@ -31,6 +31,17 @@ class Layout:
     places: Callable[[frozenset[str] | None], ingest.Places]
     list_clips: Callable[[Sources, Sequence[str] | None], list[Clip]]
 
+    def prepare(
+        self,
+        spec: DatasetSpec,
+        work: Path,
+        *,
+        report: Callable[[str], None],
+        progress: fetch.Progress = fetch.no_progress,
+    ) -> Sources:
+        """Make videos and split files local; see ``prepare`` below."""
+        return prepare(spec, self, work, report=report, progress=progress)
+
     def has_lists(self, folder: Path) -> bool:
         """Whether a folder holds all split files."""
         try:

@@ -16,7 +16,7 @@ from araflow.clip import Clip
 from araflow.dataset_folder import DatasetFolder
 from araflow.datasets import Part, Sources, _kinetics
 from araflow.errors import FetchError, SourceError, SpecError
-from araflow.parts import FAILURES_IN_A_ROW, REPLACED, Parts, is_replacement
+from araflow.parts import REPLACED, Parts, is_replacement
 from araflow.registry import Registry, Subset
 from araflow.spec import DatasetSpec
 
@@ -78,9 +78,7 @@ class Kinetics:
         known = registry.load(self.name)
         folder = DatasetFolder.of(spec, known)
         with folder.locked(report):
-            if not folder.accepted():
-                report(sources.announcement(known))
-            folder.accept()
+            sources.accept(folder, report)
             parts = [] if known.replacement is None else [_replacement(known)]
             for subset in spec.subsets:
                 parts += self._lists(folder, subset, known.subsets[subset], spec, report)
@@ -112,10 +110,7 @@ class Kinetics:
         return self._clip(entry.name, label, entry.subset, there)
 
     def _found(self, place: PurePosixPath, labels: Sequence[str], there: _Videos) -> Clip:
-        folders = [folder.name for folder in place.parents]
-        label = next((found for name in folders if (found := _kinetics.find_label(name, labels))), None)
-        subset = next((_SUBSETS[name] for name in folders if name in _SUBSETS), None)
-        return self._clip(place.name, label, subset, there)
+        return self._clip(place.name, *_label_and_subset(place, labels), there)
 
     def _clip(self, name: str, label: str | None, subset: str | None, there: _Videos) -> Clip:
         shelf = "unlabelled" if label is None else _kinetics.slug(label)
@@ -183,7 +178,6 @@ class Kinetics:
         lacking = {group: min(most, listed) for group, listed in Counter(map(_group, clips)).items()}
         chosen: set[str] = set()
         opened: list[str] = []
-        failures = 0
 
         def wanted(clip: Clip) -> bool:
             """Take a clip as long as its class lacks some; asked again, the answer is the same."""
@@ -195,15 +189,12 @@ class Kinetics:
         for part in parts.parts:
             if any(n > 0 and part.subset == own and part.label in (None, label) for (label, own), n in lacking.items()):
                 opened.append(part.url)
-                try:
-                    keep = spec.keep_archives
-                    parts.open(part, wanted, keep_archive=keep, keep_videos=True, report=report, progress=progress)
-                    failures = 0
-                except SourceError as error:  # other parts may have as many
-                    failures += 1
-                    if failures >= FAILURES_IN_A_ROW:
-                        raise
-                    report(str(error))
+                keep = spec.keep_archives
+                got = parts.try_open(
+                    part, wanted, keep_archive=keep, keep_videos=True, report=report, progress=progress
+                )
+                if got is None:  # other parts may have as many
+                    report(str(parts.failures[part]))
         if short := sorted({str(label) for (label, _), number in lacking.items() if number > 0}):
             report(f"the archives that could be had hold fewer clips of {', '.join(short[:5])} than asked for")
         names = frozenset(PurePosixPath(name).name for name in chosen)
@@ -237,13 +228,20 @@ class _Shelves:
             return None
         if is_replacement(found):
             return PurePosixPath("videos", REPLACED, found.name)
-        names = [folder.name for folder in found.parents]
-        label = next((label for name in names if (label := _kinetics.find_label(name, self._labels))), None)
-        subset = next((_SUBSETS[name] for name in names if name in _SUBSETS), "")
-        return PurePosixPath("videos", subset, "unlabelled" if label is None else _kinetics.slug(label), found.name)
+        label, subset = _label_and_subset(found, self._labels)
+        return PurePosixPath(
+            "videos", subset or "", "unlabelled" if label is None else _kinetics.slug(label), found.name
+        )
 
     def enter(self, found: PurePosixPath) -> bool:
         return True
+
+
+def _label_and_subset(place: PurePosixPath, labels: Sequence[str]) -> tuple[str | None, str | None]:
+    """Read label and subset from the folders and archives that a file lies in, the nearest first."""
+    names = [folder.name for folder in place.parents]
+    label = next((found for name in names if (found := _kinetics.find_label(name, labels))), None)
+    return label, next((_SUBSETS[name] for name in names if name in _SUBSETS), None)
 
 
 def _group(clip: Clip) -> tuple[str | None, str | None]:

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
-from araflow import fetch, registry, sources
+from araflow import registry, sources
 from araflow.clip import Clip
 from araflow.datasets import Sources, _ucf101
 from araflow.datasets._places import Places
 from araflow.errors import SourceError
-from araflow.spec import DatasetSpec
 
 
 def classes() -> tuple[str, ...]:
     """Return the 101 class names in the order of ``classInd.txt``."""
     return tuple(registry.load("ucf101").classes)
-
-
-def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
-    """Refuse an absent source, and a download whose licence has not been accepted; see ``araflow.datasets.Dataset``."""
-    sources.check(spec, accept_licence)
-
-
-def prepare(
-    spec: DatasetSpec,
-    work: Path,
-    *,
-    report: Callable[[str], None],
-    progress: fetch.Progress = fetch.no_progress,
-) -> Sources:
-    """Make the videos and split lists local; see ``araflow.datasets.Dataset``."""
-    return sources.prepare(spec, layout, work, report=report, progress=progress)
 
 
 def places(wanted: frozenset[str] | None) -> Places:
@@ -58,3 +41,5 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
 
 layout = sources.Layout(places, list_clips)
 """How the dataset is laid out, for ``araflow fetch``."""
+
+check, prepare = sources.check, layout.prepare

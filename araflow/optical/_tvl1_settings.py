@@ -1,4 +1,4 @@
-"""The settings of the ``torch`` backend's TV-L1; apart from its solver, which cannot do without PyTorch."""
+"""The settings of the ``numba`` and ``torch`` backends' TV-L1; apart from their solvers, which need these libraries."""
 
 from __future__ import annotations
 
