@@ -20,7 +20,7 @@ from araflow.fingerprint import digest
 _NO_OUTPUT: dict[str, Any] = {"changes_output": False}
 
 
-def _plugin(package: str, *extra: str) -> Any:  # noqa: ANN401 - an annotation is built
+def plugin(package: str, *extra: str) -> Any:  # noqa: ANN401 - an annotation is built
     """A string that must name a plug-in file of ``package``; a drop-down in JSON Schema."""
     names = (*extra, *resources.plugins(package))
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     DatasetName = str
     BackendName = str
 else:  # the names are found by listing folders, which a type checker cannot follow
-    DatasetName = _plugin("datasets")
-    BackendName = _plugin("optical", "auto")
+    DatasetName = plugin("datasets")
+    BackendName = plugin("optical", "auto")
 Algorithm = Literal["auto", "dis", "farneback", "tvl1", "deepflow", "brox", "hardware"]
 Preset = Literal["fastest", "fast", "balanced", "accurate"]
 Quantizer = Literal["bound", "max_radius"]
@@ -47,11 +47,13 @@ OnError = Literal["quarantine", "stop"]
 Subset = Literal["train", "val", "test"]
 
 
-class _Model(BaseModel):
+class Settings(BaseModel):
+    """Base of every group of settings: frozen, no unknown keys, no infinities."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class SampleSpec(_Model):
+class SampleSpec(Settings):
     """Size of the drawn sample dataset; read only where ``dataset.name`` is ``sample``."""
 
     clips_per_class: int = Field(8, ge=1, description="Clips drawn per class.")
@@ -61,7 +63,7 @@ class SampleSpec(_Model):
     seed: int = Field(0, ge=0, description="Seed of the drawing.")
 
 
-class DatasetSpec(_Model):
+class DatasetSpec(Settings):
     """Which clips."""
 
     name: DatasetName = Field("hmdb51", description="Dataset plug-in.")
@@ -119,7 +121,7 @@ class DatasetSpec(_Model):
         return self
 
 
-class SplitSpec(_Model):
+class SplitSpec(Settings):
     """Which clips are for training, validation and test."""
 
     protocol: Protocol = Field(
@@ -133,7 +135,7 @@ class SplitSpec(_Model):
     seed: int = Field(0, ge=0, description="Seed of random and group splits and of val.")
 
 
-class RgbSpec(_Model):
+class RgbSpec(Settings):
     """How frames are written."""
 
     naming: Naming = Field(
@@ -142,7 +144,7 @@ class RgbSpec(_Model):
     max_frames: int | None = Field(None, ge=2, description="Stop after this many frames; null takes all.")
 
 
-class OpticalSpec(_Model):
+class OpticalSpec(Settings):
     """How optical flow is computed and stored."""
 
     backend: BackendName = Field("auto", description="auto takes the best one present and says which.")
@@ -160,7 +162,7 @@ class OpticalSpec(_Model):
     )
 
 
-class RunSpec(_Model):
+class RunSpec(Settings):
     """How the work is done. Nothing here changes what is written."""
 
     workers: int | None = Field(
@@ -181,7 +183,7 @@ class RunSpec(_Model):
     )
 
 
-class BuildSpec(_Model):
+class BuildSpec(Settings):
     """Everything that a dataset build needs to know."""
 
     name: str = Field(

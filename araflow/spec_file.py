@@ -19,6 +19,9 @@ from araflow.errors import SpecError, did_you_mean
 from araflow.spec import BuildSpec
 
 
+_Spec = typing.TypeVar("_Spec", bound=BaseModel)
+
+
 class _StrictLoader(yaml.SafeLoader):
     """YAML forbids a key that is given twice; PyYAML would take the last one without a word."""
 
@@ -34,13 +37,22 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
 
     Args:
         config: Path of a YAML file, or the bare name of a shipped one (``hmdb5``).
-        overrides: Settings on top, each ``dotted.key=value``; values are YAML, except that text and paths are taken
-            as they are (``out=2024_01`` is a name, not a number).
+        overrides: See ``override``.
 
     Raises:
         SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
     """
     path = find_config(config)
+    tree = override(read(path), overrides, BuildSpec)
+    return parse(tree, f"{path} with overrides" if overrides else str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings as a nested dict.
+
+    Raises:
+        SpecError: It cannot be read, is not YAML, or gives a key twice.
+    """
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -49,13 +61,32 @@ def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
         raise SpecError(f"{path}: {error.strerror}") from error
     if not isinstance(tree, dict):
         raise SpecError(f"{path}: holds no settings (key: value)")
-    for override in overrides:
-        _override(tree, override)
-    return parse(tree, f"{path} with overrides" if overrides else str(path))
+    return tree
 
 
-def find_config(config: str | Path) -> Path:
+def override(tree: dict[str, Any], overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+    """Set values in a nested dict, and return it.
+
+    Args:
+        tree: Settings; changed in place.
+        overrides: Each ``dotted.key=value``; values are YAML, except that text and paths are taken as they are
+            (``out=2024_01`` is a name, not a number).
+        model: What the settings are of; it says which values are text.
+
+    Raises:
+        SpecError: Not of that form.
+    """
+    for text in overrides:
+        _override(tree, text, model)
+    return tree
+
+
+def find_config(config: str | Path, kind: str = "") -> Path:
     """Return the path of a configuration given by path or by the bare name of a shipped one.
+
+    Args:
+        config: Path or name.
+        kind: Folder below ``configs`` where the shipped ones lie.
 
     Raises:
         SpecError: There is neither.
@@ -63,7 +94,7 @@ def find_config(config: str | Path) -> Path:
     path = Path(config)
     if path.is_file():
         return path
-    shipped = {p.stem: p for p in sorted(resources.folder("configs").glob("*.yaml"))}
+    shipped = {p.stem: p for p in sorted((resources.folder("configs") / kind).glob("*.yaml"))}
     if str(config) in shipped:
         return shipped[str(config)]
     raise SpecError(
@@ -73,24 +104,34 @@ def find_config(config: str | Path) -> Path:
 
 
 def parse(tree: Mapping[str, Any], origin: str = "spec") -> BuildSpec:
+    """Validate the settings of a build; see ``validate``."""
+    return validate(tree, BuildSpec, origin)
+
+
+def validate(tree: Mapping[str, Any], model: type[_Spec], origin: str) -> _Spec:
     """Validate a nested dict of settings.
+
+    Args:
+        tree: The settings.
+        model: What they are of.
+        origin: Where they come from, for messages.
 
     Raises:
         SpecError: Names every wrong key with its full path, and what is allowed there.
     """
     try:
-        return BuildSpec.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(item) for item in error.errors(include_url=False)]
+        lines = [_explain(item, model) for item in error.errors(include_url=False)]
         raise SpecError(f"{origin}:\n  " + "\n  ".join(lines)) from None
 
 
-def _override(tree: dict[str, Any], override: str) -> None:
+def _override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> None:
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise SpecError(f"override {override!r}: expected dotted.key=value, such as optical.algorithm=tvl1")
-    annotation = _annotation(parts)
+    annotation = _annotation(parts, model)
     try:
         value = (None if text == "null" else text) if annotation in (str, "str?") else yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -105,26 +146,30 @@ def _override(tree: dict[str, Any], override: str) -> None:
     tree[parts[-1]] = value
 
 
-def _annotation(parts: Sequence[str]) -> Any:  # noqa: ANN401 - a type, "str?" for an optional string, or None
-    model: type[BaseModel] | None = BuildSpec
+def _annotation(parts: Sequence[str], top: type[BaseModel]) -> Any:  # noqa: ANN401 - a type, "str?", or None
+    model: type[BaseModel] | None = top
     annotation: Any = None
     for part in parts:
         if model is None or part not in model.model_fields:
             return None  # unknown keys are reported by validation, with the allowed names
         annotation = model.model_fields[part].annotation
-        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-    if isinstance(annotation, types.UnionType) and set(typing.get_args(annotation)) == {str, type(None)}:
-        return "str?"
+        inner = [part for part in typing.get_args(annotation) or (annotation,) if isinstance(part, type)]
+        model = next((part for part in inner if issubclass(part, BaseModel)), None)
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        bare = {getattr(part, "__origin__", part) for part in typing.get_args(annotation)}  # without Annotated
+        return "str?" if bare == {str, type(None)} else annotation
     return annotation
 
 
-def _explain(item: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+def _explain(item: Any, top: type[BaseModel]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     """One line for one of pydantic's errors: full path, what is wrong, what is allowed."""
     where = ".".join(str(part) for part in item["loc"]) or "spec"
     if item["type"] == "extra_forbidden":
-        model: Any = BuildSpec
+        model: Any = top
         for part in item["loc"][:-1]:
             model = model.model_fields[part].annotation
+            if isinstance(model, types.UnionType):  # an optional group of settings
+                model = typing.get_args(model)[0]
         names = list(model.model_fields)
         return f"{where}: unknown key; allowed: {', '.join(names)}{did_you_mean(str(item['loc'][-1]), names)}"
     if item["type"] == "missing":

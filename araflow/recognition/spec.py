@@ -1,0 +1,248 @@
+"""The settings of an experiment, and what a recogniser knows of itself.
+
+``ExperimentSpec`` is what ``araflow train-eval --spec`` reads. ``ModelSpec`` travels inside every checkpoint and
+exported file: with it alone a video can be turned into the tensor that the network was trained on.
+
+Field names follow the field's papers; where NVIDIA TAO's experiment file has the same thing under another name,
+``araflow.recognition.tao`` maps it. Defaults are TAO's unless the description says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from araflow.spec import Protocol, Quantizer, Settings, SplitSpec, plugin
+
+if TYPE_CHECKING:
+    ArchitectureName = str
+else:
+    ArchitectureName = plugin("recognition/models")
+Stream = Literal["rgb", "flow"]
+Modality = Literal["rgb", "flow", "joint"]
+Sampler = Literal["consecutive", "random_interval", "segments", "dense"]
+ShortClip = Literal["loop", "repeat"]
+Crop = Literal["random", "multi_scale", "none"]
+FlowScale = Literal["stored", "pixels"]
+EvaluationMode = Literal["center", "conv", "all"]
+Compatibility = Literal["none", "tao"]
+
+CHANNELS = {"rgb": 3, "flow": 2}
+"""Channels of each stream: R, G, B and u, v."""
+STREAMS: dict[str, tuple[Stream, ...]] = {"rgb": ("rgb",), "flow": ("flow",), "joint": ("rgb", "flow")}
+"""The streams of each modality, in the order in which a network takes them."""
+_Path = Annotated[str, AfterValidator(os.path.expanduser), Field(min_length=1)]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class StreamSpec(Settings):
+    """What one stream's tensor is: (batch, channels, frames, height, width), ``(x / 255 - mean) / std``."""
+
+    frames: int = Field(32, ge=1, description="Frames (or flow fields) in a window.")
+    width: int = Field(224, ge=16, description="Width in pixels.")
+    height: int = Field(224, ge=16, description="Height in pixels.")
+    mean: tuple[float, ...] = Field((0.5,), description="Mean per channel after division by 255; one value for all.")
+    std: tuple[float, ...] = Field((0.5,), description="Standard deviation per channel likewise.")
+
+    @model_validator(mode="after")
+    def _normalisation(self) -> Self:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, 2, 3):
+                raise ValueError(f"{name}: give one value, or one per channel (found {len(values)})")
+        if min(self.std) <= 0:
+            raise ValueError("std: must be greater than 0")
+        return self
+
+    def per_channel(self, stream: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and std with one value per channel of ``stream``."""
+        count = CHANNELS[stream]
+        mean, std = (v * count if len(v) == 1 else v for v in (self.mean, self.std))
+        return mean, std
+
+
+class WeightsSpec(Settings):
+    """Files to start from; null starts from random weights. Nothing is downloaded."""
+
+    rgb: _Path | None = Field(None, description="Weights for the rgb network (or the rgb branch of joint).")
+    flow: _Path | None = Field(None, description="Weights for the flow network (or the flow branch of joint).")
+    joint: _Path | None = Field(None, description="Weights for a whole joint network.")
+
+
+class NetworkSpec(Settings):
+    """Which network."""
+
+    architecture: ArchitectureName = Field("arn_2d", description="Architecture; see `araflow models`.")
+    modality: Modality = Field("rgb", description="rgb, flow, or joint: both networks with a learned late fusion.")
+    depth: int | None = Field(None, description="Layers of a residual network; null: the architecture's first (18).")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Dropout before the classifier.")
+    hidden: int = Field(64, ge=1, description="Hidden units of the joint head.")
+    rgb: StreamSpec = Field(default_factory=lambda: StreamSpec.model_validate({}))
+    flow: StreamSpec = Field(default_factory=lambda: StreamSpec.model_validate({}))
+    weights: WeightsSpec = Field(default_factory=lambda: WeightsSpec.model_validate({}))
+    freeze: tuple[str, ...] = Field(
+        (), description="Parameters to keep fixed: beginnings of their names, such as [conv1, bn1, layer1]."
+    )
+
+    @model_validator(mode="after")
+    def _streams(self) -> Self:
+        for stream in STREAMS[self.modality]:
+            spec: StreamSpec = getattr(self, stream)
+            for name, values in (("mean", spec.mean), ("std", spec.std)):
+                if len(values) not in (1, CHANNELS[stream]):
+                    raise ValueError(f"{stream}.{name}: give 1 or {CHANNELS[stream]} values (found {len(values)})")
+        return self
+
+
+class DataSpec(Settings):
+    """From manifest rows to windows of frames."""
+
+    sampler: Sampler = Field(
+        "consecutive",
+        description="consecutive: neighbouring frames, random start; random_interval: one frame at random from each of "
+        "equal intervals; segments: neighbouring frames around one point of each of equal segments' middles; dense: "
+        "consecutive within a random 64-frame part.",
+    )
+    sample_rate: int = Field(1, ge=1, description="Step between frames (consecutive, dense).")
+    short_clip: ShortClip = Field("loop", description="Clips shorter than a window: loop, or repeat the last frame.")
+    clips_per_video: int = Field(1, ge=1, description="Windows of each training clip per epoch.")
+    short_side: int = Field(256, ge=16, description="Short side in pixels before a random or centre crop.")
+    crop: Crop = Field(
+        "random", description="Training crop: random; multi_scale: one of `scales` at one of 13 places; none: stretch."
+    )
+    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1.0,), min_length=1, description="Side of a multi_scale crop over the short side."
+    )
+    flip: _Fraction = Field(0.5, description="Probability of mirroring; flow is mirrored with u negated.")
+    brightness: float = Field(0.0, ge=0, le=1, description="rgb: brightness factor drawn from 1 ± this, per window.")
+    contrast: float = Field(0.0, ge=0, le=1, description="rgb: contrast factor drawn from 1 ± this, per window.")
+    saturation: float = Field(0.0, ge=0, le=1, description="rgb: saturation factor drawn from 1 ± this, per window.")
+    flow_scale: FlowScale = Field(
+        "stored",
+        description="stored: the 8-bit levels as they are; pixels: ±20 pixels per frame become 0 and 255, by the "
+        "quantiser and radii of the manifest, so that speed is the same in every clip.",
+    )
+    center_crop: bool = Field(False, description="Evaluate on a centre crop instead of the stretched frame.")
+    workers: int | None = Field(None, ge=0, description="Loading processes; null: one per usable core, at most 8.")
+
+
+class OptimizerSpec(Settings):
+    """How weights are moved."""
+
+    name: Literal["sgd", "adamw"] = Field("sgd", description="Optimiser.")
+    lr: float = Field(5e-4, gt=0, description="Learning rate.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
+    schedule: Literal["multi_step", "cosine", "plateau", "constant"] = Field("multi_step", description="Schedule.")
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field((15, 25), description="Epochs of multi_step's decays.")
+    decay: float = Field(0.1, gt=0, lt=1, description="Factor of multi_step and plateau.")
+    patience: int = Field(1, ge=0, description="Epochs without gain before plateau decays.")
+    min_lr: float = Field(1e-4, ge=0, description="Least learning rate of plateau and cosine.")
+    warmup_epochs: int = Field(0, ge=0, description="Epochs of linear warm-up.")
+
+
+class TrainingSpec(Settings):
+    """How long, how fast, how reproducibly."""
+
+    epochs: int = Field(10, ge=1, description="Passes over the training clips.")
+    batch_size: int = Field(8, ge=1, description="Windows per step and device. TAO: 2 or 32.")
+    optimizer: OptimizerSpec = Field(default_factory=lambda: OptimizerSpec.model_validate({}))
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross entropy.")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: each class weighs the inverse of its number of training clips."
+    )
+    clip_gradient: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0: no limit.")
+    precision: Literal["32", "bf16", "16"] = Field("32", description="Arithmetic: 32-bit, or mixed.")
+    early_stopping: int | None = Field(
+        None, ge=1, description="Stop after so many validations without gain; null: never. Needs val clips."
+    )
+    validate_every: int = Field(1, ge=1, description="Epochs between validations.")
+    seed: int = Field(1234, ge=0, lt=2**32, description="Seed of weights, order, windows and augmentation.")
+    deterministic: bool = Field(True, description="Same bytes on every run, where the device can.")
+    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="Device.")
+    devices: int = Field(1, ge=1, description="Devices per node.")
+    nodes: int = Field(1, ge=1, description="Nodes (the cluster's own launcher starts them).")
+    tensorboard: bool = Field(True, description="Write TensorBoard logs.")
+    mlflow: str | None = Field(None, min_length=1, description="Tracking address of MLflow (pip install mlflow).")
+
+
+class EvaluationSpec(Settings):
+    """How clips are scored."""
+
+    mode: EvaluationMode = Field(
+        "center", description="center: one window; conv: `segments` windows; all: every window without overlap."
+    )
+    segments: int = Field(10, ge=1, description="Windows of conv.")
+    batch_size: int = Field(8, ge=1, description="Windows at once; does not change the scores.")
+    compat: Compatibility = Field(
+        "none", description="tao: count each video's first window twice, as NVIDIA TAO's evaluation does."
+    )
+
+
+class ExperimentSpec(Settings):
+    """Everything that ``araflow train-eval`` needs to know."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the experiment.")
+    manifest: _Path = Field(description="A manifest, or a build's output folder.")
+    out: _Path = Field(description="Folder of the run.")
+    network: NetworkSpec = Field(default_factory=lambda: NetworkSpec.model_validate({}))
+    data: DataSpec = Field(default_factory=lambda: DataSpec.model_validate({}))
+    split: SplitSpec | None = Field(None, description="Split anew by this; null: as the manifest says.")
+    protocols: tuple[Protocol, ...] | None = Field(
+        None, min_length=1, description="Train and evaluate under each of these, side by side; null: `split` alone."
+    )
+    training: TrainingSpec = Field(default_factory=lambda: TrainingSpec.model_validate({}))
+    evaluation: EvaluationSpec = Field(default_factory=lambda: EvaluationSpec.model_validate({}))
+    shuffle_labels: bool = Field(
+        False, description="A control: train on labels dealt out at random; accuracy must then be near chance."
+    )
+
+    @field_validator("protocols")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value and len(set(value)) < len(value):
+            raise ValueError("named twice")
+        return value
+
+
+class FlowStorage(Settings):
+    """How the flow that a recogniser was trained on was made, so that it can be made the same way for a new video."""
+
+    backend: str
+    algorithm: str
+    preset: str | None = None
+    quantizer: Quantizer
+    bound: float | None = None
+    jpeg_quality: int = 95
+    scale: FlowScale = "stored"
+
+
+class ModelSpec(Settings):
+    """What a recogniser knows of itself."""
+
+    network: NetworkSpec
+    labels: tuple[str, ...] = Field(min_length=2)
+    sampler: Sampler = "consecutive"
+    sample_rate: int = 1
+    short_clip: ShortClip = "loop"
+    short_side: int = 256
+    center_crop: bool = False
+    flow: FlowStorage | None = None
+    manifest_sha256: str | None = None
+    """SHA-256 of the manifest's bytes that it was trained on, hexadecimal."""
+    software: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The streams that it takes, in order."""
+        return STREAMS[self.network.modality]
+
+    def stream(self, name: str) -> StreamSpec:
+        """Return the stream's own settings."""
+        spec: StreamSpec = getattr(self.network, name)
+        return spec
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict; ``ModelSpec.model_validate`` reads it back."""
+        return self.model_dump(mode="json")
