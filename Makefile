@@ -52,7 +52,7 @@ bench: .venv/dev
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet torch==2.13.0 --editable '.[dev]'
-	.venv-lock/bin/python -m pip freeze --exclude-editable | cut -d' ' -f1 > constraints.new
+	.venv-lock/bin/python -m pip freeze --exclude-editable | cut -d' ' -f1 | sed 's/+cpu$$//' > constraints.new
 	{ sed -n '/^#/p' constraints.txt; grep -v '^#' constraints.new; } > constraints.tmp
 	mv constraints.tmp constraints.txt
 	rm -r constraints.new .venv-lock

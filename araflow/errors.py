@@ -11,6 +11,7 @@
     │       └── NoToolError      it needs a tool that is not on this machine, or a better one
     ├── ClipError                one clip cannot be used; becomes a manifest row with its reason
     ├── ManifestError            a manifest is absent, of another schema, or unreadable
+    ├── TrainingError            a training cannot go on, such as after a loss that is not a number
     ├── OutputError              the output folder cannot be used: locked by another run, full, read-only
     └── PoolClosedError          the run is being stopped; nothing is wrong with the clip
 
@@ -70,6 +71,10 @@ class ClipError(AraflowError):
 
 class ManifestError(AraflowError):
     """A manifest is absent, unreadable, or written by another schema version."""
+
+
+class TrainingError(AraflowError):
+    """A training cannot go on. The message names the clips or the setting."""
 
 
 class OutputError(AraflowError):

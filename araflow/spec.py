@@ -247,16 +247,19 @@ def _output_settings(model: BaseModel) -> dict[str, Any]:
     return settings
 
 
-def json_schema() -> str:
-    """Return the JSON Schema of ``BuildSpec`` as the text of ``configs/schema.json``."""
-    return json.dumps(BuildSpec.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+def json_schema(model: type[BaseModel]) -> str:
+    """Return the JSON Schema of a specification, as text for editors to check YAML files with."""
+    return json.dumps(model.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
     import sys
 
-    file = resources.folder("configs") / "schema.json"
-    if "--check" not in sys.argv:
-        file.write_text(json_schema(), encoding="utf-8")
-    elif file.read_text(encoding="utf-8") != json_schema():
-        sys.exit(f"{file} is out of date: run `make schema`")
+    from araflow.recognition.spec import ExperimentSpec
+
+    configs = resources.folder("configs")
+    for file, model in ((configs / "schema.json", BuildSpec), (configs / "train" / "schema.json", ExperimentSpec)):
+        if "--check" not in sys.argv:
+            file.write_text(json_schema(model), encoding="utf-8")
+        elif not file.is_file() or file.read_text(encoding="utf-8") != json_schema(model):
+            sys.exit(f"{file} is out of date: run `make schema`")

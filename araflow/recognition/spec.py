@@ -23,7 +23,7 @@ else:
 Stream = Literal["rgb", "flow"]
 Modality = Literal["rgb", "flow", "joint"]
 Sampler = Literal["consecutive", "random_interval", "segments", "dense"]
-ShortClip = Literal["loop", "repeat"]
+ShortClip = Literal["loop", "repeat", "refuse"]
 Crop = Literal["random", "multi_scale", "none"]
 FlowScale = Literal["stored", "pixels"]
 EvaluationMode = Literal["center", "conv", "all"]
@@ -105,7 +105,9 @@ class DataSpec(Settings):
         "consecutive within a random 64-frame part.",
     )
     sample_rate: int = Field(1, ge=1, description="Step between frames (consecutive, dense).")
-    short_clip: ShortClip = Field("loop", description="Clips shorter than a window: loop, or repeat the last frame.")
+    short_clip: ShortClip = Field(
+        "loop", description="Clips shorter than a window: loop, repeat the last frame, or refuse to train."
+    )
     clips_per_video: int = Field(1, ge=1, description="Windows of each training clip per epoch.")
     short_side: int = Field(256, ge=16, description="Short side in pixels before a random or centre crop.")
     crop: Crop = Field(
@@ -141,6 +143,14 @@ class OptimizerSpec(Settings):
     min_lr: float = Field(1e-4, ge=0, description="Least learning rate of plateau and cosine.")
     warmup_epochs: int = Field(0, ge=0, description="Epochs of linear warm-up.")
 
+    @model_validator(mode="after")
+    def _warm_up_has_a_formula(self) -> Self:
+        if self.warmup_epochs and self.schedule == "plateau":
+            raise ValueError(
+                "warmup_epochs: plateau has no warm-up; use cosine, multi_step or constant, or set it to 0"
+            )
+        return self
+
 
 class TrainingSpec(Settings):
     """How long, how fast, how reproducibly."""
@@ -175,6 +185,9 @@ class EvaluationSpec(Settings):
     )
     segments: int = Field(10, ge=1, description="Windows of conv.")
     batch_size: int = Field(8, ge=1, description="Windows at once; does not change the scores.")
+    absent_classes: Literal["refuse", "report"] = Field(
+        "refuse", description="What to do where no test clip shows some class: refuse, or leave it out of the means."
+    )
     compat: Compatibility = Field(
         "none", description="tao: count each video's first window twice, as NVIDIA TAO's evaluation does."
     )

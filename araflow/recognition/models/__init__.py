@@ -95,9 +95,19 @@ def create(spec: ModelSpec) -> torch.nn.Module:
         allowed = ", ".join(map(str, architecture.DEPTHS)) or "null only"
         raise SpecError(f"network.depth: {network.depth} is not allowed for {network.architecture}; allowed: {allowed}")
     built = [
-        architecture.build(
-            spec.stream(stream), CHANNELS[stream], classes, depth=network.depth, dropout=network.dropout
-        )
+        architecture.build(spec.stream(stream), CHANNELS[stream], classes, depth=network.depth, dropout=network.dropout)
         for stream in STREAMS[network.modality]
     ]
     return built[0] if len(built) == 1 else Joint(*built, classes=classes, hidden=network.hidden)
+
+
+def parameters(spec: ModelSpec) -> int:
+    """Return how many weights a network learns, without making them.
+
+    Raises:
+        SpecError: See ``create``.
+    """
+    import torch
+
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in create(spec).parameters())

@@ -1,0 +1,181 @@
+"""An experiment's settings held against its clips, before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from araflow import __version__
+from araflow.errors import SpecError
+from araflow.manifest import Manifest
+from araflow.recognition.spec import ExperimentSpec, FlowStorage, ModelSpec, StreamSpec
+from araflow.splits import Leakage
+from araflow.store import Store
+
+if TYPE_CHECKING:
+    from araflow.recognition.clips import VideoClip
+
+log = logging.getLogger("araflow")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepared:
+    """An experiment whose data have been looked at.
+
+    Attributes:
+        spec: Its settings.
+        manifest: The clips.
+        model: What the recogniser will know of itself.
+        train: Training clips.
+        val: Clips to choose the best epoch by; may be none.
+        test: Clips to evaluate on.
+        leakage: Per class and for all (last): test clips whose source is also in training.
+        notes: What a person should know before training.
+    """
+
+    spec: ExperimentSpec
+    manifest: Manifest
+    model: ModelSpec
+    train: list[VideoClip]
+    val: list[VideoClip]
+    test: list[VideoClip]
+    leakage: list[Leakage]
+    notes: list[str]
+
+    @property
+    def out(self) -> Path:
+        """Folder of the run."""
+        return Path(self.spec.out)
+
+
+def under_protocols(spec: ExperimentSpec) -> list[ExperimentSpec]:
+    """Return one experiment per protocol, each in its own folder; the experiment itself where none is asked for."""
+    if spec.protocols is None:
+        return [spec]
+    found = []
+    for protocol in spec.protocols:
+        split = {**(spec.split.model_dump() if spec.split else {}), "protocol": protocol}
+        own = {"split": split, "protocols": None, "out": str(Path(spec.out) / protocol)}
+        found.append(ExperimentSpec.model_validate({**spec.model_dump(), **own}))
+    return found
+
+
+def prepare(spec: ExperimentSpec) -> Prepared:
+    """Read the manifest, settle the split, and refuse what cannot work; trains nothing and writes nothing.
+
+    Raises:
+        ManifestError: There is no such manifest.
+        SpecError: The settings do not fit the clips or this machine.
+        SourceError: A clip is not what its row says.
+    """
+    from araflow.recognition import clips
+
+    manifest = Manifest.read(Path(spec.manifest))
+    labels = labels_of(manifest)
+    if len(labels) < 2:
+        raise SpecError(f"manifest: {spec.manifest} has {len(labels)} classes; a recogniser needs at least 2")
+    split_of = clips.split_of(manifest, spec.split)
+    model = ModelSpec(
+        network=spec.network,
+        labels=labels,
+        sampler=spec.data.sampler,
+        sample_rate=spec.data.sample_rate,
+        short_clip=spec.data.short_clip,
+        short_side=spec.data.short_side,
+        center_crop=spec.data.center_crop,
+        flow=flow_storage(manifest, spec) if "flow" in _streams(spec) else None,
+        manifest_sha256=_sha256(manifest, spec),
+        software=_software(),
+    )
+    sides = {side: clips.clips_of(manifest, split_of, side) for side in ("train", "val", "test")}
+    if spec.shuffle_labels:
+        sides["train"] = clips.shuffled(sides["train"], spec.training.seed)
+    notes = _check(spec, labels, sides)
+    return Prepared(
+        spec, manifest, model, sides["train"], sides["val"], sides["test"], clips.leakage(manifest, split_of), notes
+    )
+
+
+def labels_of(manifest: Manifest) -> tuple[str, ...]:
+    """Return a manifest's class names in label order."""
+    found = manifest.metadata.get("labels") or sorted({row["label"] for row in manifest.rows() if row["label"]})
+    return tuple(found)
+
+
+def _streams(spec: ExperimentSpec) -> tuple[str, ...]:
+    from araflow.recognition.spec import STREAMS
+
+    return STREAMS[spec.network.modality]
+
+
+def flow_storage(manifest: Manifest, spec: ExperimentSpec) -> FlowStorage:
+    """Return how the manifest's flow was made.
+
+    Raises:
+        SpecError: Not all of it in one way, or in a way that is not known where it must be.
+    """
+    names = ("backend", "algorithm", "preset", "quantizer", "bound")
+    ways = {tuple(row[name] for name in names) for row in manifest.rows() if row["outcome"] == "done"}
+    if len(ways) != 1:
+        shown = "; ".join(sorted(" ".join(map(str, way)) for way in ways)) or "no finished clip"
+        raise SpecError(f"manifest: flow of {spec.manifest} was not made in one way ({shown}): build it again")
+    way = dict(zip(names, ways.pop(), strict=True))
+    if way["quantizer"] is None:
+        way |= {
+            "quantizer": "max_radius",
+            "backend": way["backend"] or "unknown",
+            "algorithm": way["algorithm"] or "unknown",
+        }
+    settings = manifest.metadata.get("spec", {}).get("optical", {})
+    return FlowStorage(**way, jpeg_quality=settings.get("jpeg_quality", 95), scale=spec.data.flow_scale)
+
+
+def _sha256(manifest: Manifest, spec: ExperimentSpec) -> str:
+    path = Path(spec.manifest)
+    return hashlib.sha256((Store(path).manifest if path.is_dir() else path).read_bytes()).hexdigest()
+
+
+def _software() -> dict[str, str]:
+    return {"araflow": __version__} | {name: metadata.version(name) for name in ("torch", "lightning")}
+
+
+def _check(spec: ExperimentSpec, labels: Sequence[str], sides: dict[str, list[VideoClip]]) -> list[str]:
+    """Return notes; raise where training or evaluating would be pointless."""
+    notes = []
+    for side in ("train", "test"):
+        clips = sides[side]
+        if not clips:
+            raise SpecError(
+                f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, group)"
+            )
+        absent = [label for index, label in enumerate(labels) if index not in {clip.label_index for clip in clips}]
+        if not absent:
+            continue
+        shown = f"split: no {side} clip shows {', '.join(absent)} (of {len(clips)} clips)"
+        if side == "train" or spec.evaluation.absent_classes == "refuse":
+            allow = "" if side == "train" else ", or set evaluation.absent_classes=report"
+            raise SpecError(f"{shown}; choose another split, or build from more clips{allow}")
+        notes.append(f"{shown}; means over classes leave them out")
+    if not sides["val"]:
+        notes.append("no val clips: the last epoch counts, and nothing is chosen by its accuracy")
+        if spec.training.early_stopping:
+            raise SpecError("training.early_stopping: there are no val clips to stop by; set split.val_fraction")
+    for stream in _streams(spec):
+        stream_spec: StreamSpec = getattr(spec.network, stream)
+        span = (stream_spec.frames - 1) * spec.data.sample_rate + 1
+        short = [c for side in sides.values() for c in side if (c.frames if stream == "rgb" else c.flows) < span]
+        if not short:
+            continue
+        first = short[0]
+        length = first.frames if stream == "rgb" else first.flows
+        shown = f"{first.key} has {length} {'frames' if stream == 'rgb' else 'flow fields'}, a window spans {span}"
+        if spec.data.short_clip == "refuse":
+            raise SpecError(f"data.short_clip: refuse: {len(short)} clips are shorter than a window: {shown}")
+        verb = "looped" if spec.data.short_clip == "loop" else "held on their last frame"
+        notes.append(f"{len(short)} clips are shorter than a window and are {verb}: {shown}")
+    return notes

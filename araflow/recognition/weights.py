@@ -1,0 +1,149 @@
+"""Published weights into our networks: everything fits, or nothing is loaded and the error says what does not.
+
+What may differ, and is said: the number of classes, the channels of the first convolution, and a 2D network's weights
+in a 3D one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from araflow.errors import SourceError, SpecError
+from araflow.recognition import _weight_files
+from araflow.recognition.models._joint import Joint
+
+_SHOWN = 4
+"""Names that an error shows of each kind."""
+
+
+def load_weights(network: nn.Module, file: str | Path, *, name: str) -> list[str]:
+    """Load a file of weights into a network, in place, and return what was done, a line each.
+
+    Known by their names: our own files; torchvision's 2D residual networks (into ``arn_2d``, and inflated into
+    ``arn_3d``, ``r3d_18`` and ``mc3_18``) and its ``r3d_18``, ``mc3_18`` and ``r2plus1d_18``; NVIDIA TAO's, joint
+    ones included; pytorch-i3d's.
+
+    - A classifier for another number of classes keeps the random weights that ``network`` came with. So does the whole
+      fusion of a joint network.
+    - Where the first convolution has other channels than the file's, it gets the mean over the file's channels, times
+      the file's channels over ours, in each: gray input then gives the same activations. The mean is that of L. Wang
+      and others: Temporal Segment Networks, ECCV 2016, https://arxiv.org/abs/1608.00859, section 3.2.
+    - 2D kernels are repeated over time and divided by the kernel's length, so that a video in which nothing moves gives
+      the activations of its frame (J. Carreira, A. Zisserman: Quo Vadis, Action Recognition?, CVPR 2017,
+      https://arxiv.org/abs/1705.07750, section 2.4).
+
+    Args:
+        network: A network of ``araflow.recognition.models``, or one branch of a joint one.
+        file: ``.safetensors``, or a file of PyTorch (``.pth``, ``.pt``, ``.tlt``, ``.ckpt``), of which only tensors
+            are read.
+        name: The setting that names the file, such as ``network.weights.rgb``, for messages.
+
+    Raises:
+        SpecError: There is no such file, or it does not fit the network; the network is unchanged then.
+        SourceError: It is damaged or encrypted, reading it would run code, or it holds no weights.
+        UnavailableError: It is a safetensors file, and safetensors is not installed.
+    """
+    file = Path(file)
+    origin, found = _weight_files.renamed(_weight_files.read(file, name))
+    where = f"{name}: {file.name}"
+    broken = [key for key, value in found.items() if value.is_floating_point() and not value.float().isfinite().all()]
+    if broken:
+        raise SourceError(f"{name}: {file} holds infinities or NaN ({_some(broken)}); get it again")
+    target = network.state_dict()
+    fresh = _fresh(network, target, found)
+    first = _first_convolutions(network)
+    lines, inflated, loaded = [], [], {}
+    for key, value in found.items():
+        if key not in target or key in fresh:
+            continue
+        if key in first and (text := _channels(value, target[key])):
+            value = _spread(value, target[key].shape[1])
+            lines.append(f"{where}: {key}: {text}")
+        if value.dim() == 4 and target[key].dim() == 5:
+            value = _inflate(value, target[key].shape[2])
+            inflated.append(key)
+        loaded[key] = value
+    _check(loaded, found, target, fresh, f"{name}: {file} ({origin})")
+    network.load_state_dict(loaded, strict=False)  # what it would miss, _check knows of
+    if inflated:
+        lines.append(f"{where}: {len(inflated)} 2D convolutions inflated: repeated over time, divided by its length")
+    if fresh:
+        heads = sorted({key.rpartition(".")[0] for key in fresh})
+        classes = len(found["fc.bias"]), len(target["fc.bias"])
+        lines.append(f"{where}: {classes[0]} classes there, {classes[1]} here: {', '.join(heads)} start at random")
+    return [f"{where}: {len(loaded)} tensors, {origin}", *sorted(lines)]
+
+
+def _fresh(network: nn.Module, target: dict[str, Tensor], found: dict[str, Tensor]) -> set[str]:
+    """Return the names of the layers whose size depends on the number of classes, if the file's is another."""
+    if "fc.bias" not in found or found["fc.bias"].shape == target["fc.bias"].shape or found["fc.bias"].dim() != 1:
+        return set()
+    layers = ("fc.", "fusion.", "rgb.fc.", "flow.fc.") if isinstance(network, Joint) else ("fc.",)
+    return {key for key in target if key.startswith(layers)}
+
+
+def _first_convolutions(network: nn.Module) -> set[str]:
+    branches = {"rgb.": network.rgb, "flow.": network.flow} if isinstance(network, Joint) else {"": network}
+    return {
+        next(f"{prefix}{key}.weight" for key, m in branch.named_modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
+        for prefix, branch in branches.items()
+    }
+
+
+def _channels(value: Tensor, target: Tensor) -> str:
+    """Say how the channels of a first convolution change; nothing where they do not, or where more than they differ."""
+    theirs, ours = value.shape, target.shape
+    if len(theirs) < 4 or theirs[0] != ours[0] or theirs[-2:] != ours[-2:] or theirs[1] == ours[1]:
+        return ""
+    return f"{theirs[1]} channels there, {ours[1]} here: each gets their mean times {theirs[1]}/{ours[1]}"
+
+
+def _spread(kernel: Tensor, channels: int) -> Tensor:
+    """Return a kernel for other channels that answers to gray input as ``kernel`` does."""
+    total = kernel.float().sum(dim=1, keepdim=True) / channels
+    return total.expand(-1, channels, *total.shape[2:])
+
+
+def _inflate(kernel: Tensor, length: int) -> Tensor:
+    """Return a kernel over ``length`` frames that answers to a frame repeated as ``kernel`` does to the frame."""
+    return kernel.float().unsqueeze(2).expand(-1, -1, length, -1, -1) / length
+
+
+def _check(
+    loaded: dict[str, Tensor], found: dict[str, Tensor], target: dict[str, Tensor], fresh: set[str], where: str
+) -> None:
+    # files written before PyTorch 0.4.1 do not count the batches; nothing here uses the count
+    missing = [k for k in target if k not in found and k not in fresh and not k.endswith("num_batches_tracked")]
+    unknown = [key for key in found if key not in target]
+    unlike = [
+        f"{key}: {_kind(found[key])} there, {_kind(target[key])} here"
+        for key in target
+        if key in loaded
+        and (
+            loaded[key].shape != target[key].shape or found[key].is_floating_point() != target[key].is_floating_point()
+        )
+    ]
+    problems = [
+        f"{len(names)} of {total} {what} ({_some(names)})"
+        for names, total, what in (
+            (missing, len(target), "tensors of the network are missing there"),
+            (unknown, len(found), "tensors of the file are unknown here"),
+            (unlike, len(found), "tensors of the file have another shape or type"),
+        )
+        if names
+    ]
+    if problems:
+        raise SpecError(
+            f"{where} does not fit this network, and nothing was loaded: {'; '.join(problems)}. "
+            "Are network.architecture, depth, modality and hidden those of the file?"
+        )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{'×'.join(map(str, tensor.shape)) or 'one number'} {str(tensor.dtype).removeprefix('torch.')}"

@@ -1,0 +1,161 @@
+"""The training flow: per protocol train → evaluate, then all of them side by side."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+from prefect import State, flow, runtime, tags, task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
+from prefect.utilities.annotations import quote
+from pydantic import Field
+
+from araflow import spec as specs
+from araflow.errors import AraflowError
+from araflow.recognition import experiment, reading
+from araflow.recognition import results as outcome
+from araflow.recognition import run as running
+from araflow.recognition import spec as recognition
+from araflow.recognition.evaluation import Evaluation
+from araflow.recognition.experiment import Prepared
+from araflow.recognition.results import Result
+from araflow.recognition.run import Trained
+from araflow.recognition.spec import ExperimentSpec
+from flows.embedded import interruptible
+from flows.tasks import plainly
+
+log = logging.getLogger("araflow.flows")
+
+_SETTING_OF = {
+    "manifest": "manifest",
+    "architecture": "network.architecture",
+    "modality": "network.modality",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "lr": "training.optimizer.lr",
+    "seed": "training.seed",
+    "accelerator": "training.accelerator",
+    "mode": "evaluation.mode",
+    "out": "out",
+}
+"""The flow's own arguments that are settings."""
+
+
+def resolve(arguments: dict[str, Any]) -> ExperimentSpec:
+    """Read the experiment; the flow's own arguments stand above ``overrides``, which stand above the file.
+
+    Raises:
+        SpecError: A setting is wrong.
+    """
+    own = [f"{setting}={arguments[name]}" for name, setting in _SETTING_OF.items() if arguments.get(name) is not None]
+    if arguments.get("protocols"):
+        own.append(f"protocols={list(arguments['protocols'])}")
+    return reading.read(arguments["spec"], [*arguments["overrides"], *own]).spec
+
+
+def _run_name() -> str:
+    """Say experiment and what is trained, as in ``sample_flow-arn_2d-flow``."""
+    try:
+        spec = resolve(runtime.flow_run.parameters)
+    except AraflowError:
+        return "refused"  # the flow itself says why
+    return f"{spec.name}-{spec.network.architecture}-{spec.network.modality}"
+
+
+@task(name="train", task_run_name="train{name}", cache_policy=NO_CACHE)
+@plainly
+def train(name: str, prepared: Prepared) -> Trained:
+    """Train, or go on where an earlier run ended."""
+    trained = running.train(prepared)
+    _picture(prepared.out / "curves.png", f"curves{name}", "Loss, accuracy and learning rate by epoch.")
+    return trained
+
+
+@task(name="evaluate", task_run_name="evaluate{name}", cache_policy=NO_CACHE)
+@plainly
+def evaluate(name: str, prepared: Prepared, trained: Trained) -> Evaluation:
+    """Score the test clips, and publish the figures."""
+    done = outcome.evaluate(prepared, trained.checkpoint)
+    folder = prepared.out / "evaluation"
+    summary = (folder / "summary.md").read_text(encoding="utf-8")
+    create_markdown_artifact(summary, key=f"metrics{name}", description=f"Figures of {trained.checkpoint}")
+    _picture(folder / "confusion.png", f"confusion{name}", "Confusion matrix: true classes down, predicted across.")
+    return done
+
+
+def _picture(file: Path, key: str, description: str) -> None:
+    data = base64.b64encode(file.read_bytes()).decode()
+    create_image_artifact(image_url=f"data:image/png;base64,{data}", key=key, description=description)
+
+
+@flow(name="train-eval", flow_run_name=_run_name)
+def train_eval(
+    spec: Annotated[str, Field(description="Experiment: a YAML file (ours or NVIDIA TAO's), or a shipped name.")],
+    overrides: Annotated[list[str], Field(description="Any other settings, each dotted.key=value.")] = [],  # noqa: B006
+    manifest: Annotated[str | None, Field(description="A manifest, or a build's output folder.")] = None,
+    architecture: recognition.ArchitectureName | None = None,
+    modality: recognition.Modality | None = None,
+    epochs: Annotated[int | None, Field(ge=1, description="Passes over the training clips.")] = None,
+    batch_size: Annotated[int | None, Field(ge=1, description="Windows per step and device.")] = None,
+    lr: Annotated[float | None, Field(gt=0, description="Learning rate.")] = None,
+    seed: Annotated[int | None, Field(ge=0, description="Seed of weights, order, windows and augmentation.")] = None,
+    accelerator: Annotated[str | None, Field(description="auto, cpu or gpu.")] = None,
+    protocols: Annotated[list[specs.Protocol] | None, Field(description="Train under each of these splits.")] = None,
+    mode: recognition.EvaluationMode | None = None,
+    out: Annotated[str | None, Field(description="Folder of the run.")] = None,
+) -> State[dict[str, Result]]:
+    """Train a recogniser from a manifest, and evaluate it."""
+    return _train_eval(locals())
+
+
+@plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
+def _train_eval(arguments: dict[str, Any]) -> State[dict[str, Result]]:
+    spec, start = resolve(arguments), time.monotonic()
+    results: dict[str, Result] = {}
+    for own in experiment.under_protocols(spec):
+        name = f"-{own.split.protocol}" if spec.protocols and own.split else ""
+        prepared = experiment.prepare(own)
+        for note in prepared.notes:
+            log.warning("%s", note)
+        # Called and not submitted: on the main thread Ctrl-C ends a training. A task that is called hands back its
+        # failure as a state.
+        trained = train(name, quote(prepared), return_state=True).result()
+        done = evaluate(name, quote(prepared), trained, return_state=True).result()
+        results[name.removeprefix("-") or "split"] = Result(prepared, trained, done)
+    if len(results) > 1:
+        table = outcome.side_by_side(results)
+        create_markdown_artifact(table, key="protocols", description="The same network under each split.")
+    line = outcome.last_line(spec, results, time.monotonic() - start)
+    log.info("%s", line)
+    return Completed(message=line, data=results)
+
+
+def run(spec: ExperimentSpec, file: str, overrides: Sequence[str]) -> dict[str, Result]:
+    """Run the flow here and now.
+
+    Args:
+        spec: What ``file`` and ``overrides`` say.
+        file: See the flow's argument ``spec``.
+        overrides: See the flow's argument.
+
+    Raises:
+        AraflowError: The run failed.
+    """
+    try:
+        with interruptible(), tags(spec.network.architecture, spec.network.modality):
+            state: State[Any] = train_eval(file, list(overrides), return_state=True)
+    except (RuntimeError, httpx.HTTPError) as error:  # before the run began: within it, errors become states
+        raise AraflowError(f"Prefect could not run the flow: {error}") from error
+    # The embedded server announces its end when Python exits; the last line shall be what was made.
+    logging.getLogger("prefect").setLevel(logging.WARNING)
+    results = state.result(raise_on_failure=True)
+    if not isinstance(results, dict):
+        raise AraflowError(f"the run ended in state {state.name}: {state.message}")
+    return results
