@@ -14,6 +14,9 @@ import click
 from araflow import __version__
 from araflow.cli_fetch import fetch
 from araflow.cli_flow_quality import flow_quality
+from araflow.cli_models import models
+from araflow.cli_predict import features, predict
+from araflow.cli_train import evaluate, train_eval
 from araflow.cli_unpack import unpack
 from araflow.console import finish, progress
 from araflow.errors import AraflowError, OutputError
@@ -59,6 +62,9 @@ def main() -> None:
       araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/
     Optical flow of your own videos:
       araflow flow my_video.mp4 --out flow/
+    A recogniser, its figures, and what it says of a video:
+      araflow train-eval --spec sample_flow
+      araflow predict runs/sample_flow/last.safetensors my_video.mp4
     """
 
 
@@ -312,3 +318,8 @@ def _list_backends(as_json: bool) -> None:
 main.add_command(fetch)
 main.add_command(unpack)
 main.add_command(flow_quality)
+main.add_command(train_eval)
+main.add_command(evaluate)
+main.add_command(predict)
+main.add_command(features)
+main.add_command(models)

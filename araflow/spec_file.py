@@ -18,7 +18,6 @@ from araflow import resources
 from araflow.errors import SpecError, did_you_mean
 from araflow.spec import BuildSpec
 
-
 _Spec = typing.TypeVar("_Spec", bound=BaseModel)
 
 

@@ -23,7 +23,7 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 from araflow.errors import SpecError
 from araflow.recognition import samplers, transforms
 from araflow.recognition.clips import VideoClip, class_weights, clips_of, leakage, shuffled, split_of
-from araflow.recognition.frames import load_window, plain, read_frames
+from araflow.recognition.frames import load_window, read_frames
 from araflow.recognition.spec import DataSpec, EvaluationSpec, FlowScale, ModelSpec, Stream, StreamSpec
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "clips_of",
     "leakage",
     "load_window",
-    "plain",
     "shuffled",
     "split_of",
     "tensor_of",

@@ -95,7 +95,7 @@ def prepare(spec: ExperimentSpec) -> Prepared:
     sides = {side: clips.clips_of(manifest, split_of, side) for side in ("train", "val", "test")}
     if spec.shuffle_labels:
         sides["train"] = clips.shuffled(sides["train"], spec.training.seed)
-    notes = _check(spec, labels, sides)
+    notes = _check(spec, model, sides)
     return Prepared(
         spec, manifest, model, sides["train"], sides["val"], sides["test"], clips.leakage(manifest, split_of), notes
     )
@@ -125,12 +125,10 @@ def flow_storage(manifest: Manifest, spec: ExperimentSpec) -> FlowStorage:
         shown = "; ".join(sorted(" ".join(map(str, way)) for way in ways)) or "no finished clip"
         raise SpecError(f"manifest: flow of {spec.manifest} was not made in one way ({shown}): build it again")
     way = dict(zip(names, ways.pop(), strict=True))
-    if way["quantizer"] is None:
-        way |= {
-            "quantizer": "max_radius",
-            "backend": way["backend"] or "unknown",
-            "algorithm": way["algorithm"] or "unknown",
-        }
+    way = {
+        name: value or {"quantizer": "max_radius", "backend": "unknown", "algorithm": "unknown"}.get(name)
+        for name, value in way.items()
+    }
     settings = manifest.metadata.get("spec", {}).get("optical", {})
     return FlowStorage(**way, jpeg_quality=settings.get("jpeg_quality", 95), scale=spec.data.flow_scale)
 
@@ -144,7 +142,7 @@ def _software() -> dict[str, str]:
     return {"araflow": __version__} | {name: metadata.version(name) for name in ("torch", "lightning")}
 
 
-def _check(spec: ExperimentSpec, labels: Sequence[str], sides: dict[str, list[VideoClip]]) -> list[str]:
+def _check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoClip]]) -> list[str]:
     """Return notes; raise where training or evaluating would be pointless."""
     notes = []
     for side in ("train", "test"):
@@ -153,7 +151,9 @@ def _check(spec: ExperimentSpec, labels: Sequence[str], sides: dict[str, list[Vi
             raise SpecError(
                 f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, group)"
             )
-        absent = [label for index, label in enumerate(labels) if index not in {clip.label_index for clip in clips}]
+        absent = [
+            label for index, label in enumerate(model.labels) if index not in {clip.label_index for clip in clips}
+        ]
         if not absent:
             continue
         shown = f"split: no {side} clip shows {', '.join(absent)} (of {len(clips)} clips)"
@@ -161,21 +161,35 @@ def _check(spec: ExperimentSpec, labels: Sequence[str], sides: dict[str, list[Vi
             allow = "" if side == "train" else ", or set evaluation.absent_classes=report"
             raise SpecError(f"{shown}; choose another split, or build from more clips{allow}")
         notes.append(f"{shown}; means over classes leave them out")
+    if "flow" in _streams(spec) and spec.data.flow_scale == "pixels":
+        from araflow.recognition.data import EvaluationWindows  # it knows what pixels need
+
+        for clips in sides.values():
+            EvaluationWindows(clips, model)
     if not sides["val"]:
         notes.append("no val clips: the last epoch counts, and nothing is chosen by its accuracy")
         if spec.training.early_stopping:
             raise SpecError("training.early_stopping: there are no val clips to stop by; set split.val_fraction")
-    for stream in _streams(spec):
-        stream_spec: StreamSpec = getattr(spec.network, stream)
-        span = (stream_spec.frames - 1) * spec.data.sample_rate + 1
-        short = [c for side in sides.values() for c in side if (c.frames if stream == "rgb" else c.flows) < span]
-        if not short:
-            continue
-        first = short[0]
-        length = first.frames if stream == "rgb" else first.flows
-        shown = f"{first.key} has {length} {'frames' if stream == 'rgb' else 'flow fields'}, a window spans {span}"
-        if spec.data.short_clip == "refuse":
-            raise SpecError(f"data.short_clip: refuse: {len(short)} clips are shorter than a window: {shown}")
-        verb = "looped" if spec.data.short_clip == "loop" else "held on their last frame"
-        notes.append(f"{len(short)} clips are shorter than a window and are {verb}: {shown}")
+    if spec.data.sampler == "consecutive":
+        notes += _short(spec, sides)
     return notes
+
+
+def _short(spec: ExperimentSpec, sides: dict[str, list[VideoClip]]) -> list[str]:
+    """Note the clips that are shorter than a window; raise where that is refused."""
+    streams = _streams(spec)
+    specs: list[StreamSpec] = [getattr(spec.network, stream) for stream in streams]
+    span = (max(one.frames for one in specs) - 1) * spec.data.sample_rate + 1
+    short = [clip for side in sides.values() for clip in side if _length(clip, streams) < span]
+    if not short:
+        return []
+    what = "flow fields" if "flow" in streams else "frames"
+    shown = f"{short[0].key} has {_length(short[0], streams)} {what}, a window spans {span}"
+    if spec.data.short_clip == "refuse":
+        raise SpecError(f"data.short_clip: refuse: {len(short)} clips are shorter than a window: {shown}")
+    verb = "looped" if spec.data.short_clip == "loop" else "held on their last frame"
+    return [f"{len(short)} clips are shorter than a window and are {verb}: {shown}"]
+
+
+def _length(clip: VideoClip, streams: Sequence[str]) -> int:
+    return clip.flows if "flow" in streams else clip.frames

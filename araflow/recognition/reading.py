@@ -30,23 +30,38 @@ class Read:
 def read(file: str | Path, overrides: Sequence[str] = ()) -> Read:
     """Read an experiment.
 
+    A TAO file names folders of frames; without ``manifest=`` among the overrides, a manifest of these is written into
+    the run's folder.
+
     Args:
         file: Path of a YAML file, or the bare name of a shipped one (``sample_flow``).
-        overrides: Settings on top, each ``dotted.key=value`` with our keys, for TAO's files too.
+        overrides: Settings on top, each ``dotted.key=value``: our keys, and for a TAO file its own too.
 
     Raises:
         SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
+        SourceError: A TAO file's folders do not hold what they should.
     """
-    path = spec_file.find_config(file, "train")
-    tree, fields = spec_file.read(path), []
     from araflow.recognition import tao
 
-    if tao.is_tao(tree):
-        tree, fields = tao.translate(tree)
-    spec_file.override(tree, overrides, ExperimentSpec)
-    return Read(spec_file.validate(tree, ExperimentSpec, f"{path} with overrides" if overrides else str(path)), fields)
+    path = spec_file.find_config(file, "train")
+    origin = f"{path} with overrides" if overrides else str(path)
+    tree = spec_file.read(path)
+    if not tao.is_tao(tree):
+        spec_file.override(tree, overrides, ExperimentSpec)
+        return Read(spec_file.validate(tree, ExperimentSpec, origin), [])
+    theirs, ours = tao.split_overrides(overrides)
+    their_tree = spec_file.override(tree, theirs, ExperimentSpec)
+    tree, fields = tao.translate(their_tree)
+    spec_file.override(tree, ours, ExperimentSpec)
+    spec = spec_file.validate(tree, ExperimentSpec, origin)
+    if not any(text.startswith("manifest=") for text in ours):
+        written = tao.folders(their_tree).manifest(Path(spec.out), spec.network.modality)
+        spec = spec.model_copy(update={"manifest": str(written)})
+    return Read(spec, fields)
 
 
 def fields_json(read: Read) -> list[dict[str, Any]]:
     """Return what became of each field of a TAO file, JSON-ready."""
-    return [dataclasses.asdict(field) for field in read.fields]
+    from araflow.recognition import tao
+
+    return tao.to_json(read.fields)

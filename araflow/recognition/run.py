@@ -225,7 +225,7 @@ def _train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | No
             network.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
             checkpoint.save(out / f"{name}.safetensors", network, prepared.model)
     rows = json.loads((out / "history.json").read_text(encoding="utf-8"))
-    (out / "curves.png").write_bytes(pictures.curves(rows))
+    replace(out / "curves.png", pictures.curves(rows))
     _note(prepared, finished=len(rows))
     chosen = _checkpoint(out)
     assert chosen is not None

@@ -80,23 +80,29 @@ class Scores:
         return np.bincount(pairs[:, 0], minlength=len(self.keys)).astype(np.int64)
 
 
-class _Guarded:
-    """Windows whose errors travel as values: a loading process would wrap them in its own traceback."""
+class Guarded:
+    """Windows whose errors travel as values: a loading process would wrap them in its own traceback.
 
-    def __init__(self, windows: Windows) -> None:
+    Args:
+        windows: A dataset; ``collate`` makes batches of its items.
+    """
+
+    def __init__(self, windows: Any) -> None:  # noqa: ANN401 - any dataset
         self._windows = windows
 
     def __len__(self) -> int:
         return len(self._windows)
 
-    def __getitem__(self, index: int) -> Mapping[str, Any] | AraflowError:
+    def __getitem__(self, index: Any) -> Mapping[str, Any] | AraflowError:  # noqa: ANN401 - its own kind of index
         try:
-            return self._windows[index]
+            found: Mapping[str, Any] = self._windows[index]
+            return found
         except AraflowError as error:
             return error
 
 
-def _collate(items: list[Any]) -> Any:  # noqa: ANN401 - a dict of tensors, or an error
+def collate(items: list[Any]) -> Any:  # noqa: ANN401 - a dict of tensors, or an error
+    """Return ``Guarded`` items as a batch, or the first error among them."""
     from torch.utils.data import default_collate
 
     return next((item for item in items if isinstance(item, AraflowError)), None) or default_collate(items)
@@ -140,10 +146,10 @@ def score(
     device = torch.device(device)
     size = _CPU_BATCH if device.type == "cpu" else batch_size
     loader: DataLoader[Any] = DataLoader(
-        _Guarded(windows),  # type: ignore[arg-type] # torch wants its own class, but asks for no more than this
+        Guarded(windows),  # type: ignore[arg-type] # torch wants its own class, but asks for no more than this
         size,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=collate,
         # Spawned, as in training: a forked process would share OpenCV's threads in an unknown state.
         multiprocessing_context="spawn" if workers else None,
         generator=torch.Generator(),  # leaves the global one, on which a training may go on, as it is

@@ -92,6 +92,9 @@ class NetworkSpec(Settings):
             for name, values in (("mean", spec.mean), ("std", spec.std)):
                 if len(values) not in (1, CHANNELS[stream]):
                     raise ValueError(f"{stream}.{name}: give 1 or {CHANNELS[stream]} values (found {len(values)})")
+        for name in ("rgb", "flow", "joint"):
+            if getattr(self.weights, name) is not None and name not in (*STREAMS[self.modality], self.modality):
+                raise ValueError(f"weights.{name}: a network for {self.modality} has no use for it")
         return self
 
 
@@ -100,11 +103,11 @@ class DataSpec(Settings):
 
     sampler: Sampler = Field(
         "consecutive",
-        description="consecutive: neighbouring frames, random start; random_interval: one frame at random from each of "
-        "equal intervals; segments: neighbouring frames around one point of each of equal segments' middles; dense: "
-        "consecutive within a random 64-frame part.",
+        description="consecutive: every sample_rate-th frame, random start; dense: likewise with the step at which a "
+        "window spans 64 frames; random_interval: one frame of each of equal whole intervals; segments: one frame of "
+        "each of equal segments that together are the whole clip.",
     )
-    sample_rate: int = Field(1, ge=1, description="Step between frames (consecutive, dense).")
+    sample_rate: int = Field(1, ge=1, description="Step between frames (consecutive).")
     short_clip: ShortClip = Field(
         "loop", description="Clips shorter than a window: loop, repeat the last frame, or refuse to train."
     )
@@ -184,7 +187,9 @@ class EvaluationSpec(Settings):
         "center", description="center: one window; conv: `segments` windows; all: every window without overlap."
     )
     segments: int = Field(10, ge=1, description="Windows of conv.")
-    batch_size: int = Field(8, ge=1, description="Windows at once; does not change the scores.")
+    batch_size: int = Field(
+        8, ge=1, description="Windows at once on a GPU; a CPU takes 4. Does not change the answers."
+    )
     absent_classes: Literal["refuse", "report"] = Field(
         "refuse", description="What to do where no test clip shows some class: refuse, or leave it out of the means."
     )

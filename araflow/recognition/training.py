@@ -13,7 +13,7 @@ import math
 import multiprocessing
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -21,13 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from araflow.errors import SpecError, TrainingError, UnavailableError
+from araflow.errors import AraflowError, SpecError, TrainingError, UnavailableError
 from araflow.recognition.data import EpochSampler, EvaluationWindows, TrainingWindows
+from araflow.recognition.scores import Guarded, collate
 from araflow.recognition.spec import ExperimentSpec, OptimizerSpec, Stream, TrainingSpec
 from araflow.store import replace
-
-if TYPE_CHECKING:
-    from lightning.pytorch.utilities.types import OptimizerLRScheduler
 
 log = logging.getLogger("araflow")
 _PLATEAU_MONITOR = {True: "val_loss", False: "train_loss"}
@@ -64,6 +62,7 @@ class Recogniser(LightningModule):
         self.network = network
         self._streams, self._training, self._keys = tuple(streams), training, tuple(keys)
         self._validated = validated
+        self._class_weights: Tensor | None
         self.register_buffer("_class_weights", class_weights, persistent=False)
         self._frozen = _freeze(network, freeze)
 
@@ -103,11 +102,17 @@ class Recogniser(LightningModule):
         right = (logits.argmax(1) == batch["label"]).float().mean()
         self.log("val_top1", right, sync_dist=True, batch_size=len(logits))
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ANN401 - Lightning's
+        """Raise what went wrong while the batch was loaded."""
+        if isinstance(batch, AraflowError):
+            raise batch
+        return batch
+
     def on_train_epoch_start(self) -> None:
         """Seed what is random within the network, such as dropout."""
         torch.manual_seed((self._training.seed * 1_000_003 + self.current_epoch) * 4099 + self.global_rank)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - one of a dozen forms, says Lightning
         """Return optimiser and schedule; the learning rate changes between epochs."""
         spec = self._training.optimizer
         parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
@@ -217,9 +222,10 @@ class Windows(LightningDataModule):
         # Spawned: a forked process would share OpenCV's and OpenMP's threads in an unknown state.
         several = {"multiprocessing_context": "spawn", "persistent_workers": True} if self._workers else {}
         return DataLoader(
-            windows,
+            Guarded(windows),  # type: ignore[arg-type] # torch wants its own class, but asks for no more than this
             self._batch_size,
             sampler=sampler,
+            collate_fn=collate,
             num_workers=self._workers,
             pin_memory=torch.cuda.is_available(),
             **several,  # type: ignore[arg-type]

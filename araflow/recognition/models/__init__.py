@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from araflow import resources
 from araflow.errors import SpecError, did_you_mean
+from araflow.recognition import require
 from araflow.recognition.spec import CHANNELS, STREAMS, ModelSpec, StreamSpec
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def create(spec: ModelSpec) -> torch.nn.Module:
     Raises:
         SpecError: The depth is not one of the architecture's, or the window is too small.
     """
+    require.torch()
     from araflow.recognition.models._joint import Joint
 
     network, classes = spec.network, len(spec.labels)
