@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: help demo test check format schema bench lock wheel clean
 
 help:
-	@echo "make demo    run the whole path on the drawn sample dataset, through a Prefect flow"
+	@echo "make demo    the whole path on the drawn sample dataset, through Prefect flows (about five minutes)"
 	@echo "make test    all tests that need no GPU, browser, cluster or network"
 	@echo "make check   lint and types, and that generated files are up to date"
 	@echo "make format  format the code"
@@ -26,8 +26,15 @@ help:
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: .venv/core
+.venv/train: .venv/core
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[train]'
+	@touch $@
+
+demo: .venv/train
 	$(BIN)/araflow build sample
+	$(BIN)/araflow train-eval --spec sample_flow
+	$(BIN)/araflow train-eval --spec sample_rgb
+	$(BIN)/araflow train-eval --spec sample_joint
 	@echo "history:  $(BIN)/prefect server start, then open http://127.0.0.1:4200 (runs, graph, tables, picture)"
 
 test: .venv/dev

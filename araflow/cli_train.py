@@ -29,7 +29,7 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
     """
     from araflow.recognition import reading, require
 
-    require.torch()
+    require.packages("torch", "lightning", "safetensors", "matplotlib")
     read = reading.read(file, overrides)
     if read.fields and not as_json:
         from araflow.recognition import tao

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from araflow import __version__
-from araflow.errors import SpecError
+from araflow.errors import ManifestError, SpecError
 from araflow.manifest import Manifest
 from araflow.recognition.spec import ExperimentSpec, FlowStorage, ModelSpec, StreamSpec
 from araflow.splits import Leakage
@@ -69,7 +69,7 @@ def prepare(spec: ExperimentSpec) -> Prepared:
     """Read the manifest, settle the split, and refuse what cannot work; trains nothing and writes nothing.
 
     Raises:
-        ManifestError: There is no such manifest.
+        ManifestError: There is no such manifest, or it contradicts itself.
         SpecError: The settings do not fit the clips or this machine.
         SourceError: A clip is not what its row says.
     """
@@ -102,9 +102,21 @@ def prepare(spec: ExperimentSpec) -> Prepared:
 
 
 def labels_of(manifest: Manifest) -> tuple[str, ...]:
-    """Return a manifest's class names in label order."""
-    found = manifest.metadata.get("labels") or sorted({row["label"] for row in manifest.rows() if row["label"]})
-    return tuple(found)
+    """Return a manifest's class names in label order.
+
+    Raises:
+        ManifestError: A finished clip's label and its number are not each other's.
+    """
+    rows = [row for row in manifest.rows() if row["label"] is not None and row["label_index"] is not None]
+    named = {row["label_index"]: row["label"] for row in rows}
+    found = tuple(manifest.metadata.get("labels") or (named[index] for index in sorted(named)))
+    for row in rows:
+        if row["label_index"] >= len(found) or found[row["label_index"]] != row["label"]:
+            raise ManifestError(
+                f"clip {row['key']!r} is of class {row['label']}, number {row['label_index']}, but the manifest's "
+                f"classes are {', '.join(found)}: build it again"
+            )
+    return found
 
 
 def _streams(spec: ExperimentSpec) -> tuple[str, ...]:
@@ -161,8 +173,10 @@ def _check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoCl
             allow = "" if side == "train" else ", or set evaluation.absent_classes=report"
             raise SpecError(f"{shown}; choose another split, or build from more clips{allow}")
         notes.append(f"{shown}; means over classes leave them out")
-    if "flow" in _streams(spec) and spec.data.flow_scale == "pixels":
-        from araflow.recognition.data import EvaluationWindows  # it knows what pixels need
+    if spec.data.sampler == "consecutive":
+        notes += _short(spec, sides)
+    if ("flow" in _streams(spec) and spec.data.flow_scale == "pixels") or spec.data.short_clip == "refuse":
+        from araflow.recognition.data import EvaluationWindows  # it knows what pixels, and other samplers, need
 
         for clips in sides.values():
             EvaluationWindows(clips, model)
@@ -170,8 +184,6 @@ def _check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoCl
         notes.append("no val clips: the last epoch counts, and nothing is chosen by its accuracy")
         if spec.training.early_stopping:
             raise SpecError("training.early_stopping: there are no val clips to stop by; set split.val_fraction")
-    if spec.data.sampler == "consecutive":
-        notes += _short(spec, sides)
     return notes
 
 

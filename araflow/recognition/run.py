@@ -19,7 +19,7 @@ import dataclasses
 import json
 import logging
 import os
-import warnings
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,14 @@ def train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | Non
         found = _claim(prepared)
         if found is not None:
             return found
-        with _quiet():
-            return _train(prepared, on_epoch)
+        from araflow.recognition import trainer  # before quiet(): see there
+
+        try:
+            with trainer.quiet():
+                return _train(prepared, on_epoch)
+        except OSError as error:
+            where = error.filename or prepared.out
+            raise OutputError(f"{where}: cannot be written: {error.strerror or error}") from error
 
 
 def _identity(prepared: Prepared) -> dict[str, Any]:
@@ -89,19 +95,21 @@ def _claim(prepared: Prepared) -> Trained | None:
     file, identity = prepared.out / "run.json", _identity(prepared)
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
+        before, finished = known["identity"], known["finished"]
     except FileNotFoundError:
         known = None
-    except ValueError:
-        raise OutputError(f"{file}: not readable; remove the folder, or choose another out") from None
+    except (ValueError, LookupError, TypeError):
+        raise OutputError(f"{file}: not araflow's; remove the folder, or choose another out") from None
     if known is not None:
-        changed = _differences(known["identity"], identity)
-        if changed:
+        changed = _differences(before, identity)
+        # An experiment that failed in its first epoch left nothing to lose, and may be mended.
+        if changed and _begun(prepared.out):
             raise SpecError(f"out: {prepared.out} holds another experiment ({'; '.join(changed)}); choose another out")
         checkpoint = _checkpoint(prepared.out)
-        if known["finished"] and checkpoint is not None:
-            log.info("trained already: %s, %d epochs", checkpoint, known["finished"])
+        if finished and checkpoint is not None:
+            log.info("trained already: %s, %d epochs", checkpoint, finished)
             history = json.loads((prepared.out / "history.json").read_text(encoding="utf-8"))
-            return Trained(checkpoint, known["finished"], 0, history)
+            return Trained(checkpoint, finished, 0, history)
     _note(prepared, finished=0)
     return None
 
@@ -126,6 +134,10 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:  # noqa: ANN4
     return [] if old == new else [f"{path}: {old} there, {new} now"]
 
 
+def _begun(out: Path) -> bool:
+    return _checkpoint(out) is not None or any((out / "checkpoints").glob("*.ckpt"))
+
+
 def _checkpoint(out: Path) -> Path | None:
     return next((p for p in (out / "best.safetensors", out / "last.safetensors") if p.is_file()), None)
 
@@ -146,27 +158,12 @@ def _locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's announcements out of the log; ours say what counts."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"(lightning|torch|tensorboard)\b.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
 def _train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | None) -> Trained:
     import torch
-    from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+    from lightning.pytorch.callbacks import EarlyStopping
 
     from araflow.recognition import checkpoint, data, pictures, training
+    from araflow.recognition import trainer as training_loop
     from araflow.recognition.models import create
     from araflow.recognition.weights import load_weights
 
@@ -203,22 +200,24 @@ def _train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | No
         workers=min(8, len(os.sched_getaffinity(0))) if workers is None else workers,
     )
     folder = out / "checkpoints"
-    history = training.History(out / "history.json", settings.epochs, on_epoch)
+    history = training_loop.History(out / "history.json", settings.epochs, on_epoch)
     callbacks: list[Any] = [history]
     if validation is not None:
-        callbacks.append(ModelCheckpoint(folder, "best", monitor="val_top1", mode="max", enable_version_counter=False))
+        callbacks.append(training_loop.kept(folder, "best", monitor="val_top1"))
         if settings.early_stopping:
             callbacks.append(EarlyStopping("val_loss", patience=settings.early_stopping, mode="min"))
     # Last, so that the file holds what the others have to say of the epoch.
-    callbacks.append(ModelCheckpoint(folder, "last", save_top_k=1, monitor=None, enable_version_counter=False))
-    trainer = training.trainer(spec, accelerator, callbacks)
-    last = folder / "last.ckpt"
-    before = len(torch.load(last, weights_only=True)["callbacks"][history.state_key]["rows"]) if last.is_file() else 0
+    callbacks.append(training_loop.kept(folder, "last"))
+    before, stopped = _so_far(folder / "last.ckpt", history.state_key)
     if before:
         log.info("going on after epoch %d", before)
-    trainer.fit(module, datamodule=loaders, ckpt_path=last if before else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    if not stopped:
+        training_loop.fit(
+            training_loop.trainer(spec, accelerator, callbacks),
+            module,
+            loaders,
+            folder / "last.ckpt" if before else None,
+        )
     for name in ("best", "last"):
         if (folder / f"{name}.ckpt").is_file():
             state = torch.load(folder / f"{name}.ckpt", weights_only=True, map_location="cpu")["state_dict"]
@@ -230,6 +229,20 @@ def _train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | No
     chosen = _checkpoint(out)
     assert chosen is not None
     return Trained(chosen, len(rows), len(rows) - before, rows)
+
+
+def _so_far(last: Path, history: str) -> tuple[int, bool]:
+    """Return how many epochs a checkpoint has seen, and whether early stopping has ended its training."""
+    import torch
+
+    if not last.is_file():
+        return 0, False
+    try:
+        states = torch.load(last, weights_only=True, map_location="cpu")["callbacks"]
+        stops = [state["stopped_epoch"] for state in states.values() if "stopped_epoch" in state]
+        return len(states[history]["rows"]), any(stops)
+    except (RuntimeError, LookupError, pickle.UnpicklingError, EOFError) as error:
+        raise OutputError(f"{last}: not a readable checkpoint; remove {last.parent} to train anew") from error
 
 
 def _accelerator(spec: ExperimentSpec) -> str:

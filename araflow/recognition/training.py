@@ -1,4 +1,4 @@
-"""The training loop, on Lightning: loss, optimiser, schedule, and what is kept after each epoch.
+"""What is trained, for Lightning: loss, optimiser, schedule, loaders. ``trainer`` runs it.
 
 Nothing random depends on what happened before an epoch: windows and their order come from (seed, epoch, index), dropout
 from a generator that is seeded at each epoch's start. So a run that was killed continues from its last whole epoch
@@ -7,27 +7,21 @@ exactly as it would have gone on.
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import multiprocessing
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from araflow.errors import AraflowError, SpecError, TrainingError, UnavailableError
+from araflow.errors import AraflowError, SpecError, TrainingError
 from araflow.recognition.data import EpochSampler, EvaluationWindows, TrainingWindows
 from araflow.recognition.scores import Guarded, collate
-from araflow.recognition.spec import ExperimentSpec, OptimizerSpec, Stream, TrainingSpec
-from araflow.store import replace
+from araflow.recognition.spec import OptimizerSpec, Stream, TrainingSpec
 
-log = logging.getLogger("araflow")
 _PLATEAU_MONITOR = {True: "val_loss", False: "train_loss"}
 
 
@@ -79,7 +73,15 @@ class Recogniser(LightningModule):
         Raises:
             TrainingError: It is not a number; names the clips.
         """
-        logits = self.network(*(batch[stream] for stream in self._streams))
+        streams = [batch[stream] for stream in self._streams]
+        try:
+            logits = self.network(*streams)
+        except ValueError as error:  # of a batch normalisation that has one value per channel
+            raise TrainingError(
+                f"a step of {len(streams[0])} windows of {streams[0].shape[-1]}x{streams[0].shape[-2]} pixels leaves "
+                f"nothing to normalise over ({error}): take a training.batch_size that does not leave one clip over, "
+                "or larger windows"
+            ) from error
         loss = functional.cross_entropy(
             logits, batch["label"], weight=self._class_weights, label_smoothing=self._training.label_smoothing
         )
@@ -111,6 +113,19 @@ class Recogniser(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed what is random within the network, such as dropout."""
         torch.manual_seed((self._training.seed * 1_000_003 + self.current_epoch) * 4099 + self.global_rank)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:  # noqa: ANN401 - Lightning's
+        """Step a schedule; but ``plateau`` is stepped by ``on_train_epoch_end``."""
+        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            scheduler.step()
+
+    def on_train_epoch_end(self) -> None:
+        """Step ``plateau``: Lightning would do so after the checkpoint is written, and forget it on going on."""
+        scheduler = self.lr_schedulers()
+        if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            return
+        if not self._validated or (self.current_epoch + 1) % self._training.validate_every == 0:
+            scheduler.step(float(self.trainer.callback_metrics[_PLATEAU_MONITOR[self._validated]]))
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - one of a dozen forms, says Lightning
         """Return optimiser and schedule; the learning rate changes between epochs."""
@@ -210,6 +225,8 @@ class Windows(LightningDataModule):
         sampler = EpochSampler(
             len(self._training), self._seed, rank=self.trainer.global_rank, world=self.trainer.world_size
         )
+        # Loading processes are given their first items before Lightning says which epoch it is.
+        sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         return self._loader(self._training, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
@@ -228,100 +245,6 @@ class Windows(LightningDataModule):
             collate_fn=collate,
             num_workers=self._workers,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # the global one is dropout's, and is seeded by epoch
             **several,  # type: ignore[arg-type]
         )
-
-
-class History(Callback):
-    """Remembers each epoch's figures, in the checkpoint too, and writes them to a file and the log.
-
-    Args:
-        file: JSON file, a list with one dict per epoch.
-        epochs: Number of epochs.
-        on_epoch: Called after each epoch with its figures; not where several processes train.
-    """
-
-    def __init__(self, file: Path, epochs: int, on_epoch: Callable[[dict[str, float]], None] | None = None) -> None:
-        self.rows: list[dict[str, float]] = []
-        self._file, self._epochs, self._on_epoch = file, epochs, on_epoch
-        self._lr = 0.0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_on_epoch": None}  # sent to another process: what it calls stays behind
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Show the log in a process of its own, where nobody else has set it up."""
-        if multiprocessing.parent_process() is not None and not log.handlers:
-            log.addHandler(logging.StreamHandler())
-            log.setLevel(logging.INFO)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take down the learning rate."""
-        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"])
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take down the figures; Lightning validates before this is called."""
-        names = ("train_loss", "train_top1", "val_loss", "val_top1")
-        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
-        row = {"epoch": float(trainer.current_epoch + 1), "lr": self._lr}
-        for name in names:
-            if name in trainer.callback_metrics and (validated or not name.startswith("val")):
-                row[name] = float(trainer.callback_metrics[name])
-        self.rows.append(row)
-        if not trainer.is_global_zero:
-            return
-        replace(self._file, (json.dumps(self.rows, indent=1) + "\n").encode())
-        shown = f"loss {row.get('train_loss', math.nan):.4f}, top-1 {100 * row.get('train_top1', math.nan):.1f} %"
-        if "val_top1" in row:
-            shown += f"; val loss {row['val_loss']:.4f}, top-1 {100 * row['val_top1']:.1f} %"
-        log.info("epoch %d of %d: %s; lr %.2g", row["epoch"], self._epochs, shown, self._lr)
-        if self._on_epoch is not None:
-            self._on_epoch(row)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the checkpoint keeps."""
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where the checkpoint was written."""
-        self.rows = list(state_dict["rows"])
-
-
-_PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-
-
-def trainer(spec: ExperimentSpec, accelerator: str, callbacks: list[Callback]) -> Trainer:
-    """Return Lightning's trainer for an experiment; several devices of one machine are processes that we spawn."""
-    from lightning.pytorch.loggers import MLFlowLogger, TensorBoardLogger
-
-    settings, out = spec.training, Path(spec.out)
-    loggers: list[Any] = []
-    if settings.tensorboard:
-        loggers.append(TensorBoardLogger(out, name="", version="tensorboard"))
-    if settings.mlflow:
-        try:
-            loggers.append(MLFlowLogger(spec.name, tracking_uri=settings.mlflow))
-        except ModuleNotFoundError as error:
-            raise UnavailableError("training.mlflow: mlflow is not installed: pip install mlflow") from error
-    # Spawned, since only that works from a library, a notebook and a Prefect worker alike; over several nodes the
-    # cluster's launcher starts each process.
-    strategy = "auto" if settings.devices * settings.nodes == 1 else "ddp" if settings.nodes > 1 else "ddp_spawn"
-    return Trainer(
-        accelerator=accelerator,
-        devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=strategy,
-        max_epochs=settings.epochs,
-        precision=_PRECISION[settings.precision],  # type: ignore[arg-type] # Lightning lists every spelling
-        gradient_clip_val=settings.clip_gradient or None,
-        deterministic=(True if accelerator == "cpu" else "warn") if settings.deterministic else None,
-        check_val_every_n_epoch=settings.validate_every,
-        num_sanity_val_steps=0,
-        callbacks=callbacks,
-        logger=loggers or False,
-        log_every_n_steps=1,
-        default_root_dir=out,
-        use_distributed_sampler=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
