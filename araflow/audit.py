@@ -21,6 +21,8 @@ from araflow.pool import usable_cores
 from araflow.store import KINDS, LOSSLESS
 
 log = logging.getLogger(__name__)
+_SATURATED = 0.05
+"""Share of a clip's flow beyond ±bound that is worth a warning."""
 
 
 def validate(
@@ -54,7 +56,7 @@ def validate(
 
 
 def check(manifest: Manifest) -> None:
-    """Hold names, counts and bytes against the manifest, as the last stage of a build; warn of strays.
+    """Hold names, counts and bytes against the manifest, as the last stage of a build; warn of strays and clipped flow.
 
     Raises:
         ManifestError: They do not match.
@@ -67,6 +69,16 @@ def check(manifest: Manifest) -> None:
         )
     if left := strays(manifest):
         log.warning("%d clip folders belong to no row of this build, such as %s", len(left), left[0])
+    if fast := {row["key"]: row["saturated"] for row in manifest.rows() if (row["saturated"] or 0) > _SATURATED}:
+        worst = max(fast, key=lambda key: fast[key])
+        log.warning(
+            "%d clips move faster than the images can hold, more than %.0f %% of the flow of each; most of all %s "
+            "(%.0f %%): raise optical.bound, or use optical.quantizer=max_radius",
+            len(fast),
+            100 * _SATURATED,
+            worst,
+            100 * fast[worst],
+        )
 
 
 def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]:

@@ -120,6 +120,8 @@ class ClipRecord:
         quantizer: How flow became 8-bit (``araflow.quantize``).
         bound: Largest storable |component| in pixels per frame, for the ``bound`` quantizer.
         radii: Per flow field, the speed in pixels per frame that maps to full scale, for ``max_radius``.
+        saturated: Share of all flow components that lie beyond ±bound, 0 to 1; 0 for ``max_radius``; ``None`` where it
+            was not counted.
         fingerprint: Fingerprint of every setting that changes rgb or flow.
         rgb_fingerprint: Fingerprint of the settings that change rgb alone.
         software: Versions of what made the files.
@@ -145,6 +147,7 @@ class ClipRecord:
     quantizer: str | None = None
     bound: float | None = None
     radii: tuple[float, ...] | None = None
+    saturated: float | None = None
     fingerprint: str | None = None
     rgb_fingerprint: str | None = None
     software: str | None = None

@@ -203,7 +203,7 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
     """Write all frames; ``measured`` is filled as far as it gets."""
     recipe = job.recipe
     info, frames = video.read(job.source)
-    measured.update(info=info, frames=0, flows=0, radii=[], cut=False)
+    measured.update(info=info, frames=0, flows=0, radii=[], saturated=0, components=0, cut=False)
     expected = min(info.header_frames or 0, recipe.max_frames or info.header_frames or 0)
     jpeg = (cv2.IMWRITE_JPEG_QUALITY, recipe.jpeg_quality)
     names: list[str] = []
@@ -226,6 +226,9 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
     with contextlib.closing(frames):
         for index, flow in enumerate(backend.compute(grays(), recipe.algorithm, recipe.preset or "balanced")):
             u, v, radius = quantize.quantize(flow, recipe.quantizer, recipe.bound)
+            measured["components"] += flow.size
+            if recipe.bound is not None:
+                measured["saturated"] += quantize.saturated(flow, u, v, recipe.bound)
             for kind, image in (("u", u), ("v", v)):
                 writer.write(kind, names[index] + ".jpg", cv2.imencode(".jpg", image, jpeg)[1].tobytes())
             if recipe.lossless:
@@ -263,7 +266,7 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
     return (
         known
         | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes", "lossless_bytes")}
-        | {"radii": radii}
+        | {"radii": radii, "saturated": measured["saturated"] / measured["components"]}
     )
 
 

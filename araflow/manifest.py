@@ -59,6 +59,7 @@ SCHEMA = pa.schema(
         ("quantizer", pa.string()),
         ("bound", pa.float64()),
         ("radii", pa.list_(pa.float32())),
+        ("saturated", pa.float64()),
         ("outcome", pa.string()),
         ("reason", pa.string()),
         ("fingerprint", pa.string()),
@@ -67,7 +68,7 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
-_ADDED = ("subset", "status", "lossless_bytes")
+_ADDED = ("subset", "status", "lossless_bytes", "saturated")
 """Columns that came later, in the order of the schema: null in a file from before."""
 
 

@@ -59,6 +59,26 @@ def quantize(
     return np.ascontiguousarray(levels[..., 0]), np.ascontiguousarray(levels[..., 1]), float(radius)
 
 
+def saturated(flow: FlowField, u: NDArray[np.uint8], v: NDArray[np.uint8], bound: float) -> int:
+    """Count the components that lie beyond ±bound, and are therefore stored as less than they are.
+
+    Exact, and nearly free: one that lies there is stored as 0 or as 255, and most fields have neither.
+
+    Args:
+        flow: float32, (height, width, 2), in pixels per frame.
+        u: The first of the images that ``quantize`` makes of it with ``bound``.
+        v: The second.
+        bound: In pixels per frame.
+
+    Returns:
+        0 to height × width × 2.
+    """
+    if all(low > 0 and high < _LEVELS for low, high, _, _ in map(cv2.minMaxLoc, (u, v))):
+        return 0
+    inside = cv2.inRange(flow.reshape(len(flow), -1), -bound, bound)
+    return int(flow.size - cv2.countNonZero(inside))
+
+
 def dequantize(
     u: NDArray[np.uint8], v: NDArray[np.uint8], *, bound: float | None = None, radius: float | None = None
 ) -> FlowField:

@@ -1,4 +1,4 @@
-"""Compare araflow's single pass with the script most people write, and with the sum of its own kernels.
+"""Compare araflow's single pass with what people do otherwise, and with the sum of its own kernels.
 
 The measure is CPU seconds (user and system, all processes) per 1,000 frames: unlike the wall clock it depends little on
 what else the machine does. The contenders take turns, the medians count, and the output goes to memory (/dev/shm) where
@@ -21,15 +21,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from benchmarks import tables
+from benchmarks import ffmpeg_script, tables
 
 EXAMPLES = """Examples:
-  python -m benchmarks.compare                                  # some minutes
+  python -m benchmarks.compare                                  # a quarter of an hour
   python -m benchmarks.compare --clips 20 --rounds 1 --algorithms dis-fast
   python -m benchmarks.compare --videos hmdb51/ --clips 300 --json hmdb51.json
 """
 WORKERS = 2
-CONTENDERS = ("naive", "single_pass")
+START_FRAMES = 2
+PEERS = ("naive", "ffmpeg_script", "recipe_steps")
+OURS = "single_pass"
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,22 @@ class Row:
         share: Of ``--clips``.
         max_frames: Frames taken of each clip; ``None`` takes all.
         most_rounds: At most this many rounds.
+        peers: What araflow is compared with.
     """
 
     share: float
     max_frames: int | None = None
     most_rounds: int | None = None
+    peers: tuple[str, ...] = PEERS
 
 
 ROWS = {
-    "rgb": Row(0.5),
+    "rgb": Row(1.0),
     "dis-fast": Row(1.0),
-    "dis-balanced": Row(0.2),
+    "dis-balanced": Row(0.3),
     "farneback": Row(0.1),
-    "tvl1": Row(0.02, max_frames=8, most_rounds=1),
+    # All three peers spend 99 % of it in the same OpenCV function, which takes over a second a frame.
+    "tvl1": Row(0.1, max_frames=24, most_rounds=1, peers=("naive",)),
 }
 
 
@@ -62,7 +67,8 @@ class Result:
 
     Attributes:
         clips: Number of clips.
-        start_s: CPU seconds of a run with next to nothing to do, by contender.
+        start_s: CPU seconds of a run with next to nothing to do, for ``naive`` and araflow. The other peers start a
+            process or more for each clip, which no run is without.
         frames: Number of frames written, which the contenders agree on.
         cpu_s: CPU seconds of a whole run, by contender.
         kernels: CPU milliseconds per frame, by kernel.
@@ -78,8 +84,10 @@ class Result:
 
     def per_1000(self, contender: str, *, with_start: bool = True) -> float:
         """Median CPU seconds per 1,000 frames, with process starts or without."""
-        start = 0.0 if with_start else self.start_s[contender]
-        return (median(self.cpu_s[contender]) - start) / self.frames * 1000
+        spent, frames = median(self.cpu_s[contender]), self.frames
+        if not with_start:
+            spent, frames = spent - self.start_s[contender], frames - START_FRAMES * WORKERS
+        return spent / frames * 1000
 
     @property
     def floor(self) -> float:
@@ -106,6 +114,8 @@ def main() -> None:
     parent = arguments.out or (Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None)
     with tempfile.TemporaryDirectory(prefix="araflow-bench-", dir=parent) as folder:
         bench = Bench(Path(folder), arguments.rounds)
+        if bench.absent:
+            print("; ".join(f"{name} is skipped: {why}" for name, why in bench.absent.items()), file=sys.stderr)
         clips = find_clips(arguments.videos) if arguments.videos else draw_clips(bench.folder, arguments.clips)
         results = {name: bench.run(name, clips, arguments.clips) for name in arguments.algorithms}
     said = (
@@ -113,7 +123,7 @@ def main() -> None:
         if arguments.videos
         else "drawn clips (sample dataset, no footage), 320x240 MPEG-4"
     )
-    tables.show(results, said, parent or Path(tempfile.gettempdir()))
+    tables.show(results, said, parent or Path(tempfile.gettempdir()), bench.absent)
     if arguments.json:
         arguments.json.write_text(json.dumps(tables.as_json(results, said), indent=2) + "\n", encoding="utf-8")
 
@@ -142,10 +152,15 @@ class Bench:
     Args:
         folder: Empty folder to work in.
         rounds: How often each contender runs.
+
+    Attributes:
+        absent: Contenders that cannot run here, and why.
     """
 
     def __init__(self, folder: Path, rounds: int) -> None:
         self.folder, self.rounds = folder, rounds
+        why = ffmpeg_script.unavailable()
+        self.absent = {} if why is None else {"ffmpeg_script": why}
         self._starts: dict[str, dict[str, float]] = {}
         # An ordinary installation has its modules compiled; some test machines forbid that and would pay at each start.
         self._env = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "pycache")}
@@ -160,12 +175,12 @@ class Bench:
         for number in range(min(self.rounds, row.most_rounds or self.rounds)):
             print(f"{algorithm}, {wanted} clips, round {number + 1} ...", file=sys.stderr)
             made = {}
-            for contender in CONTENDERS:
+            for contender in (*(peer for peer in row.peers if peer not in self.absent), OURS):
                 spent, made[contender] = self._contend(contender, videos, algorithm, row.max_frames)
                 result.cpu_s[contender].append(spent)
             if len(set(made.values())) > 1:
-                raise SystemExit(f"{algorithm}: not the same number of frames: {made}")
-            result.frames = made["single_pass"]
+                raise SystemExit(f"{algorithm}: not the same number of frames, and of u and v images: {made}")
+            result.frames = made[OURS][0]
             # A quarter of the clips is enough for times per frame, and saves minutes.
             measured = json.loads(self._spend("kernels", few, self.folder / "kernels", algorithm, row.max_frames)[1])
             for kernel, milliseconds in measured["kernels"].items():
@@ -176,12 +191,12 @@ class Bench:
 
     def _start_up(self, clips: list[Path], algorithm: str) -> dict[str, float]:
         """Return the CPU seconds of a run that has next to nothing to do: two frames of two clips."""
-        kind = "rgb" if algorithm == "rgb" else "dis-fast"  # the algorithm itself costs nothing to start
+        kind = algorithm if algorithm in ("rgb", "tvl1") else "dis-fast"  # OpenCV's cost nothing to start
         if kind not in self._starts:
             videos, times = self._choose(clips, WORKERS), defaultdict(list)
             for number in range(self.rounds + 2):
-                for contender in CONTENDERS:
-                    spent, _ = self._contend(contender, videos, kind, 2)
+                for contender in ("naive", OURS):
+                    spent, _ = self._contend(contender, videos, kind, START_FRAMES)
                     if number >= 2:  # the first two compile modules and warm the file cache
                         times[contender].append(spent)
             self._starts[kind] = {contender: median(spent) for contender, spent in times.items()}
@@ -198,13 +213,18 @@ class Bench:
                 shutil.copyfile(source, target)
         return videos
 
-    def _contend(self, contender: str, videos: Path, algorithm: str, max_frames: int | None) -> tuple[float, int]:
-        """Run a contender; return its CPU seconds and how many frames it wrote."""
+    def _contend(
+        self, contender: str, videos: Path, algorithm: str, max_frames: int | None
+    ) -> tuple[float, tuple[int, int, int]]:
+        """Run a contender; return its CPU seconds and how many frames, u and v images it wrote."""
         out = self.folder / "out"
         spent, _ = self._spend(contender, videos, out, algorithm, max_frames)
-        made = sum(1 for _ in out.rglob("*.png"))
+        rgb, u, v = (
+            sum(1 for _ in out.rglob(f"{kind}/*.{suffix}"))
+            for kind, suffix in (("rgb", "png"), ("u", "jpg"), ("v", "jpg"))
+        )
         shutil.rmtree(out)
-        return spent, made
+        return spent, (rgb, u, v)
 
     def _spend(self, module: str, videos: Path, out: Path, algorithm: str, max_frames: int | None) -> tuple[float, str]:
         command = [sys.executable, "-m", f"benchmarks.{module}", str(videos), str(out), "--algorithm", algorithm]

@@ -37,12 +37,17 @@ def flow_function(algorithm: str) -> Callable[[Any, Any], Any]:
     return lambda a, b: tvl1.calc(a, b, None)
 
 
-def make_clip(video: Path, out: Path, algorithm: str, max_frames: int | None) -> None:
-    """Make one clip's frames and flow."""
+def folder_of(video: Path, out: Path) -> Path:
+    """Make the folders of a clip."""
     folder = out / video.parent.name / video.stem
     for kind in ("rgb", "u", "v"):
         (folder / kind).mkdir(parents=True)
+    return folder
 
+
+def make_clip(video: Path, out: Path, algorithm: str, max_frames: int | None) -> None:
+    """Make one clip's frames and flow."""
+    folder = folder_of(video, out)
     capture = cv2.VideoCapture(str(video))
     count = 0
     while max_frames is None or count < max_frames:
@@ -52,9 +57,12 @@ def make_clip(video: Path, out: Path, algorithm: str, max_frames: int | None) ->
         cv2.imwrite(str(folder / "rgb" / f"{count:04d}.png"), image)
         count += 1
     capture.release()
-    if algorithm == "rgb":
-        return
+    if algorithm != "rgb":
+        make_flow(folder, count, algorithm)
 
+
+def make_flow(folder: Path, count: int, algorithm: str) -> None:
+    """Make one clip's u and v images from its frames."""
     flow_of = flow_function(algorithm)
     previous = None
     for index in range(count):
@@ -68,11 +76,11 @@ def make_clip(video: Path, out: Path, algorithm: str, max_frames: int | None) ->
         previous = gray
 
 
-def main() -> None:
+def arguments(text: str | None) -> argparse.Namespace:
+    """Read the command line that the scripts have in common; ``clips`` are the videos, sorted."""
+    what, _, examples = (text or "").partition("Example")
     parser = argparse.ArgumentParser(
-        description=__doc__.partition("Examples:")[0],
-        epilog="Examples:" + __doc__.partition("Examples:")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=what, epilog="Example" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("videos", type=Path, help="folder of class/clip.ext")
     parser.add_argument("out", type=Path, help="folder to write into; must not exist")
@@ -81,11 +89,16 @@ def main() -> None:
     )
     parser.add_argument("--max-frames", type=int, help="frames to take of each clip (default: all)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default: 2)")
-    arguments = parser.parse_args()
-    videos = sorted(path for path in arguments.videos.glob("*/*") if path.is_file())
-    work = partial(make_clip, out=arguments.out, algorithm=arguments.algorithm, max_frames=arguments.max_frames)
-    with multiprocessing.Pool(arguments.workers) as pool:
-        for _ in pool.imap_unordered(work, videos):
+    given = parser.parse_args()
+    given.clips = sorted(path for path in given.videos.glob("*/*") if path.is_file())
+    return given
+
+
+def main() -> None:
+    given = arguments(__doc__)
+    work = partial(make_clip, out=given.out, algorithm=given.algorithm, max_frames=given.max_frames)
+    with multiprocessing.Pool(given.workers) as pool:
+        for _ in pool.imap_unordered(work, given.clips):
             pass
         pool.close()
         pool.join()

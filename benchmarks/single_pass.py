@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "dis-fast": {"algorithm": "dis", "preset": "fast"},
-    "dis-balanced": {"algorithm": "dis", "preset": "balanced"},
-    "farneback": {"algorithm": "farneback"},
-    "tvl1": {"algorithm": "tvl1"},
+    "dis-fast": {"backend": "opencv", "algorithm": "dis", "preset": "fast"},
+    "dis-balanced": {"backend": "opencv", "algorithm": "dis", "preset": "balanced"},
+    "farneback": {"backend": "opencv", "algorithm": "farneback"},
+    "tvl1": {"backend": "numba", "algorithm": "tvl1", "preset": "balanced"},
 }
-"""The ``optical`` settings of each algorithm; everything else is at its default."""
+"""The ``optical`` settings of each algorithm, with the backend that ``auto`` takes on a CPU; the rest is default."""
 
 
 def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, workers: int) -> None:
@@ -33,7 +33,7 @@ def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, worke
     tree = {
         "name": "bench",
         "rgb": {"max_frames": max_frames},
-        "optical": {**SETTINGS[algorithm], "backend": "opencv"},
+        "optical": SETTINGS[algorithm],
         "run": {"workers": workers},
         "out": str(out),
     }

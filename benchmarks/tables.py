@@ -27,23 +27,36 @@ TITLES = {
 }
 
 
-def show(results: Mapping[str, Result], clips: str, output: Path) -> None:
+CONTENDERS = {"naive": "naive", "ffmpeg_script": "ffmpeg", "recipe_steps": "recipe", "single_pass": "araflow"}
+
+
+def show(results: Mapping[str, Result], clips: str, output: Path, absent: Mapping[str, str]) -> None:
     """Print the tables, the machine and what is compared with what."""
     console = Console()
     console.width = max(console.width, 112)
     table = Table(title="CPU seconds per 1,000 frames, two processes")
-    for heading in ("", "frames", "naive", "araflow", "kernels", "naive\n/ araflow", "kernels\n/ araflow"):
+    ratios = [f"{title}\n/ araflow" for title in (*CONTENDERS.values(), "kernels") if title != "araflow"]
+    for heading in ("", "frames", *CONTENDERS.values(), "kernels", *ratios):
         table.add_column(heading, justify="right" if heading else "left")
-    for heading in ("naive\n/ araflow\nstarts apart", "kernels\n/ araflow\nstarts apart"):
-        table.add_column(heading, justify="right")
     for name, result in results.items():
-        ratios = [_ratios(result, with_start=with_start) for with_start in (True, False)]
+        spent = {who: result.per_1000(who) if who in result.cpu_s else None for who in CONTENDERS}
+        ours = result.per_1000("single_pass")
         table.add_row(
             TITLES[name],
             f"{result.frames:,}",
-            *(f"{value:.2f}" for value in (result.per_1000("naive"), result.per_1000("single_pass"), result.floor)),
-            *(text for ratio in ratios for text in (f"{ratio[0]:.2f}", f"{ratio[1]:.0%}")),
+            *("" if value is None else f"{value:.2f}" for value in (*spent.values(), result.floor)),
+            *("" if value is None else f"{value / ours:.2f}" for who, value in spent.items() if who != "single_pass"),
+            f"{result.floor / ours:.0%}",
         )
+    console.print(table)
+
+    table = Table(title="The same with the starts apart")
+    for heading in ("", "naive", "araflow", "kernels", "naive\n/ araflow", "kernels\n/ araflow"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, result in results.items():
+        naive, ours = (result.per_1000(who, with_start=False) for who in ("naive", "single_pass"))
+        numbers = (f"{value:.2f}" for value in (naive, ours, result.floor, naive / ours))
+        table.add_row(TITLES[name], *numbers, f"{result.floor / ours:.0%}")
     console.print(table)
 
     table = Table(title="araflow's kernels alone, CPU milliseconds per frame")
@@ -54,19 +67,18 @@ def show(results: Mapping[str, Result], clips: str, output: Path) -> None:
         times = {kernel: f"{median(values):.3f}" for kernel, values in result.kernels.items()}
         table.add_row(TITLES[name], *(times.get(kernel, "") for kernel in names))
     console.print(table)
-    for line in _notes(results, clips, output):
+    for line in _notes(results, clips, output, absent):
         console.print(line, soft_wrap=True, highlight=False)
 
 
-def _ratios(result: Result, *, with_start: bool) -> tuple[float, float]:
-    """Naive over araflow, and the kernels' sum over araflow."""
-    ours = result.per_1000("single_pass", with_start=with_start)
-    return result.per_1000("naive", with_start=with_start) / ours, result.floor / ours
-
-
-def _notes(results: Mapping[str, Result], clips: str, output: Path) -> Iterator[str]:
-    starts = next(iter(reversed(results.values()))).start_s
-    yield f"Starting processes: naive {starts['naive']:.2f}, araflow {starts['single_pass']:.2f} CPU seconds a run."
+def _notes(results: Mapping[str, Result], clips: str, output: Path, absent: Mapping[str, str]) -> Iterator[str]:
+    starts = ", ".join(
+        f"{TITLES[name]} {result.start_s['naive']:.2f} and {result.start_s['single_pass']:.2f}"
+        for name, result in results.items()
+    )
+    yield f"Starting processes, CPU seconds a run, naive and araflow: {starts}."
+    for name, why in absent.items():
+        yield f"{CONTENDERS[name]} was skipped: {why}."
     for result in results.values():
         if result.png:
             ours, theirs = (png_writers(result)[name] for name in ("ours", "cv2"))
@@ -80,8 +92,11 @@ def _notes(results: Mapping[str, Result], clips: str, output: Path) -> Iterator[
     yield f"Machine: {machine()}. Clips: {clips}. Output in {output}."
     yield (
         "Compared: naive = VideoCapture, imwrite PNG, imread, flow, NumPy scaling, imwrite JPEG, "
-        "multiprocessing.Pool(2); araflow = araflow.build.build, run.workers=2, without Prefect; kernels = what "
-        "araflow itself calls to decode, encode, compute and write, each alone on one thread, frames in memory."
+        "multiprocessing.Pool(2); ffmpeg = its command for the frames, two at a time, then as naive; recipe = the "
+        "steps of NVIDIA's recipe, flow by OpenCV instead of a GPU's engine, three processes a clip, two clips at a "
+        "time; araflow = araflow.build.build, run.workers=2, without Prefect; kernels = what araflow itself calls to "
+        "decode, encode, compute and write, each alone on one thread, frames in memory. The others' flow is OpenCV's "
+        "FAST for DIS fast and its MEDIUM for DIS balanced; araflow's TV-L1 is that of its numba backend."
     )
 
 
@@ -115,13 +130,13 @@ def as_json(results: Mapping[str, Result], clips: str) -> dict[str, Any]:
             "start_cpu_s": result.start_s,
             "cpu_s": dict(result.cpu_s),
             "kernels_ms_per_frame": dict(result.kernels),
-            "naive_cpu_s_per_1000": result.per_1000("naive"),
-            "araflow_cpu_s_per_1000": result.per_1000("single_pass"),
+            "cpu_s_per_1000": {title: result.per_1000(who) for who, title in CONTENDERS.items() if who in result.cpu_s},
             "kernels_cpu_s_per_1000": result.floor,
         }
         for suffix, with_start in (("", True), ("_starts_apart", False)):
-            ratios = _ratios(result, with_start=with_start)
-            rows[name][f"naive_over_araflow{suffix}"], rows[name][f"kernels_over_araflow{suffix}"] = ratios
+            ours = result.per_1000("single_pass", with_start=with_start)
+            rows[name][f"naive_over_araflow{suffix}"] = result.per_1000("naive", with_start=with_start) / ours
+            rows[name][f"kernels_over_araflow{suffix}"] = result.floor / ours
         if result.png:
             rows[name]["png_writer"] = png_writers(result)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

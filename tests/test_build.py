@@ -410,6 +410,24 @@ def test_the_output_is_the_same_whatever_the_workers_the_shards_and_the_order(
         assert tree(tmp_path / str(number)) == expected
 
 
+@pytest.mark.parametrize(("backend", "algorithm"), [("opencv", "dis"), ("numba", "tvl1")])
+def test_the_output_is_the_same_whatever_the_workers_and_the_libraries_threads(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, algorithm: str
+):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    made = {}
+    for workers in (1, 2, 4):
+        for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            monkeypatch.setenv(name, str(workers))  # worker processes begin with these
+        out = tmp_path / str(workers)
+        flow = {"backend": backend, "algorithm": algorithm}
+        build.build(settings(videos, out, run={"workers": workers}, optical=flow, rgb={"max_frames": 4}))
+        made[workers] = tree(out)
+    assert len(made[1]) > 3 * (4 + 3 + 3)
+    assert made[1] == made[2] == made[4]
+
+
 # --- sources of one's own ---
 
 

@@ -21,6 +21,12 @@ def test_worker_processes_do_not_import_what_they_do_not_need():
     assert run.stdout.strip() == "[]"
 
 
+def test_a_build_that_downloads_nothing_does_not_import_what_downloads():
+    code = "import sys, araflow.build\nprint([name for name in ('httpx', 'rich', 'click') if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
 def test_backends_import_nothing_that_may_be_absent_or_is_slow_until_they_are_asked():
     code = (
         "import sys\nfrom araflow import optical, resources\n"

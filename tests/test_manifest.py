@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from araflow import summary
-from araflow.audit import strays, validate
+from araflow.audit import check, strays, validate
 from araflow.clip import REASONS, Attributes, Clip, ClipRecord, Outcome, source_status
 from araflow.errors import ManifestError
 from araflow.manifest import SCHEMA, SCHEMA_VERSION, Manifest, differences
@@ -50,6 +50,7 @@ def done(key: str, **fields: object) -> ClipRecord:
         preset="balanced",
         quantizer="max_radius",
         radii=(1.0, 2.5, 3.25),
+        saturated=0.0,
         fingerprint="0123456789abcdef",
         rgb_fingerprint="fedcba9876543210",
         software="test 1.0",
@@ -114,6 +115,15 @@ def row(manifest: Manifest, key: str) -> dict[str, object]:
 # --- rows ---
 
 
+def test_a_file_of_before_saturated_flow_was_counted_is_read(out: Path):
+    table = pq.read_table(out / "manifest.parquet").drop_columns(["saturated"])
+    pq.write_table(table, out / "manifest.parquet", compression="zstd")
+    earlier = Manifest.read(out)
+    assert earlier.table.schema.equals(SCHEMA)
+    assert {row["saturated"] for row in earlier.rows()} == {None}
+    assert validate(earlier) == []
+
+
 def test_a_file_of_before_there_was_lossless_flow_is_read_and_differs_in_nothing(out: Path, tmp_path: Path):
     # As the version before wrote it: the same, without the column.
     current = Manifest.read(out)
@@ -173,6 +183,7 @@ def test_a_row_joins_clip_and_record(made: Path):
         "quantizer": "max_radius",
         "bound": None,
         "radii": [1.0, 2.5, 3.25],
+        "saturated": 0.0,
         "outcome": "done",
         "reason": "complete",
         "fingerprint": "0123456789abcdef",
@@ -455,6 +466,20 @@ def test_validate_finds_a_missing_folder(out: Path, folder: str):
     shutil.rmtree(out / "clips" / GOOD / folder)
     (problem,) = validate(Manifest.read(out))
     assert problem == f"{GOOD}: {folder or 'rgb'}: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("share", "warned"), [(None, False), (0.0, False), (0.05, False), (0.0501, True), (0.31, True)]
+)
+def test_a_clip_whose_flow_is_cut_off_is_warned_of(
+    out: Path, caplog: pytest.LogCaptureFixture, share: float | None, warned: bool
+):
+    manifest = Manifest.read(out)
+    shares = [share if key == GOOD else None for key in manifest.table["key"].to_pylist()]
+    place = SCHEMA.get_field_index("saturated")
+    manifest.table = manifest.table.set_column(place, SCHEMA.field("saturated"), pa.array(shares, pa.float64()))
+    check(manifest)
+    assert [GOOD in line and "raise optical.bound" in line for line in caplog.messages] == [True] * warned
 
 
 def test_clip_folders_without_a_finished_row_are_found(out: Path):

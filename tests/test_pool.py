@@ -5,6 +5,7 @@ Functions travel to a worker by name, so these tests use ones that every fresh p
 
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -65,6 +66,26 @@ def test_the_work_is_done_elsewhere_and_workers_are_reused(pool: WorkerPool):
     pids = {pool.submit(eval, PID, LONG).result() for _ in range(10)}
     assert os.getpid() not in pids
     assert len(pids) <= 2
+
+
+def test_a_worker_keeps_the_memory_that_it_frees(pool: WorkerPool):
+    blocks = "[bytes(number << 18) for number in range(1, 12)]"  # 16 MiB, which glibc would hand back each time
+    faults = "__import__('resource').getrusage(0).ru_minflt"
+    counts = pool.submit(eval, f"[({blocks}, {faults})[1] for _ in range(20)]", LONG).result()
+    if platform.libc_ver()[0] == "glibc":
+        assert counts[-1] - counts[9] < 1000, "10 times 16 MiB have 40,000 pages"
+
+
+def test_a_worker_has_one_thread_of_linear_algebra_and_its_parent_what_it_likes(monkeypatch: pytest.MonkeyPatch):
+    name = "OPENBLAS_NUM_THREADS"
+    monkeypatch.delenv(name, raising=False)
+    with WorkerPool(1) as pool:
+        assert pool.submit(os.getenv, name, LONG).result() == "1"
+    assert name not in os.environ
+    monkeypatch.setenv(name, "3")
+    with WorkerPool(1) as pool:
+        assert pool.submit(os.getenv, name, LONG).result() == "3"
+    assert os.environ[name] == "3"
 
 
 def test_no_process_is_started_before_there_is_work():

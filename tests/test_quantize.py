@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from araflow.quantize import dequantize, quantize
+from araflow.quantize import dequantize, quantize, saturated
 
 LEVEL_TOLERANCE = 1e-4
 """Allowed beyond half a step, in steps: levels up to 256 in float32 carry 2^-16, and a few operations add theirs."""
@@ -36,6 +36,20 @@ def test_bound_known_answers(bound):
     assert u.tolist() == [[128, 255, 0, 255, 0]]
     assert v.tolist() == [[0, 128, 255, 0, 255]]
     assert radius is None
+
+
+def test_components_beyond_the_bound_are_counted_exactly():
+    step = 40 / 255
+    # Stored as 0 or 255, but not beyond the bound: the first and the last level reach half a step inside it.
+    flow = flow_of([0.0, 20.0, -20.0, 20.01, -21.0, 20 - 0.4 * step], [np.nextafter(np.float32(20), 99), *[0.0] * 5])
+    u, v, _ = quantize(flow, "bound", 20.0)
+    assert saturated(flow, u, v, 20.0) == 3
+
+
+@given(fields(30.0), st.sampled_from([1.0, 15.0, 20.0, 21.75, 100.0]))
+def test_the_count_of_saturated_components_is_the_plain_one(flow, bound):
+    u, v, _ = quantize(flow, "bound", bound)
+    assert saturated(flow, u, v, bound) == (np.abs(flow) > bound).sum()
 
 
 def test_bound_steps_are_those_of_i3d():

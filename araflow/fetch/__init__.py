@@ -20,10 +20,9 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import filelock
-import httpx
 
 from araflow.errors import FetchError
 from araflow.fetch import _transfer as transfer
@@ -31,6 +30,9 @@ from araflow.fetch._pace import Pace
 from araflow.fetch._pace import amount as amount
 from araflow.fetch._part_file import Part, read_json, shown, sync_folder, write_json
 from araflow.fetch._transfer import Wanted
+
+if TYPE_CHECKING:
+    import httpx
 
 Report = Callable[[str], None]
 """Takes one line for a log."""
@@ -237,6 +239,8 @@ def _pinned(target: Path, wanted: Wanted) -> Wanted:
 
 
 def _from_mirrors(urls: Sequence[str], target: Path, part: Part, wanted: Wanted, pace: Pace, report: Report) -> Fetched:
+    import httpx
+
     failures = []
     with transfer.connect() as client:
         for url in urls:

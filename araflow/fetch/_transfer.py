@@ -15,21 +15,21 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Literal
-
-import httpx
+from typing import TYPE_CHECKING, Literal
 
 from araflow.errors import FetchError
 from araflow.fetch import _google_drive as google_drive
 from araflow.fetch._pace import amount
 from araflow.fetch._part_file import Origin, Part, shown
 
-TIMEOUT = httpx.Timeout(30.0)
+if TYPE_CHECKING:  # it takes a fifth of a second to import, and most runs download nothing
+    import httpx
+
+TIMEOUT = 30.0
 """Seconds to wait for a connection and for each chunk: a socket that stalls is noticed, however long the file."""
 MARGIN = 64 << 20
 """Bytes that a download leaves free on the disk, for whatever else runs there."""
 _PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_PASSING = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
 # zip, empty zip, gzip, rar, bzip2, xz
 _MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"Rar!", b"BZh", b"\xfd7zXZ")
 HEAD = 512
@@ -72,6 +72,7 @@ def connect() -> httpx.Client:
     Raises:
         FetchError: The certificates that the environment names cannot be read.
     """
+    import httpx
 
     def guard(response: httpx.Response) -> None:
         if not response.has_redirect_location:
@@ -116,6 +117,8 @@ def attempt(
         FetchError: It does not fit on the disk.
         OSError: It cannot be written.
     """
+    import httpx
+
     offset = 0 if fresh else part.offset(url, wanted.sha256)
     # Compressed transfer would make the byte count differ from the length that is announced.
     headers = {"Accept-Encoding": "identity"}
@@ -128,7 +131,7 @@ def attempt(
             if response.status_code == 416 and offset:
                 return _refuse_unless_whole(response, part, wanted)
             _receive(response, shown(url), offset, part, wanted, report, progress)
-    except _PASSING as error:
+    except (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError) as error:
         if broken := _certificate_error(error):
             raise MirrorError(
                 f"its certificate cannot be trusted ({broken}). Verification is not switched off: take another mirror, "

@@ -22,14 +22,18 @@ from araflow.optical import Availability, FlowField, GrayFrame
 ALGORITHMS = ("dis", "farneback", "tvl1", "deepflow")
 _PATCH = 8
 """DIS patch side in pixels."""
+_WEIGHTS = {"delta": 10.0, "gamma": 5.0}
+"""Of brightness and of its gradient in DIS's variational refinement; OpenCV's own are 5 and 10."""
 
-# fastest, fast and balanced are OpenCV's ULTRAFAST, FAST and MEDIUM presets, written out so that the result does not
-# change with OpenCV's idea of them; accurate is MEDIUM carried on to full resolution.
+# fastest and fast are OpenCV's ULTRAFAST and FAST presets, written out so that the result does not change with OpenCV's
+# idea of them. balanced is the fastest setting found whose error is no larger than that of OpenCV's MEDIUM (patches 3
+# apart, 25 descent steps; docs/optical_flow.md): other weights in the refinement make up for fewer patches and steps.
+# accurate is the same at full resolution.
 _DIS: dict[str, dict[str, float]] = {
     "fastest": {"finest_scale": 2, "patch_stride": 4, "gradient_descent": 12, "variational_refinement": 0},
     "fast": {"finest_scale": 2, "patch_stride": 4, "gradient_descent": 16, "variational_refinement": 5},
-    "balanced": {"finest_scale": 1, "patch_stride": 3, "gradient_descent": 25, "variational_refinement": 5},
-    "accurate": {"finest_scale": 0, "patch_stride": 3, "gradient_descent": 25, "variational_refinement": 5},
+    "balanced": {"finest_scale": 1, "patch_stride": 4, "gradient_descent": 4, "variational_refinement": 5, **_WEIGHTS},
+    "accurate": {"finest_scale": 0, "patch_stride": 4, "gradient_descent": 4, "variational_refinement": 5, **_WEIGHTS},
 }
 # The parameters of OpenCV's own sample program (samples/cpp/fback.cpp).
 _FARNEBACK: dict[str, float] = {
@@ -126,6 +130,9 @@ def _engine(algorithm: str, values: Mapping[str, Any]) -> tuple[Callable[[GrayFr
         dis.setPatchStride(values["patch_stride"])
         dis.setGradientDescentIterations(values["gradient_descent"])
         dis.setVariationalRefinementIterations(values["variational_refinement"])
+        if "delta" in values:
+            dis.setVariationalRefinementDelta(values["delta"])
+            dis.setVariationalRefinementGamma(values["gamma"])
         # OpenCV 5.0 reads out of bounds, and often crashes, where the finest level is less than a patch high;
         # it refuses images below 12x12.
         smallest = max(12, _PATCH << values["finest_scale"])

@@ -19,6 +19,8 @@ import pytest
 import araflow
 from araflow import optical, resources
 from araflow.errors import ClipError, SpecError, UnavailableError
+from araflow.flow_pairs import generated
+from araflow.flow_quality import errors
 from araflow.optical import Availability, Choice
 from araflow.spec import Algorithm, Preset
 
@@ -379,15 +381,25 @@ def opencv_pair():
 
 @pytest.mark.parametrize(
     ("preset", "theirs"),
-    [
-        ("fastest", cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST),
-        ("fast", cv2.DISOPTICAL_FLOW_PRESET_FAST),
-        ("balanced", cv2.DISOPTICAL_FLOW_PRESET_MEDIUM),
-    ],
+    [("fastest", cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST), ("fast", cv2.DISOPTICAL_FLOW_PRESET_FAST)],
 )
 def test_opencv_presets_are_its_own(opencv_pair, preset, theirs):
     expected = cv2.DISOpticalFlow.create(theirs).calc(*opencv_pair, None)
     np.testing.assert_array_equal(Engine("opencv", "dis", preset).one(*opencv_pair), expected)
+
+
+@pytest.mark.parametrize(("preset", "finest"), [("balanced", 1), ("accurate", 0)])
+def test_opencv_presets_that_are_ours_are_no_worse_than_its_medium(preset, finest):
+    # A seed that the settings were not chosen on.
+    pairs = generated(seed=77)
+    medium = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    medium.setFinestScale(finest)
+    theirs = [errors(medium.calc(pair.first, pair.second, None), pair.flow, pair.valid).epe for pair in pairs]
+    ours = [
+        errors(Engine("opencv", "dis", preset).one(pair.first, pair.second), pair.flow, pair.valid).epe
+        for pair in pairs
+    ]
+    assert np.mean(ours) <= np.mean(theirs)
 
 
 def test_opencv_accurate_is_more_accurate_than_balanced():

@@ -224,14 +224,17 @@ def test_turned_off_later_the_folder_goes(make, tmp_path):
     assert make(lossless=False)[1] == []
 
 
-def test_a_clip_of_before_there_was_this_setting_is_still_complete(make):
+@pytest.mark.parametrize("field", ["lossless_bytes", "saturated"])
+def test_a_clip_of_before_there_was_this_field_is_still_complete(make, field):
     manifest, _ = make(lossless=False)
     for row, clip in clips(manifest):
         proof = json.loads((clip / PROOF).read_text())
-        del proof["lossless_bytes"]
+        del proof[field]
         (clip / PROOF).write_text(json.dumps(proof))
         assert Store(manifest.folder).find_made(row["key"]) is not None
-    assert make(lossless=False)[1] == []
+    manifest, jobs = make(lossless=False)
+    assert jobs == []
+    assert {row[field] for row in manifest.rows()} == {None}
 
 
 def test_an_empty_folder_does_not_pass_for_the_files(make):
