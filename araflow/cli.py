@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow import __version__
+from araflow.cli_deepstream import deepstream, triton
+from araflow.cli_engine import bench_engine, engine
+from araflow.cli_export import export
 from araflow.cli_fetch import fetch
 from araflow.cli_flow_quality import flow_quality
 from araflow.cli_models import models
@@ -323,3 +326,8 @@ main.add_command(evaluate)
 main.add_command(predict)
 main.add_command(features)
 main.add_command(models)
+main.add_command(export)
+main.add_command(engine)
+main.add_command(bench_engine)
+main.add_command(deepstream)
+main.add_command(triton)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,25 +29,24 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
     araflow train-eval --spec hmdb5_arn_2d_rgb protocols='[official, random, group]'
     araflow train-eval --spec tao_experiment.yaml manifest=data/hmdb5
     """
-    from araflow.recognition import reading, require
+    from araflow.recognition import experiment, reading, require, results, tao
 
     require.packages("torch", "lightning", "safetensors", "matplotlib")
-    read = reading.read(file, overrides)
-    if read.fields and not as_json:
-        from araflow.recognition import tao
-
-        tao.print_report(read.fields)
-    from araflow.recognition import experiment, results
-
-    prepared = [experiment.prepare(spec) for spec in experiment.under_protocols(read.spec)]
-    if dry_run:
-        content = [results.plan(one) for one in prepared]
-        if as_json:
-            click.echo(json.dumps({"fields": reading.fields_json(read), "plan": content}, indent=2))
-        else:
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else None
+        read = reading.read(file, overrides, scratch=scratch)
+        if read.fields and not as_json:
+            tao.print_report(read.fields)
+        # What cannot work fails now, not after a server has been started.
+        prepared = [experiment.prepare(spec) for spec in experiment.under_protocols(read.spec)]
+        if dry_run and as_json:
+            plans = [results.plan(one) for one in prepared]
+            click.echo(json.dumps({"fields": reading.fields_json(read), "plan": plans}, indent=2))
+        elif dry_run:
             for one in prepared:
                 results.print_plan(one)
-        return
+        if dry_run:
+            return
     from flows import settings
 
     settings.apply()

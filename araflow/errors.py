@@ -12,6 +12,8 @@
     ├── ClipError                one clip cannot be used; becomes a manifest row with its reason
     ├── ManifestError            a manifest is absent, of another schema, or unreadable
     ├── TrainingError            a training cannot go on, such as after a loss that is not a number
+    ├── ExportError              an exported file does not compute what the checkpoint does
+    ├── EngineError              TensorRT could not build or run an engine, or it is not what was asked for
     ├── OutputError              the output folder cannot be used: locked by another run, full, read-only
     └── PoolClosedError          the run is being stopped; nothing is wrong with the clip
 
@@ -75,6 +77,14 @@ class ManifestError(AraflowError):
 
 class TrainingError(AraflowError):
     """A training cannot go on. The message names the clips or the setting."""
+
+
+class ExportError(AraflowError):
+    """An exported file does not compute what the checkpoint does. The message has the figures."""
+
+
+class EngineError(AraflowError):
+    """TensorRT could not build or run an engine, or the engine is not what was asked for."""
 
 
 class OutputError(AraflowError):

@@ -1,4 +1,4 @@
-"""The training flow: per protocol train → evaluate, then all of them side by side."""
+"""The training flow: per protocol train → evaluate → export → engine → bench, then all of them side by side."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import httpx
 from prefect import State, flow, runtime, tags, task
@@ -18,6 +18,8 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from araflow import spec as specs
+from araflow.deploy import stages as deploying
+from araflow.deploy.stages import Stage
 from araflow.errors import AraflowError
 from araflow.recognition import experiment, reading
 from araflow.recognition import results as outcome
@@ -90,6 +92,35 @@ def evaluate(name: str, prepared: Prepared, trained: Trained) -> Evaluation:
     return done
 
 
+@task(name="export", task_run_name="export{name}", cache_policy=NO_CACHE)
+@plainly
+def export(name: str, prepared: Prepared, trained: Trained) -> Stage:
+    """Write the recogniser as an ONNX file."""
+    return _said(deploying.export(prepared, trained.checkpoint))
+
+
+@task(name="engine", task_run_name="engine{name}", cache_policy=NO_CACHE)
+@plainly
+def engine(name: str, prepared: Prepared, exported: Stage) -> Stage:
+    """Build a TensorRT engine, where TensorRT and a GPU are."""
+    return _said(deploying.engine(prepared, exported))
+
+
+@task(name="bench", task_run_name="bench{name}", cache_policy=NO_CACHE)
+@plainly
+def bench(name: str, prepared: Prepared, exported: Stage, built: Stage) -> Stage:
+    """Time the engine, or else the ONNX file."""
+    return _said(deploying.bench(prepared, exported, built))
+
+
+def _said(stage: Stage) -> Stage:
+    log.info("%s", stage.line)
+    if not stage.skipped:
+        return stage
+    # Prefect turns a returned state into its result.
+    return cast(Stage, Completed(name="Skipped", message=stage.line, data=stage))
+
+
 def _picture(file: Path, key: str, description: str) -> None:
     data = base64.b64encode(file.read_bytes()).decode()
     create_image_artifact(image_url=f"data:image/png;base64,{data}", key=key, description=description)
@@ -128,7 +159,10 @@ def _train_eval(arguments: dict[str, Any]) -> State[dict[str, Result]]:
         # failure as a state.
         trained = train(name, quote(prepared), return_state=True).result()
         done = evaluate(name, quote(prepared), trained, return_state=True).result()
-        results[name.removeprefix("-") or "split"] = Result(prepared, trained, done)
+        exported = export(name, quote(prepared), trained, return_state=True).result()
+        built = engine(name, quote(prepared), exported, return_state=True).result()
+        timed = bench(name, quote(prepared), exported, built, return_state=True).result()
+        results[name.removeprefix("-") or "split"] = Result(prepared, trained, done, (exported, built, timed))
     if len(results) > 1:
         table = outcome.side_by_side(results)
         create_markdown_artifact(table, key="protocols", description="The same network under each split.")

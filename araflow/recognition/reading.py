@@ -27,7 +27,7 @@ class Read:
     fields: list[Field]
 
 
-def read(file: str | Path, overrides: Sequence[str] = ()) -> Read:
+def read(file: str | Path, overrides: Sequence[str] = (), *, scratch: Path | None = None) -> Read:
     """Read an experiment.
 
     A TAO file names folders of frames; without ``manifest=`` among the overrides, a manifest of these is written into
@@ -36,6 +36,7 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> Read:
     Args:
         file: Path of a YAML file, or the bare name of a shipped one (``sample_flow``).
         overrides: Settings on top, each ``dotted.key=value``: our keys, and for a TAO file its own too.
+        scratch: Folder for that manifest instead of the run's, which is then left as it is.
 
     Raises:
         SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
@@ -55,7 +56,7 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> Read:
     spec_file.override(tree, ours, ExperimentSpec)
     spec = spec_file.validate(tree, ExperimentSpec, origin)
     if not any(text.startswith("manifest=") for text in ours):
-        written = tao.folders(their_tree).manifest(Path(spec.out), spec.network.modality)
+        written = tao.folders(their_tree).manifest(scratch or Path(spec.out), spec.network.modality)
         spec = spec.model_copy(update={"manifest": str(written)})
     return Read(spec, fields)
 

@@ -18,6 +18,7 @@ from araflow.spec import SplitSpec
 from araflow.splits import Leakage
 
 if TYPE_CHECKING:
+    from araflow.deploy.stages import Stage
     from araflow.recognition.evaluation import Evaluation
 
 
@@ -26,11 +27,19 @@ _SIDES = ("train", "val", "test")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """An experiment, its training and its evaluation."""
+    """An experiment, its training and its evaluation.
+
+    Attributes:
+        prepared: The experiment.
+        trained: Its training.
+        evaluation: Its figures.
+        deployed: What was made of the recogniser.
+    """
 
     prepared: Prepared
     trained: Trained
     evaluation: Evaluation
+    deployed: tuple[Stage, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -40,6 +49,7 @@ class Result:
             "metrics": self.evaluation.metrics.to_json(),
             "leakage": dataclasses.asdict(self.prepared.leakage[-1]),
             "notes": self.prepared.notes,
+            "deployed": {stage.name: stage.figures or {"skipped": stage.line} for stage in self.deployed},
         }
 
 
@@ -118,11 +128,15 @@ def _pairs(results: Mapping[str, Result]) -> dict[str, tuple[Evaluation, Leakage
 
 
 def print_results(results: Mapping[str, Result]) -> None:
-    """Print each evaluation, and several side by side."""
+    """Print each evaluation, what was made of the recogniser, and several side by side."""
+    import click
+
     from araflow.recognition import evaluation_tables
 
     for result in results.values():
         evaluation_tables.print_evaluation(result.evaluation, leakage=result.prepared.leakage)
+        for stage in result.deployed:
+            click.echo(stage.line)
     if len(results) > 1:
         evaluation_tables.side_by_side(_pairs(results)).print()
 

@@ -147,5 +147,17 @@ def _torch(path: Path, device: Device) -> Runner:
     return TorchRunner(network, spec, "cuda" if there and device != "cpu" else "cpu")
 
 
-KINDS: dict[str, Callable[[Path, Device], Runner]] = {checkpoint.SUFFIX: _torch}
+def _onnx(path: Path, device: Device) -> Runner:
+    from araflow.deploy.onnx_runtime import onnx_runner
+
+    return onnx_runner(path, device)
+
+
+def _engine(path: Path, device: Device) -> Runner:
+    from araflow.deploy.engine_runtime import engine_runner
+
+    return engine_runner(path, device)
+
+
+KINDS: dict[str, Callable[[Path, Device], Runner]] = {checkpoint.SUFFIX: _torch, ".onnx": _onnx, ".engine": _engine}
 """What opens each kind of file, by suffix."""

@@ -198,6 +198,19 @@ class EvaluationSpec(Settings):
     )
 
 
+class DeploySpec(Settings):
+    """What is made of the recogniser."""
+
+    export: bool = Field(True, description="Write model.onnx; needs pip install 'araflow[export]'.")
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="What the file computes in.")
+    opset: Literal[17, 18] = Field(17, description="Version of ONNX's operators.")
+    engine: bool = Field(True, description="Build a TensorRT engine, where TensorRT and a GPU are there.")
+    batch: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (1, 4, 16), description="Fewest, usual and most windows that an engine takes at once."
+    )
+    bench_seconds: float = Field(1.0, ge=0, description="Seconds to time each batch size for; 0: not timed.")
+
+
 class ExperimentSpec(Settings):
     """Everything that ``araflow train-eval`` needs to know."""
 
@@ -212,6 +225,7 @@ class ExperimentSpec(Settings):
     )
     training: TrainingSpec = Field(default_factory=lambda: TrainingSpec.model_validate({}))
     evaluation: EvaluationSpec = Field(default_factory=lambda: EvaluationSpec.model_validate({}))
+    deploy: DeploySpec = Field(default_factory=lambda: DeploySpec.model_validate({}))
     shuffle_labels: bool = Field(
         False, description="A control: train on labels dealt out at random; accuracy must then be near chance."
     )

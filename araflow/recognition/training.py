@@ -59,6 +59,7 @@ class Recogniser(LightningModule):
         self._class_weights: Tensor | None
         self.register_buffer("_class_weights", class_weights, persistent=False)
         self._frozen = _freeze(network, freeze)
+        self.train()  # Lightning leaves modes as they are
 
     def train(self, mode: bool = True) -> Recogniser:
         """Set training mode; frozen parts keep their running statistics and drop nothing."""

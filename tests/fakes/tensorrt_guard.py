@@ -167,3 +167,22 @@ class _Enumeration:
 
 def enumeration(surface, kind):
     return _Enumeration(surface, kind)
+
+
+class FakeObject(Guarded):
+    def __init__(self, trt, args=(), named=None):
+        kind = type(self).__name__.strip("_")
+        self._begin(kind, trt._surface)
+        self._trt = trt
+        self._made(*self._surface.bind(kind, "__init__", args, named or {}))
+
+    def _made(self, *given):
+        pass
+
+    def _enum(self, kind, name):
+        return enumeration(self._surface, kind)._member(name)
+
+
+def log_to(logger, severity, text):
+    kind = type(logger).Severity
+    logger.log(kind._member(severity), text)

@@ -78,9 +78,12 @@ def draw_sample(
 
 
 def title_of(label: str, source: int) -> str:
-    """Return the title of source ``source`` (from 0) of a class; there is no end of them."""
+    """Return the title of source ``source`` (from 0) of a class; there is no end of them.
+
+    Beyond the named ones each title serves all classes, so that its look says nothing about the action.
+    """
     titles = TITLES[label]
-    return titles[source] if source < len(titles) else f"Drawn_Reel_{CLASSES.index(label) + 1}{source:03d}"
+    return titles[source] if source < len(titles) else f"Drawn_Reel_{source:03d}"
 
 
 def split_text(names: Sequence[Sequence[str]], fold: int, *, order: Sequence[int]) -> str:

@@ -1,0 +1,136 @@
+"""Export, engine and timing of an experiment's recogniser, as the last stages of its flow.
+
+::
+
+    <out>/model.onnx      the exported recogniser; export.json has its parity figures
+    <out>/model.engine    a TensorRT engine, where TensorRT and a GPU are; model.engine.json describes it
+    <out>/bench.json      latency and throughput of what was made
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from araflow.errors import UnavailableError
+from araflow.recognition.experiment import Prepared
+from araflow.store import replace
+
+_WINDOWS = 64
+"""Test windows to compare on, at most."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stage:
+    """What became of a stage.
+
+    Attributes:
+        name: Its name.
+        file: What it made; ``None`` if it was skipped.
+        line: A line that says what was made and how good it is, or why nothing was.
+        figures: The same, JSON-ready.
+    """
+
+    name: str
+    file: Path | None
+    line: str
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def skipped(self) -> bool:
+        """Whether nothing was made."""
+        return self.file is None
+
+
+def export(prepared: Prepared, checkpoint: Path) -> Stage:
+    """Write ``model.onnx``, held against the checkpoint on windows of the test clips.
+
+    Raises:
+        ExportError: The file does not compute what the checkpoint does.
+        OutputError: It cannot be written.
+    """
+    settings = prepared.spec.deploy
+    if not settings.export:
+        return Stage("export", None, "export: skipped: deploy.export is false")
+    from araflow.deploy import export as exporting
+
+    try:
+        result = exporting.export(
+            checkpoint,
+            prepared.out / "model.onnx",
+            precision=settings.precision,
+            opset=settings.opset,
+            windows=_windows(prepared),
+            source="test clips",
+            force=True,
+        )
+    except UnavailableError as error:
+        return Stage("export", None, f"export: skipped: {error}")
+    figures = result.to_json()
+    replace(prepared.out / "export.json", (json.dumps(figures, indent=1) + "\n").encode())
+    parity = result.parity
+    line = (
+        f"{result.path}: {result.size / 1e6:.1f} MB, {result.precision}, opset {result.opset}; against the checkpoint "
+    )
+    line += f"on {parity.windows} test windows: relative error {parity.relative_error:.1g}, same first class on "
+    return Stage("export", result.path, f"{line}{parity.top1:.1%}", figures)
+
+
+def engine(prepared: Prepared, exported: Stage) -> Stage:
+    """Build ``model.engine`` where TensorRT and a GPU are; elsewhere say what is lacking.
+
+    Raises:
+        EngineError: Nothing was built, or what was built is not what was asked for.
+        OutputError: It cannot be written.
+    """
+    settings = prepared.spec.deploy
+    if exported.file is None or not settings.engine:
+        why = "deploy.engine is false" if exported.file else "there is no model.onnx"
+        return Stage("engine", None, f"engine: skipped: {why}")
+    from araflow.deploy import tensorrt
+
+    found = list(_windows(prepared))
+    stacked: dict[str, Any] = {name: np.stack([window[name] for window in found]) for name in prepared.model.streams}
+    asked = tensorrt.EngineSettings(batch=settings.batch)
+    out = prepared.out / "model.engine"
+    try:
+        built = tensorrt.build(exported.file, out, asked, windows=stacked, source="of the test clips")
+    except UnavailableError as error:
+        return Stage("engine", None, f"engine: skipped: {error}")
+    record = built.record
+    line = f"{out}: TensorRT {record.tensorrt} on {record.device}, {record.precision}; relative error "
+    return Stage("engine", out, f"{line}{record.parity.relative_error:.1g}", record.model_dump(mode="json"))
+
+
+def bench(prepared: Prepared, exported: Stage, built: Stage) -> Stage:
+    """Time the engine, or else the ONNX file on ONNX Runtime."""
+    settings = prepared.spec.deploy
+    file = built.file or exported.file
+    if file is None or not settings.bench_seconds:
+        why = "deploy.bench_seconds is 0" if file else "nothing was exported"
+        return Stage("bench", None, f"bench: skipped: {why}")
+    from araflow.deploy import bench as timing
+
+    runner, by = timing.open_any(file)
+    inputs = timing.inputs_for(runner.spec)
+    sizes = timing.sizes(runner, None)
+    found = [timing.bench(runner, inputs, size, seconds=settings.bench_seconds).to_json() for size in sizes]
+    figures = {"file": file.name, "by": by, "results": found}
+    replace(prepared.out / "bench.json", (json.dumps(figures, indent=1) + "\n").encode())
+    shown = ", ".join(f"{one['throughput']:.0f} windows/s at batch {one['batch']}" for one in found)
+    return Stage("bench", file, f"{file} on {by}: {shown}", figures)
+
+
+def _windows(prepared: Prepared) -> Any:  # noqa: ANN401 - an iterator of dicts of arrays
+    from araflow.recognition.data import EvaluationWindows
+
+    count = min(_WINDOWS, len(prepared.test))
+    chosen = np.linspace(0, len(prepared.test) - 1, count).round().astype(int)
+    windows = EvaluationWindows([prepared.test[index] for index in chosen], prepared.model)
+    for index in range(len(windows)):
+        item = windows[index]
+        yield {name: np.asarray(item[name]) for name in prepared.model.streams}
