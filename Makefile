@@ -27,7 +27,7 @@ help:
 	@touch $@
 
 .venv/train: .venv/core
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[train]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[export]'
 	@touch $@
 
 demo: .venv/train
@@ -35,6 +35,8 @@ demo: .venv/train
 	$(BIN)/araflow train-eval --spec sample_flow
 	$(BIN)/araflow train-eval --spec sample_rgb
 	$(BIN)/araflow train-eval --spec sample_joint
+	$(BIN)/araflow predict runs/sample_rgb/model.onnx data/sample/.araflow --top 1 \
+		--against runs/sample_rgb/last.safetensors
 	@echo "history:  $(BIN)/prefect server start, then open http://127.0.0.1:4200 (runs, graph, tables, picture)"
 
 test: .venv/dev
@@ -55,6 +57,7 @@ schema: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.compare
+	$(BIN)/python -m benchmarks.loader
 
 lock:
 	$(PYTHON) -m venv .venv-lock

@@ -48,6 +48,9 @@ _SEGMENTS = click.option("--segments", type=click.IntRange(1), default=10, show_
 @_SEGMENTS
 @_BACKEND
 @_DEVICE
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="FILE", help="Another recogniser; count where both agree."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
 @click.option(
     "--parquet", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the rows to FILE."
@@ -62,11 +65,13 @@ def predict(
     segments: int,
     backend: str | None,
     device: Device,
+    against: Path | None,
     as_json: bool,
     parquet: Path | None,
 ) -> None:
     """Name the action in videos, straight from the files; optical flow is computed on the way.
 
+    CHECKPOINT is a .safetensors, .onnx or .engine file; what it needs to know lies inside.
     VIDEO is a video, a folder of frames, a folder with videos somewhere below, or a CSV list. A recogniser knows its
     own classes only, and names one of these for a video of anything else, too.
 
@@ -74,6 +79,7 @@ def predict(
     araflow predict best.safetensors clip.mp4
     araflow predict best.safetensors videos/ --mode conv --json
     araflow predict best.safetensors long.mp4 --window 32 --stride 8 --top 1 --parquet actions.parquet
+    araflow predict model.onnx videos/ --against best.safetensors
     """
     if window is None and stride is not None:
         raise click.UsageError("--stride is for sliding windows; give --window, too")
@@ -88,17 +94,16 @@ def predict(
     from araflow.recognition.video_flow import flow_maker
 
     start = time.monotonic()
-    runner = open_runner(checkpoint, device)
+    runner, other = open_runner(checkpoint, device), None if against is None else open_runner(against, device)
     clips = predicting.list_videos(videos)
     rows: list[dict[str, Any]] = []
-    failed = 0
+    failed = same = 0
     with progress() as (on_start, advance):
         flow = flow_maker(runner.spec, backend)
         on_start(len(clips))
 
-        work = functools.partial(
+        predictions = functools.partial(
             predicting.predict,
-            runner,
             top=top,
             window=window,
             stride=stride,
@@ -106,10 +111,13 @@ def predict(
             segments=segments,
             flow=flow,
         )
-        for clip, found, reason in predicting.each(clips, work):
+        for clip, found, reason in predicting.each(clips, lambda video: predictions(runner, video)):
             name = str(clip.source or clip.name)
             advance(_record(name, reason))
             failed += found is None
+            if other is not None and found is not None and clip.source is not None:
+                there = predictions(other, clip.source)
+                same += sum(one.labels[0] == two.labels[0] for one, two in zip(found, there, strict=True))
             rows += (
                 [{"video": name, "reason": reason}]
                 if found is None
@@ -118,7 +126,10 @@ def predict(
     if parquet is not None:
         _write_table(parquet, rows)
     if as_json:
-        click.echo(json.dumps({"checkpoint": str(checkpoint), "predictions": rows}, indent=2))
+        content: dict[str, Any] = {"checkpoint": str(checkpoint), "predictions": rows}
+        if against is not None:
+            content |= {"against": str(against), "same": same}
+        click.echo(json.dumps(content, indent=2))
     else:
         _print(rows)
         if parquet is not None:
@@ -126,6 +137,7 @@ def predict(
         count = len(rows) - failed
         click.echo(
             f"{len(clips) - failed} of {len(clips)} videos, {count} predictions in {time.monotonic() - start:.1f} s"
+            + ("" if against is None else f"; same first class as {against} in {same} of {count}")
         )
     sys.exit(_INCOMPLETE if failed else 0)
 

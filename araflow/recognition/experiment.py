@@ -161,7 +161,8 @@ def _check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoCl
         clips = sides[side]
         if not clips:
             raise SpecError(
-                f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, group)"
+                f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, "
+                "group), or split.test_fraction higher"
             )
         absent = [
             label for index, label in enumerate(model.labels) if index not in {clip.label_index for clip in clips}

@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import re
-import signal
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -144,12 +143,10 @@ def fit(trainer: Trainer, module: LightningModule, loaders: LightningDataModule,
         AraflowError: Raised while training, here or in a process of several.
         TrainingError: A training process ended without a word.
     """
-    interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's way, which leaves Ctrl-C ignored
-            signal.signal(signal.SIGINT, interrupt)
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning's way
             raise KeyboardInterrupt from None
         raise
     except ProcessRaisedException as error:

@@ -1,0 +1,308 @@
+"""``araflow train-eval`` up to where the flow begins (tests/flows has the rest), ``evaluate``, TAO's files."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+import training_world as world
+import yaml
+from click.testing import CliRunner
+from clip_world import LABELS
+
+from araflow.cli import main
+from araflow.recognition import experiment, reading, results, run, tao
+from araflow.recognition.evaluation import read_predictions
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_alone():
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return world.manifest(tmp_path_factory.mktemp("data"))
+
+
+def call(*arguments):
+    result = CliRunner(env={"COLUMNS": "300"}).invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def refused(*arguments):
+    """Return what a command says that ends with status 1: one message and no figures."""
+    result = call(*arguments)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("error:") == 1
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    return result.stderr
+
+
+@pytest.fixture
+def spec(data, tmp_path):
+    """Write a file of settings; return its path."""
+
+    def write(modality="flow", **settings):
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(world.tree(data, tmp_path / "run", modality, **settings)))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["training.epoch=3"], ["training.epoch: unknown key", "did you mean epochs?"]),
+        (["training.optimizer.lr=0"], ["training.optimizer.lr: ", "greater than 0"]),
+        (["network.modality=rgbflow"], ["network.modality: 'rgbflow' is not allowed; allowed: rgb, flow, joint"]),
+        (["network.architecture=arn2d"], ["network.architecture: ", "did you mean arn_2d?"]),
+        (["network.flow.frames=0"], ["network.flow.frames"]),
+        (["protocols=[group, group]"], ["protocols", "twice"]),
+        (["training"], ["expected dotted.key=value"]),
+        (["training.optimizer.schedule=plateau", "training.optimizer.warmup_epochs=1"], ["warmup_epochs"]),
+        (["manifest=nowhere"], ["nowhere"]),
+        (["split.protocol=random"], ["no finished clip for test", "split.test_fraction"]),
+        (["split.protocol=official", "split.fold=3"], []),
+        (["data.short_clip=refuse", "network.flow.frames=30"], ["data.short_clip: refuse", "push/1 has 12 flow"]),
+        (["training.early_stopping=1"], ["training.early_stopping"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_what_cannot_work_is_one_message_before_anything_begins(spec, tmp_path, overrides, words):
+    path = spec()
+    if not words:
+        assert call("train-eval", "--spec", path, "--dry-run", *overrides).exit_code == 0
+        return
+    for extra in ([], ["--dry-run"], ["--json"]):
+        said = refused("train-eval", "--spec", path, *overrides, *extra)
+        for word in words:
+            assert word in said
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.yaml"]
+
+
+def test_a_spec_that_is_not_there_or_not_one_is_named(tmp_path):
+    assert "did you mean sample_flow?" in refused("train-eval", "--spec", "sample_flw")
+    (tmp_path / "x.yaml").write_text("a: [")
+    assert "not readable as YAML" in refused("train-eval", "--spec", tmp_path / "x.yaml")
+    (tmp_path / "x.yaml").write_text("- a\n")
+    assert "holds no settings" in refused("train-eval", "--spec", tmp_path / "x.yaml")
+    (tmp_path / "x.yaml").write_text("name: x\n")
+    said = refused("train-eval", "--spec", tmp_path / "x.yaml")
+    assert "manifest: missing" in said and "out: missing" in said
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(spec, tmp_path):
+    path = spec(protocols=["official", "group"], split={"test_fraction": 0.4})
+    shown = call("train-eval", "--spec", path, "--dry-run", "training.epochs=7")
+    assert shown.exit_code == 0
+    assert shown.stdout.count("tiny: arn_2d, flow, ") == 2
+    assert "7 epochs" in shown.stdout
+    content = json.loads(call("train-eval", "--spec", path, "--dry-run", "--json").stdout)
+    assert content["fields"] == []
+    assert [plan["spec"]["split"]["protocol"] for plan in content["plan"]] == ["official", "group"]
+    assert [plan["leakage"]["any_class"] for plan in content["plan"]] == [3, 0]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.yaml"]
+
+
+@pytest.mark.parametrize("command", ["train-eval", "evaluate"])
+def test_help_shows_examples(command):
+    shown = call(command, "--help").stdout
+    assert f"araflow {command} " in shown.replace("Usage: main ", "")
+    assert shown.count(f"araflow {command} ") >= 3
+    assert "[KEY=VALUE]..." in shown or command == "evaluate"
+
+
+def test_help_loads_neither_torch_nor_lightning():
+    names = ("torch", "lightning", "matplotlib", "prefect")
+    code = "import sys\nfrom click.testing import CliRunner\nfrom araflow.cli import main\n"
+    code += "CliRunner().invoke(main, ['train-eval', '--help'])\n"
+    code += f"print([name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", ["torch", "lightning", "matplotlib"])
+def test_what_must_be_installed_is_said(spec, monkeypatch, package):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == package else there(name, *rest)
+    )
+    said = refused("train-eval", "--spec", spec(), "--dry-run")
+    assert f"{package} is not installed: pip install 'araflow[train]'" in said
+
+
+@pytest.fixture(scope="module")
+def pair(data, tmp_path_factory):
+    """A flow and an rgb recogniser."""
+    folder = tmp_path_factory.mktemp("runs")
+    yield [world.train(data, folder / kind, kind, training__epochs=1).checkpoint for kind in ("flow", "rgb")]
+    shutil.rmtree(folder)
+
+
+def test_evaluate_fuses_two_streams_by_their_weights(data, pair, tmp_path):
+    found = []
+    for number, arguments in enumerate(
+        [(pair[0],), (pair[1],), (pair[0], "--fuse", pair[1], "--weights", "1,2"), (pair[0], "--fuse", pair[1])]
+    ):
+        out = tmp_path / str(number)
+        result = call("evaluate", *arguments, "--manifest", data, "--json", "--out", out)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout) == json.loads((out / "metrics.json").read_text())
+        found.append(read_predictions(out).probabilities)
+    flow, rgb, weighted, even = found
+    assert weighted == pytest.approx((flow + 2 * rgb) / 3)
+    assert even == pytest.approx((flow + rgb) / 2)
+    table = call("evaluate", pair[0], "--manifest", data, "--split", "all", "--mode", "conv", "--segments", "2")
+    assert "12 videos, 3 classes" in table.stdout
+
+
+def test_evaluating_again_is_identical(data, pair, tmp_path):
+    for name in ("one", "other"):
+        assert call("evaluate", pair[0], "--manifest", data, "--mode", "all", "--out", tmp_path / name).exit_code == 0
+    assert {file.name: file.read_bytes() for file in (tmp_path / "one").iterdir()} == {
+        file.name: file.read_bytes() for file in (tmp_path / "other").iterdir()
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (["--weights", "1;2", "--fuse", "SAME"], 2, "numbers with commas"),
+        (["--weights", "1", "--fuse", "SAME"], 1, "weight"),
+        (["--fuse", "nowhere.safetensors"], 1, "no such checkpoint"),
+        (["--mode", "centre"], 1, "did you mean center?"),
+        (["--segments", "0"], 1, "segments"),
+        (["--compat", "tao2"], 1, "allowed: none, tao"),
+        (["--split", "val"], 1, "no finished clip for val"),
+        (["--protocol", "groups"], 1, "did you mean group?"),
+    ],
+)
+def test_wrong_options_of_evaluate_are_named(data, pair, options, status, words):
+    arguments = [pair[0] if option == "SAME" else option for option in options]
+    result = call("evaluate", pair[0], "--manifest", data, *arguments)
+    assert result.exit_code == status, result.output
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+
+
+TAO = """
+results_dir: OUT
+encryption_key: secret
+model: {model_type: TYPE, backbone: resnet_18, input_type: "2d", input_width: 40, input_height: 40, LENGTHS,
+        sample_strategy: consecutive, dropout_ratio: 0.1}
+dataset:
+  train_dataset_dir: DATA/train
+  val_dataset_dir: DATA/test
+  label_map: {walk: 0, run: 1, push: 2}
+  batch_size: 4
+  workers: 0
+  clips_per_video: 1
+  augmentation_config: {train_crop_type: no_crop, horizontal_flip_prob: 0.5, rgb_input_mean: [0.5],
+                        rgb_input_std: [0.5]}
+train: {optim: {lr: 0.001, momentum: 0.9, weight_decay: 0.0005, lr_scheduler: MultiStep, lr_steps: [1], lr_decay: 0.1},
+        num_epochs: 1, checkpoint_interval: 1, seed: 7, num_gpus: 1}
+evaluate: {checkpoint: x, test_dataset_dir: DATA/test, video_eval_mode: conv, video_num_segments: 2}
+"""
+LENGTHS = {
+    "rgb": "rgb_seq_length: 2",
+    "of": "of_seq_length: 2",
+    "joint": "rgb_seq_length: 2, of_seq_length: 2, num_fc: 8",
+}
+
+
+@pytest.fixture(scope="module")
+def folders(data, tmp_path_factory):
+    """The same clips in TAO's layout: per class the first for test, the others for training."""
+    root = tmp_path_factory.mktemp("tao")
+    for label in LABELS:
+        for number in range(4):
+            shutil.copytree(
+                data / "clips" / label / str(number), root / ("train" if number else "test") / label / f"v{number}"
+            )
+    return root
+
+
+@pytest.fixture
+def tao_file(folders, tmp_path):
+    def write(kind):
+        path = tmp_path / "tao.yaml"
+        text = TAO.replace("TYPE", kind).replace("LENGTHS", LENGTHS[kind])
+        path.write_text(text.replace("OUT", str(tmp_path / "run")).replace("DATA", str(folders)))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("kind", ["rgb", "of", "joint"])
+def test_taos_files_run_as_they_are_and_again_find_all_done(tao_file, tmp_path, kind):
+    path = tao_file(kind)
+    for new in (1, 0):
+        spec = reading.read(path).spec
+        prepared = experiment.prepare(spec)
+        trained = run.train(prepared)
+        assert trained.new_epochs == new
+        done = results.evaluate(prepared, trained.checkpoint)
+        assert list(done.windows) == [2, 2, 2]
+        assert done.labels == LABELS
+    assert prepared.model.network.modality == {"rgb": "rgb", "of": "flow", "joint": "joint"}[kind]
+    shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["rgb", "of", "joint"])
+def test_every_field_of_a_tao_file_is_listed(tao_file, tmp_path, kind):
+    path = tao_file(kind)
+    shown = call("train-eval", "--spec", path, "--dry-run")
+    assert shown.exit_code == 0, shown.output
+    content = json.loads(call("train-eval", "--spec", path, "--dry-run", "--json").stdout)
+    listed = [field["path"] for field in content["fields"]]
+
+    def leaves(node, above=""):
+        for key, value in node.items():
+            name = f"{above}{key}"
+            if isinstance(value, dict) and key != "label_map":
+                yield from leaves(value, f"{name}.")
+            else:
+                yield name
+
+    for name in leaves(yaml.safe_load(path.read_text())):
+        assert listed.count(name) == 1, name
+        assert name in shown.stderr
+    assert "secret" not in shown.output
+    assert content["plan"][0]["clips"] == {"train": 9, "val": 0, "test": 3}
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tao.yaml"], "a dry run writes nothing"
+
+
+def test_a_tao_file_may_be_trained_on_a_manifest_and_with_keys_of_both(tao_file, data, tmp_path):
+    path = tao_file("of")
+    arguments = [f"manifest={data}", "train.num_epochs=3", "training.batch_size=2"]
+    content = json.loads(call("train-eval", "--spec", path, "--dry-run", "--json", *arguments).stdout)
+    settings = content["plan"][0]["spec"]
+    assert settings["manifest"] == str(data)
+    assert settings["training"]["epochs"] == 3
+    assert settings["training"]["batch_size"] == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tao.yaml"]
+    assert tao.is_tao(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("dataset.train_dataset_dir=/nowhere/train", "/nowhere/train: no such folder"),
+        ("model.model_type=rgbof", "model.model_type"),
+        ("dataset.label_map={walk: 0, run: 1}", "push"),
+    ],
+)
+def test_what_is_wrong_with_a_tao_file_is_one_message(tao_file, override, words):
+    assert words in refused("train-eval", "--spec", tao_file("rgb"), "--dry-run", override)

@@ -1,0 +1,180 @@
+"""Evaluations of trained recognisers: of an experiment, of files, side by side; and the plan."""
+
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import training_world as world
+from clip_world import LABELS
+
+from araflow.errors import ManifestError, SourceError, SpecError
+from araflow.manifest import Manifest
+from araflow.recognition import experiment, results, run
+from araflow.recognition.models import create, parameters
+
+CENTER = {"mode": "center"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_alone():
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return world.manifest(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def prepared(data, folder):
+    return experiment.prepare(world.spec(data, folder / "flow", training__epochs=1, evaluation__mode="conv"))
+
+
+@pytest.fixture(scope="module")
+def trained(prepared):
+    return run.train(prepared)
+
+
+@pytest.fixture(scope="module")
+def rgb(data, folder):
+    return world.train(data, folder / "rgb", "rgb", training__epochs=1).checkpoint
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_evaluation_is_written_and_a_second_one_says_the_same(prepared, trained):
+    done = results.evaluate(prepared, trained.checkpoint)
+    folder = prepared.out / "evaluation"
+    first = files(folder)
+    assert first.keys() == {"metrics.json", "predictions.parquet", "confusion.csv", "confusion.png", "summary.md"}
+    assert done.keys == ("push/0", "run/0", "walk/0")
+    assert done.labels == LABELS
+    assert [LABELS[target] for target in done.targets] == ["push", "run", "walk"]
+    assert list(done.windows) == [10, 10, 10]
+    assert "leaked" in first["summary.md"].decode().lower()
+    assert {row["split"] for row in pq.read_table(folder / "predictions.parquet").to_pylist()} == {"test"}
+    results.evaluate(prepared, trained.checkpoint)
+    assert files(folder) == first
+    by_files, leakage = results.evaluate_files(
+        [trained.checkpoint],
+        prepared.manifest.folder,
+        settings={"mode": "conv"},
+    )
+    assert by_files.metrics.to_json() == done.metrics.to_json()
+    assert (by_files.probabilities == done.probabilities).all()
+    assert leakage == prepared.leakage
+
+
+def test_a_split_or_all_clips_may_be_evaluated(data, trained):
+    sizes = {"train": 9, "test": 3, "all": 12}
+    for split, size in sizes.items():
+        done, _ = results.evaluate_files([trained.checkpoint], data, split=split, settings=CENTER)
+        assert len(done.keys) == size
+        assert {row["split"] for row in done.rows} == ({"train", "test"} if split == "all" else {split})
+    with pytest.raises(SpecError, match=r"--split: .* has no finished clip for val"):
+        results.evaluate_files([trained.checkpoint], data, split="val", settings=CENTER)
+    with pytest.raises(SpecError, match="--split: 'tets' is not allowed; allowed: train, val, test, all"):
+        results.evaluate_files([trained.checkpoint], data, split="tets", settings=CENTER)
+
+
+def test_two_streams_are_fused_by_weight(data, trained, rgb):
+    pair = [trained.checkpoint, rgb]
+    alone = [results.evaluate_files([file], data, settings=CENTER)[0].probabilities for file in pair]
+    fused, _ = results.evaluate_files(pair, data, settings=CENTER, weights=[1, 3])
+    assert fused.probabilities == pytest.approx((alone[0] + 3 * alone[1]) / 4)
+    even, _ = results.evaluate_files(pair, data, settings=CENTER)
+    assert even.probabilities == pytest.approx((alone[0] + alone[1]) / 2)
+    for weights in ([1, 2, 3], [1], [0, 0], [-1, 2], [float("nan"), 1]):
+        with pytest.raises(SpecError, match="weight"):
+            results.evaluate_files(pair, data, settings=CENTER, weights=weights)
+
+
+def test_a_recogniser_of_the_same_classes_in_another_order_is_refused(data, trained, tmp_path):
+    read = Manifest.read(data)
+    order = ["push", "run", "walk"]
+    rows = [
+        {
+            **row,
+            "label_index": row["label"] and order.index(row["label"]),
+            "path": row["path"] and str(data / row["path"]),
+        }
+        for row in read.rows()
+    ]
+    other = Manifest(read.table.from_pylist(rows, schema=read.table.schema), {**read.metadata, "labels": order}, data)
+    other.write(tmp_path / "other.parquet")
+    with pytest.raises(SpecError, match=r"knows the classes walk, run, push; .* has push, run, walk"):
+        results.evaluate_files([trained.checkpoint], tmp_path / "other.parquet", settings=CENTER)
+
+
+def test_what_is_wrong_is_named(data, trained, tmp_path):
+    with pytest.raises(SpecError, match=r"mode: 'centre' is not allowed; allowed: center, conv, all"):
+        results.evaluate_files([trained.checkpoint], data, settings={"mode": "centre"})
+    with pytest.raises(SpecError, match="protocol: 'rand' is not allowed"):
+        results.evaluate_files([trained.checkpoint], data, protocol="rand", settings=CENTER)
+    with pytest.raises(SourceError, match="no such checkpoint"):
+        results.evaluate_files([tmp_path / "best.safetensors"], data, settings=CENTER)
+    with pytest.raises(ManifestError, match="nowhere"):
+        results.evaluate_files([trained.checkpoint], tmp_path / "nowhere", settings=CENTER)
+
+
+def test_protocols_stand_side_by_side_with_their_leakage(data, folder):
+    spec = world.spec(
+        data,
+        folder / "protocols",
+        training__epochs=1,
+        protocols=["official", "random", "group"],
+        split={"test_fraction": 0.4},
+    )
+    found = {}
+    for own in experiment.under_protocols(spec):
+        one = experiment.prepare(own)
+        training = run.train(one)
+        found[own.split.protocol] = results.Result(one, training, results.evaluate(one, training.checkpoint))
+    table = results.side_by_side(found)
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()]
+    assert lines[0][0] == "protocol" and "leaked" in lines[0]
+    assert [line[0] for line in lines[2:]] == ["official", "random", "group"]
+    leaked = {line[0]: line[lines[0].index("leaked across classes")] for line in lines[2:]}
+    assert leaked["official"] == "3 of 3"
+    assert leaked["group"].startswith("0 of ")
+    line = results.last_line(spec, found, 1.25)
+    assert line.startswith("tiny: official: top-1 ") and "3 epochs trained, 1.2 s" in line
+    for name, result in found.items():
+        content = json.loads(json.dumps(result.to_json()))
+        assert content["checkpoint"] == f"{folder}/protocols/{name}/last.safetensors"
+        assert content["epochs"] == 1
+        assert content["leakage"]["any_class"] == result.prepared.leakage[-1].any_class
+
+
+def test_the_plan_says_what_would_be_trained_on_what(prepared, capsys):
+    content = json.loads(json.dumps(results.plan(prepared)))
+    assert content["clips"] == {"train": 9, "val": 0, "test": 3}
+    assert content["labels"] == list(LABELS)
+    network = create(prepared.model)
+    assert content["parameters"] == parameters(prepared.model) == sum(p.numel() for p in network.parameters())
+    results.print_plan(prepared)
+    shown = capsys.readouterr().out
+    for words in (
+        "tiny: arn_2d, flow, ",
+        "flow: 2 frames of 40x40",
+        "3 classes; clips: 9 train, 0 val, 3 test",
+        "3 of 3",
+        "note: no val clips",
+        "1 epochs, 4 windows a step",
+    ):
+        assert words in shown, words
