@@ -115,7 +115,7 @@ def bench_engine(file: Path, batch: str | None, seconds: float, device: str, cud
     \b
     araflow bench-engine m.engine --cuda-graph
     araflow bench-engine m.onnx --batch 1,4
-    araflow bench-engine runs/sample_flow/best.safetensors --batch 1 --seconds 1 --json
+    araflow bench-engine runs/sample_flow/last.safetensors --batch 1 --seconds 1 --json
     """
     from araflow.deploy import bench
 

@@ -45,7 +45,7 @@ def export(
     largest, for fp16 with the same first class on 99 % of the windows. Give --manifest, so that these are real ones.
 
     \b
-    araflow export runs/sample_flow/best.safetensors --out m.onnx --manifest data/sample
+    araflow export runs/sample_flow/last.safetensors --out m.onnx --manifest data/sample
     araflow export best.safetensors --out m_fp16.onnx --precision fp16 --batch 4
     """
     from araflow.deploy import export as exporting

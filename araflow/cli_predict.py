@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from araflow.errors import AraflowError
+
 if TYPE_CHECKING:
     from araflow.clip import ClipRecord
     from araflow.recognition.features import Features
+    from araflow.recognition.predict import Prediction
     from araflow.recognition.runners import Device
     from araflow.recognition.spec import EvaluationMode
 
@@ -49,7 +52,10 @@ _SEGMENTS = click.option("--segments", type=click.IntRange(1), default=10, show_
 @_BACKEND
 @_DEVICE
 @click.option(
-    "--against", type=click.Path(path_type=Path), metavar="FILE", help="Another recogniser; count where both agree."
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Another recogniser, which must name the same first class.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
 @click.option(
@@ -99,25 +105,25 @@ def predict(
     rows: list[dict[str, Any]] = []
     failed = same = 0
     with progress() as (on_start, advance):
+        predictions = functools.partial(
+            predicting.predict, top=top, window=window, stride=stride, mode=mode or "center", segments=segments
+        )
         flow = flow_maker(runner.spec, backend)
+        other_flow = None if other is None else flow_maker(other.spec, backend)
         on_start(len(clips))
 
-        predictions = functools.partial(
-            predicting.predict,
-            top=top,
-            window=window,
-            stride=stride,
-            mode=mode or "center",
-            segments=segments,
-            flow=flow,
-        )
-        for clip, found, reason in predicting.each(clips, lambda video: predictions(runner, video)):
+        def work(video: Path) -> tuple[list[Prediction], int]:
+            """Return what the recogniser says, and in how many the other one says the same."""
+            found = predictions(runner, video, flow=flow)
+            there = [] if other is None else predictions(other, video, flow=other_flow)
+            return found, sum(one.labels[0] == two.labels[0] for one, two in zip(found, there, strict=False))
+
+        for clip, answer, reason in predicting.each(clips, work):
+            found = None if answer is None else answer[0]
+            same += 0 if answer is None else answer[1]
             name = str(clip.source or clip.name)
             advance(_record(name, reason))
             failed += found is None
-            if other is not None and found is not None and clip.source is not None:
-                there = predictions(other, clip.source)
-                same += sum(one.labels[0] == two.labels[0] for one, two in zip(found, there, strict=True))
             rows += (
                 [{"video": name, "reason": reason}]
                 if found is None
@@ -138,6 +144,10 @@ def predict(
         click.echo(
             f"{len(clips) - failed} of {len(clips)} videos, {count} predictions in {time.monotonic() - start:.1f} s"
             + ("" if against is None else f"; same first class as {against} in {same} of {count}")
+        )
+    if against is not None and same < len(rows) - failed:
+        raise AraflowError(
+            f"{checkpoint} and {against} name the same first class in {same} of {len(rows) - failed} only"
         )
     sys.exit(_INCOMPLETE if failed else 0)
 

@@ -66,7 +66,7 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--manifest", required=True, type=click.Path(path_type=Path), help="A manifest, or a build's folder.")
 @click.option("--split", default="test", show_default=True, help="Which clips: train, val, test, or all.")
-@click.option("--protocol", help="Split anew: official, random or group.  [default: as the manifest says]")
+@click.option("--protocol", help="Split anew: official, random or group.  [default: as it was trained]")
 @click.option("--mode", default="center", show_default=True, help="center, conv or all.")
 @click.option("--segments", default=10, show_default=True, help="Windows of conv.")
 @click.option("--compat", default="none", show_default=True, help="tao: count the first window twice, as TAO does.")
@@ -95,8 +95,8 @@ def evaluate(
 
     \b
     araflow evaluate runs/sample_flow/last.safetensors --manifest data/sample
-    araflow evaluate flow/best.safetensors --manifest data/hmdb5 --mode conv --out figures/
-    araflow evaluate rgb/best.safetensors --fuse flow/best.safetensors --weights 1,1.5 --manifest data/hmdb5
+    araflow evaluate flow/last.safetensors --manifest data/hmdb5 --mode conv --out figures/
+    araflow evaluate rgb/last.safetensors --fuse flow/last.safetensors --weights 1,1.5 --manifest data/hmdb5
     """
     from araflow.recognition import require
 

@@ -56,8 +56,8 @@ class Settings(BaseModel):
 class SampleSpec(Settings):
     """Size of the drawn sample dataset; read only where ``dataset.name`` is ``sample``."""
 
-    clips_per_class: int = Field(16, ge=1, description="Clips drawn per class.")
-    sources_per_class: int = Field(8, ge=1, description="Source titles ('films') per class.")
+    clips_per_class: int = Field(24, ge=1, description="Clips drawn per class.")
+    sources_per_class: int = Field(24, ge=1, description="Source titles ('films') per class.")
     width: int = Field(320, ge=64, description="Frame width in pixels.")
     height: int = Field(240, ge=64, description="Frame height in pixels.")
     seed: int = Field(0, ge=0, description="Seed of the drawing.")

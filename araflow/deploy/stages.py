@@ -21,7 +21,9 @@ from araflow.recognition.experiment import Prepared
 from araflow.store import replace
 
 _WINDOWS = 64
-"""Test windows to compare on, at most."""
+"""Test windows to compare an ONNX file on, at most."""
+_ENGINE_WINDOWS = 16
+"""And an engine, for which they are all in memory at once."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,12 +95,12 @@ def engine(prepared: Prepared, exported: Stage) -> Stage:
         return Stage("engine", None, f"engine: skipped: {why}")
     from araflow.deploy import tensorrt
 
-    found = list(_windows(prepared))
-    stacked: dict[str, Any] = {name: np.stack([window[name] for window in found]) for name in prepared.model.streams}
     asked = tensorrt.EngineSettings(batch=settings.batch)
     out = prepared.out / "model.engine"
     try:
-        built = tensorrt.build(exported.file, out, asked, windows=stacked, source="of the test clips")
+        built = tensorrt.build(
+            exported.file, out, asked, windows=lambda _: _stacked(prepared), source="of the test clips"
+        )
     except UnavailableError as error:
         return Stage("engine", None, f"engine: skipped: {error}")
     record = built.record
@@ -117,18 +119,24 @@ def bench(prepared: Prepared, exported: Stage, built: Stage) -> Stage:
 
     runner, by = timing.open_any(file)
     inputs = timing.inputs_for(runner.spec)
-    sizes = timing.sizes(runner, None)
-    found = [timing.bench(runner, inputs, size, seconds=settings.bench_seconds).to_json() for size in sizes]
+    # On a CPU sixteen windows may take a minute; an engine is timed at all the sizes that it is for.
+    sizes = timing.sizes(runner, None) if built.file else (1, 4)
+    found = [timing.bench(runner, inputs, size, seconds=settings.bench_seconds, min_runs=2).to_json() for size in sizes]
     figures = {"file": file.name, "by": by, "results": found}
     replace(prepared.out / "bench.json", (json.dumps(figures, indent=1) + "\n").encode())
     shown = ", ".join(f"{one['throughput']:.0f} windows/s at batch {one['batch']}" for one in found)
     return Stage("bench", file, f"{file} on {by}: {shown}", figures)
 
 
-def _windows(prepared: Prepared) -> Any:  # noqa: ANN401 - an iterator of dicts of arrays
+def _stacked(prepared: Prepared) -> dict[str, Any]:
+    found = list(_windows(prepared, _ENGINE_WINDOWS))
+    return {name: np.stack([window[name] for window in found]) for name in prepared.model.streams}
+
+
+def _windows(prepared: Prepared, most: int = _WINDOWS) -> Any:  # noqa: ANN401 - an iterator of dicts of arrays
     from araflow.recognition.data import EvaluationWindows
 
-    count = min(_WINDOWS, len(prepared.test))
+    count = min(most, len(prepared.test))
     chosen = np.linspace(0, len(prepared.test) - 1, count).round().astype(int)
     windows = EvaluationWindows([prepared.test[index] for index in chosen], prepared.model)
     for index in range(len(windows)):

@@ -260,7 +260,7 @@ RULES: Final[dict[str, Rule]] = {
     "train.cudnn.deterministic": Rule(_to("training.deterministic", flag), True),
     "train.num_gpus": Rule(_to("training.devices", _COUNT), 1, "a CPU is used where there is no GPU"),
     "train.gpu_ids": Rule(_gpu_ids, note=_devices_note),
-    "train.num_nodes": Rule(_to("training.nodes", _COUNT), 1),
+    "train.num_nodes": Rule(note="araflow trains on the devices of one machine: training.devices"),
     "train.resume_training_checkpoint_path": Rule(
         note="a run goes on from what is in its own `out`; to start from weights, give network.weights"
     ),

@@ -16,7 +16,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.errors import OutputError, SourceError
+from araflow.pool import usable_cores
 from araflow.recognition import metrics as measuring
 from araflow.recognition.evaluation_tables import Leaked, markdown, print_evaluation, side_by_side
 from araflow.recognition.fusion import fuse_streams
@@ -290,7 +290,7 @@ def evaluate(
     network, model = load(checkpoint)
     windows = EvaluationWindows(clips, model, spec)
     if workers is None:
-        workers = min(8, len(os.sched_getaffinity(0)), len(windows) // _WINDOWS_PER_PROCESS)
+        workers = min(8, usable_cores(), len(windows) // _WINDOWS_PER_PROCESS)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     scores = score(network, windows, batch_size=spec.batch_size, workers=workers, device=device, progress=progress)
     fused = fuse(scores, compat=spec.compat)

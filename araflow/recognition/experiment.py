@@ -75,6 +75,9 @@ def prepare(spec: ExperimentSpec) -> Prepared:
     """
     from araflow.recognition import clips
 
+    for name, file in spec.network.weights.model_dump().items():
+        if file is not None and not Path(file).is_file():
+            raise SpecError(f"network.weights.{name}: {file}: no such file")
     manifest = Manifest.read(Path(spec.manifest))
     labels = labels_of(manifest)
     if len(labels) < 2:
@@ -89,6 +92,7 @@ def prepare(spec: ExperimentSpec) -> Prepared:
         short_side=spec.data.short_side,
         center_crop=spec.data.center_crop,
         flow=flow_storage(manifest, spec) if "flow" in _streams(spec) else None,
+        split=spec.split,
         manifest_sha256=_sha256(manifest, spec),
         software=_software(),
     )

@@ -31,7 +31,7 @@ def read(file: str | Path, overrides: Sequence[str] = (), *, scratch: Path | Non
     """Read an experiment.
 
     A TAO file names folders of frames; without ``manifest=`` among the overrides, a manifest of these is written into
-    the run's folder.
+    ``<out>/tao``.
 
     Args:
         file: Path of a YAML file, or the bare name of a shipped one (``sample_flow``).
@@ -56,7 +56,7 @@ def read(file: str | Path, overrides: Sequence[str] = (), *, scratch: Path | Non
     spec_file.override(tree, ours, ExperimentSpec)
     spec = spec_file.validate(tree, ExperimentSpec, origin)
     if not any(text.startswith("manifest=") for text in ours):
-        written = tao.folders(their_tree).manifest(scratch or Path(spec.out), spec.network.modality)
+        written = tao.folders(their_tree).manifest(scratch or Path(spec.out) / "tao", spec.network.modality)
         spec = spec.model_copy(update={"manifest": str(written)})
     return Read(spec, fields)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from araflow.recognition.evaluation import Evaluation
 
 
+log = logging.getLogger("araflow")
 _SIDES = ("train", "val", "test")
 
 
@@ -82,7 +84,7 @@ def evaluate_files(
         files: Checkpoints.
         manifest: A manifest, or a build's output folder.
         split: ``train``, ``val``, ``test``, or ``all``.
-        protocol: Split anew by this; ``None``: as the manifest says.
+        protocol: Split anew by this; ``None``: as the recognisers were trained.
         settings: Fields of ``EvaluationSpec``.
         weights: Of the checkpoints' scores; ``None``: all alike.
 
@@ -98,9 +100,9 @@ def evaluate_files(
     if split not in (*_SIDES, "all"):
         raise SpecError(f"--split: {split!r} is not allowed; allowed: {', '.join(_SIDES)}, all")
     checked = spec_file.validate(settings, EvaluationSpec, "evaluate")
-    again = None if protocol is None else spec_file.validate({"protocol": protocol}, SplitSpec, "evaluate: split")
     read = Manifest.read(manifest)
-    split_of = clips.split_of(read, again)
+    models = [checkpoint.read_spec(file) for file in files]
+    split_of = clips.split_of(read, _split(models, protocol))
     wanted = [
         clip for side in (_SIDES if split == "all" else (split,)) for clip in clips.clips_of(read, split_of, side)
     ]
@@ -108,12 +110,22 @@ def evaluate_files(
         raise SpecError(f"--split: {manifest} has no finished clip for {split}")
     labels = experiment.labels_of(read)
     found = []
-    for file in files:
-        known = checkpoint.read_spec(file).labels
-        if known != labels:
-            raise SpecError(f"{file} knows the classes {', '.join(known)}; {manifest} has {', '.join(labels)}")
+    for file, model in zip(files, models, strict=True):
+        if model.labels != labels:
+            raise SpecError(f"{file} knows the classes {', '.join(model.labels)}; {manifest} has {', '.join(labels)}")
         found.append(evaluation.evaluate(file, wanted, checked, split=None if split == "all" else split))
     return (found[0] if len(found) == 1 else fusion.fuse_streams(found, weights)), clips.leakage(read, split_of)
+
+
+def _split(models: Sequence[ModelSpec], protocol: str | None) -> SplitSpec | None:
+    """Return the split that the recognisers were trained under, so that test clips are none of their training clips."""
+    splits = [model.split for model in models]
+    if any(split != splits[0] for split in splits):
+        raise SpecError("--fuse: the two were trained under different splits, so one has seen the other's test clips")
+    if protocol is None or (splits[0] is not None and splits[0].protocol == protocol):
+        return splits[0]
+    log.warning("trained under another split than %s: clips that are tested may have been trained on", protocol)
+    return spec_file.validate({"protocol": protocol}, SplitSpec, "evaluate: split")
 
 
 def side_by_side(results: Mapping[str, Result]) -> str:

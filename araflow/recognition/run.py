@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
-import os
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 import filelock
 
 from araflow.errors import OutputError, SpecError, UnavailableError
+from araflow.pool import usable_cores
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import ExperimentSpec
 from araflow.store import replace
@@ -80,7 +81,9 @@ def train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | Non
 def _identity(prepared: Prepared) -> dict[str, Any]:
     """What must be the same for two calls to be one training."""
     spec = prepared.spec
+    weights = {name: file for name, file in spec.network.weights.model_dump().items() if file is not None}
     return {
+        "weights_sha256": {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in weights.items()},
         "manifest_sha256": prepared.model.manifest_sha256,
         "network": spec.network.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json", exclude={"workers"}),
@@ -108,10 +111,17 @@ def _claim(prepared: Prepared) -> Trained | None:
         checkpoint = _checkpoint(prepared.out)
         if finished and checkpoint is not None:
             log.info("trained already: %s, %d epochs", checkpoint, finished)
-            history = json.loads((prepared.out / "history.json").read_text(encoding="utf-8"))
-            return Trained(checkpoint, finished, 0, history)
+            return Trained(checkpoint, finished, 0, _history(prepared.out))
     _note(prepared, finished=0)
     return None
+
+
+def _history(out: Path) -> list[dict[str, float]]:
+    try:
+        found: list[dict[str, float]] = json.loads((out / "history.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # lost, which matters to nobody who has the recogniser
+        return []
+    return found
 
 
 def _note(prepared: Prepared, finished: int) -> None:
@@ -197,7 +207,7 @@ def _train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | No
         validation,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        workers=min(8, len(os.sched_getaffinity(0))) if workers is None else workers,
+        workers=min(8, usable_cores()) if workers is None else workers,
     )
     folder = out / "checkpoints"
     history = training_loop.History(out / "history.json", settings.epochs, on_epoch)

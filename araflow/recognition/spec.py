@@ -175,7 +175,6 @@ class TrainingSpec(Settings):
     deterministic: bool = Field(True, description="Same bytes on every run, where the device can.")
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="Device.")
     devices: int = Field(1, ge=1, description="Devices per node.")
-    nodes: int = Field(1, ge=1, description="Nodes (the cluster's own launcher starts them).")
     tensorboard: bool = Field(True, description="Write TensorBoard logs.")
     mlflow: str | None = Field(None, min_length=1, description="Tracking address of MLflow (pip install mlflow).")
 
@@ -208,7 +207,16 @@ class DeploySpec(Settings):
     batch: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (1, 4, 16), description="Fewest, usual and most windows that an engine takes at once."
     )
-    bench_seconds: float = Field(1.0, ge=0, description="Seconds to time each batch size for; 0: not timed.")
+    bench_seconds: float = Field(
+        1.0, ge=0, description="Seconds to time each batch size for, two batches at least; 0: not timed."
+    )
+
+    @field_validator("batch")
+    @classmethod
+    def _rises(cls, value: tuple[int, int, int]) -> tuple[int, int, int]:
+        if list(value) != sorted(value):
+            raise ValueError("give fewest, usual and most, none below the one before")
+        return value
 
 
 class ExperimentSpec(Settings):
@@ -261,6 +269,8 @@ class ModelSpec(Settings):
     short_side: int = 256
     center_crop: bool = False
     flow: FlowStorage | None = None
+    split: SplitSpec | None = None
+    """How training clips were told from test clips; ``None``: as the manifest says."""
     manifest_sha256: str | None = None
     """SHA-256 of the manifest's bytes that it was trained on, hexadecimal."""
     software: dict[str, str] = Field(default_factory=dict)

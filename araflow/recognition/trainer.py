@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
@@ -122,12 +123,18 @@ class WholeFiles(TorchCheckpointIO):
         part.replace(final)
 
 
+class Kept(ModelCheckpoint):
+    """Lightning's, but a run's folder may be moved: the best score so far holds wherever the folder lies."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where the checkpoint was written."""
+        super().load_state_dict({**state_dict, "dirpath": self.dirpath})
+
+
 def kept(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint:
     """Return what writes ``<folder>/<name>.ckpt`` at the end of an epoch: each, or the best by ``monitor``."""
     # Lightning's own choice is the end of a validation, which not every epoch has, and which comes before History.
-    return ModelCheckpoint(
-        folder, name, monitor=monitor, mode="max", save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    return Kept(folder, name, monitor=monitor, mode="max", save_on_train_epoch_end=True, enable_version_counter=False)
 
 
 def fit(trainer: Trainer, module: LightningModule, loaders: LightningDataModule, checkpoint: Path | None) -> None:
@@ -150,12 +157,28 @@ def fit(trainer: Trainer, module: LightningModule, loaders: LightningDataModule,
             raise KeyboardInterrupt from None
         raise
     except ProcessRaisedException as error:
-        found = re.search(r"^araflow\.errors\.(\w+): (.*)", str(error), re.DOTALL | re.MULTILINE)
-        if found is None:
-            raise
-        raise getattr(errors, found[1])(found[2].strip()) from None
+        # The last one: an error that was raised from another one comes after it.
+        found = re.findall(r"^araflow\.errors\.(\w+): (.*)", str(error), re.MULTILINE)
+        if not found:
+            raise _explained(error) from error
+        name, message = found[-1]
+        raise getattr(errors, name)(message.strip()) from None
     except ProcessExitedException as error:
         raise TrainingError(f"a training process ended ({error}); is there memory for training.devices?") from error
+    except RuntimeError as error:
+        raise _explained(error) from error
+
+
+def _explained(error: Exception) -> Exception:
+    """Return what a person can do about an error of PyTorch's, or the error itself."""
+    text = str(error)
+    if "out of memory" in text:
+        return TrainingError(
+            f"the device has too little memory: lower training.batch_size or the window ({text[:200]})"
+        )
+    if "DataLoader worker" in text and "exited unexpectedly" in text:
+        return TrainingError("a loading process died, perhaps for lack of memory: lower data.workers, or set it to 0")
+    return error
 
 
 _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -164,14 +187,14 @@ _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 def trainer(spec: ExperimentSpec, accelerator: str, callbacks: list[Callback]) -> Trainer:
     """Return Lightning's trainer for an experiment; several devices of one machine are processes that we spawn."""
     settings = spec.training
-    # Spawned, since only that works from a library, a notebook and a Prefect worker alike; over several nodes the
-    # cluster's launcher starts each process.
-    strategy = "auto" if settings.devices * settings.nodes == 1 else "ddp" if settings.nodes > 1 else "ddp_spawn"
+    shown = sys.stderr.isatty() and settings.devices == 1
+    if shown:
+        callbacks = [*callbacks, RichProgressBar(leave=False)]
     return Trainer(
         accelerator=accelerator,
         devices=settings.devices,
-        num_nodes=settings.nodes,
-        strategy=strategy,
+        # Spawned, since only that works from a library, a notebook and a Prefect worker alike.
+        strategy="auto" if settings.devices == 1 else "ddp_spawn",
         max_epochs=settings.epochs,
         precision=_PRECISION[settings.precision],  # type: ignore[arg-type] # Lightning lists every spelling
         gradient_clip_val=settings.clip_gradient or None,
@@ -185,7 +208,7 @@ def trainer(spec: ExperimentSpec, accelerator: str, callbacks: list[Callback]) -
         default_root_dir=spec.out,
         use_distributed_sampler=False,
         enable_model_summary=False,
-        enable_progress_bar=False,
+        enable_progress_bar=shown,
     )
 
 

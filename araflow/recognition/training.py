@@ -101,6 +101,11 @@ class Recogniser(LightningModule):
         """Log loss and top-1 of the centre windows."""
         logits = self.network(*(batch[stream] for stream in self._streams))
         loss = functional.cross_entropy(logits, batch["label"])
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the validation loss is {loss.item()} in epoch {self.current_epoch + 1}: lower training.optimizer.lr, "
+                "or set training.clip_gradient or training.precision=32"
+            )
         self.log("val_loss", loss, sync_dist=True, batch_size=len(logits))
         right = (logits.argmax(1) == batch["label"]).float().mean()
         self.log("val_top1", right, sync_dist=True, batch_size=len(logits))
@@ -185,6 +190,8 @@ def _freeze(network: nn.Module, beginnings: Sequence[str]) -> list[nn.Module]:
     for name, parameter in network.named_parameters():
         if any(_begins(name, beginning) for beginning in beginnings):
             parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise SpecError(f"network.freeze: {', '.join(beginnings)} is the whole network; nothing would be trained")
     return [
         module
         for name, module in network.named_modules()

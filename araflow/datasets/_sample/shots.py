@@ -80,7 +80,7 @@ def plan_shot(
     stature = min(height, 0.75 * width) * rng.uniform(0.55, 0.66)
     view, body, people = "le" if way < 0 else "ri", "f", 1 + int(rng.random() < 0.25)
     frontal, close, distant, panning = rng.random(4)
-    if frontal < {"walk": 0.2, "fall_floor": 0.4}.get(label, 0):
+    if frontal < {"walk": 0.85, "fall_floor": 0.4}.get(label, 0):
         view = "fr" if rng.random() < 0.6 else "ba"
     if label == "push":
         people = int(rng.choice([1, 2]))  # pushes a crate, or another person
