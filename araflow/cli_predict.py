@@ -146,9 +146,7 @@ def predict(
             + ("" if against is None else f"; same first class as {against} in {same} of {count}")
         )
     if against is not None and same < len(rows) - failed:
-        raise AraflowError(
-            f"{checkpoint} and {against} name the same first class in {same} of {len(rows) - failed} only"
-        )
+        raise AraflowError(f"{checkpoint} and {against} differ in {len(rows) - failed - same} of {len(rows) - failed}")
     sys.exit(_INCOMPLETE if failed else 0)
 
 

@@ -126,9 +126,9 @@ def _refuse(spec: ModelSpec) -> None:
             f"modality: this recogniser takes {' and '.join(spec.streams)}, but DeepStream's sequence library collects "
             "R, G and B frames alone; export one of modality rgb, or serve it with araflow triton"
         )
-    if spec.sampler not in ("consecutive", "dense"):
+    if spec.sampler != "consecutive":
         raise SpecError(
-            f"sampler: this recogniser was trained on {spec.sampler}, frames from all over a clip, but DeepStream's "
+            f"sampler: this recogniser was trained on {spec.sampler}, not on frames at a fixed step, but DeepStream's "
             "windows are of frames at equal steps; train with data.sampler=consecutive"
         )
     for label in spec.labels:
