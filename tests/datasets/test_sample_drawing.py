@@ -278,7 +278,7 @@ def test_clips_of_a_title_look_alike():
     def look(label: str, number: int) -> np.ndarray:
         return next(render(plan(label, number))).reshape(-1, 3).mean(axis=0)
 
-    looks = np.array([[look("walk", source + 4 * take) for take in range(3)] for source in range(4)])
+    looks = np.array([[look("ride_bike", source + 4 * take) for take in range(3)] for source in range(4)])
     within = np.linalg.norm(looks - looks.mean(axis=1, keepdims=True), axis=-1).mean()
     between = np.linalg.norm(looks.mean(axis=1) - looks.mean(axis=(0, 1)), axis=-1).mean()
     assert between > 3 * within

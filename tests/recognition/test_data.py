@@ -265,18 +265,6 @@ def test_pictures_of_several_sizes_make_no_array(tmp_path, train):
         data.load_window(clip, "rgb", [])
 
 
-def test_an_error_in_a_loading_process_can_be_said_in_one_line(tmp_path, train):
-    clip = damaged(tmp_path, train)
-    spoil(clip.folder / "rgb" / "0003.png")
-    spoiled = windows([clip], model(rgb=13))
-    with pytest.raises(SourceError) as caught:
-        everything(spoiled, 1, (0,))
-    assert "\n" in str(caught.value)
-    line = str(data.plain(caught.value))
-    assert line.startswith("clip 'run/damaged': ") and "\n" not in line and "0003.png" in line
-    assert str(data.plain(SourceError("as it is"))) == "as it is"
-
-
 def test_loading_processes_do_not_import_what_they_do_not_need(train):
     import subprocess
     import sys
