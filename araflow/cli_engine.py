@@ -144,12 +144,9 @@ def _measure(runner: Any, batch: int) -> dict[str, int | float]:  # noqa: ANN401
 
 
 def _windows(manifest: Path, spec: ModelSpec) -> dict[str, Tensors]:
-    import numpy as np
+    from araflow.deploy import windows
 
-    from araflow.deploy.export import manifest_windows
-
-    found = list(manifest_windows(manifest, spec, _WINDOWS))
-    return {name: np.stack([window[name] for window in found]) for name in spec.streams}
+    return windows.stacked(windows.of_manifest(manifest, spec, _WINDOWS), spec)
 
 
 def _settings(**given: Any) -> Any:  # noqa: ANN401 - an EngineSettings

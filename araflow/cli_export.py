@@ -49,13 +49,14 @@ def export(
     araflow export best.safetensors --out m_fp16.onnx --precision fp16 --batch 4
     """
     from araflow.deploy import export as exporting
+    from araflow.deploy.windows import of_manifest
     from araflow.recognition import checkpoint as checkpoints
     from araflow.recognition import require
 
     require.torch()
     given = None
     if manifest is not None:
-        given = exporting.manifest_windows(manifest, checkpoints.read_spec(checkpoint), windows)
+        given = of_manifest(manifest, checkpoints.read_spec(checkpoint), windows)
     result = exporting.export(
         checkpoint,
         out,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
-from prefect import State, flow, runtime, tags
+from prefect import State, flow, runtime
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -27,7 +25,7 @@ from araflow.portions import Portions
 from araflow.spec import BuildSpec
 from araflow.stages import shards
 from araflow.store import Store
-from flows.embedded import interruptible
+from flows.embedded import run_to_end
 from flows.tasks import StageResult, audit, extract, fetch, fetch_part, log, manifest, plainly, select
 
 _SHARDS_AT_ONCE = 2  # the next shard hashes its sources while the last clips of this one are still decoding
@@ -180,20 +178,12 @@ def run(
     """
     named = build.with_options(name=f"build-{spec.name}")
     choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
-    try:
-        with interruptible(), tags(spec.dataset.name, choice.backend, choice.algorithm):
-            state: State[Any] = named(
-                config=config,
-                overrides=list(overrides),
-                accept_licence=accept_licence,
-                strict=strict,
-                return_state=True,
-            )
-    except (RuntimeError, httpx.HTTPError) as error:  # before the run began: within it, errors become states
-        raise AraflowError(f"Prefect could not run the flow: {error}") from error
-    # The embedded server announces its end when Python exits; the last line shall be what was made.
-    logging.getLogger("prefect").setLevel(logging.WARNING)
-    result = state.result(raise_on_failure=True)
-    if not isinstance(result, StageResult):
-        raise AraflowError(f"the run ended in state {state.name}: {state.message}")
-    return result
+    return run_to_end(
+        named,
+        StageResult,
+        (spec.dataset.name, choice.backend, choice.algorithm),
+        config=config,
+        overrides=list(overrides),
+        accept_licence=accept_licence,
+        strict=strict,
+    )

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import signal
 import subprocess
 import sys
 import types
-from collections.abc import Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import httpx
+from prefect import State, tags
+
+from araflow.errors import AraflowError
+
+_Result = TypeVar("_Result")
 
 
 @contextlib.contextmanager
@@ -36,6 +44,36 @@ def interruptible() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, previous)
         server.subprocess = subprocess  # type: ignore[attr-defined]
+
+
+def run_to_end(
+    flow: Callable[..., State[Any]],
+    kind: type[_Result],
+    labels: Sequence[str],
+    **arguments: Any,  # noqa: ANN401 - each flow has its own
+) -> _Result:
+    """Run a flow here and now, and return its result.
+
+    Args:
+        flow: The flow.
+        kind: Type of its result.
+        labels: Tags of the run.
+        arguments: The flow's own.
+
+    Raises:
+        AraflowError: The run failed, or could not begin.
+    """
+    try:
+        with interruptible(), tags(*labels):
+            state = flow(**arguments, return_state=True)
+    except (RuntimeError, httpx.HTTPError) as error:  # before the run began: within it, errors become states
+        raise AraflowError(f"Prefect could not run the flow: {error}") from error
+    # The embedded server announces its end when Python exits; the last line shall be what was made.
+    logging.getLogger("prefect").setLevel(logging.WARNING)
+    result = state.result(raise_on_failure=True)
+    if not isinstance(result, kind):
+        raise AraflowError(f"the run ended in state {state.name}: {state.message}")
+    return result
 
 
 def _exit(number: int, frame: object) -> NoReturn:

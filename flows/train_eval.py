@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-import httpx
-from prefect import State, flow, runtime, tags, task
+from prefect import State, flow, runtime, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
@@ -31,7 +30,7 @@ from araflow.recognition.experiment import Prepared
 from araflow.recognition.results import Result
 from araflow.recognition.run import Trained
 from araflow.recognition.spec import ExperimentSpec
-from flows.embedded import interruptible
+from flows.embedded import run_to_end
 from flows.tasks import plainly
 
 log = logging.getLogger("araflow.flows")
@@ -187,14 +186,6 @@ def run(spec: ExperimentSpec, file: str, overrides: Sequence[str]) -> dict[str, 
     Raises:
         AraflowError: The run failed.
     """
-    try:
-        with interruptible(), tags(spec.network.architecture, spec.network.modality):
-            state: State[Any] = train_eval(file, list(overrides), return_state=True)
-    except (RuntimeError, httpx.HTTPError) as error:  # before the run began: within it, errors become states
-        raise AraflowError(f"Prefect could not run the flow: {error}") from error
-    # The embedded server announces its end when Python exits; the last line shall be what was made.
-    logging.getLogger("prefect").setLevel(logging.WARNING)
-    results = state.result(raise_on_failure=True)
-    if not isinstance(results, dict):
-        raise AraflowError(f"the run ended in state {state.name}: {state.message}")
+    labels = (spec.network.architecture, spec.network.modality)
+    results: dict[str, Result] = run_to_end(train_eval, dict, labels, spec=file, overrides=list(overrides))
     return results

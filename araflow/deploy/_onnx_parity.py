@@ -93,10 +93,10 @@ def drawn(spec: ModelSpec, count: int = DRAWN) -> Iterator[dict[str, Tensors]]:
     Yields:
         float32 (channels, frames, height, width) for each stream, by its name.
     """
-    from araflow.deploy._tensorrt_proof import drawn_windows
+    from araflow.deploy import windows
 
     for seed in range(count):
-        yield {name: tensor[0] for name, tensor in drawn_windows(spec, 1, seed).items()}
+        yield {name: tensor[0] for name, tensor in windows.drawn(spec, 1, seed).items()}
 
 
 def insist(parity: Parity, precision: Precision) -> None:

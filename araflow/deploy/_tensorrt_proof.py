@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from araflow.deploy.engine_file import Parity, Precision, PrecisionProof
 from araflow.errors import EngineError
-from araflow.recognition.spec import CHANNELS, ModelSpec
 
 Tensors = NDArray[np.float32]
 Logits = Callable[..., Tensors]
@@ -89,30 +88,6 @@ def _types(tensors: Sequence[Any]) -> set[str]:
                 str(value) for key, value in tensor.items() if "format" in key.lower() or "type" in key.lower()
             )
             found |= {name for name, pattern in _NAMES.items() if re.search(pattern, said)}
-    return found
-
-
-def drawn_windows(spec: ModelSpec, count: int, seed: int = 0) -> dict[str, Tensors]:
-    """Return windows of drifting random blotches, normalised as the recogniser's own; the same on every machine.
-
-    Returns:
-        float32 (count, channels, frames, height, width) for each of ``spec.streams``.
-    """
-    import cv2
-
-    random = np.random.default_rng(seed)
-    found: dict[str, Tensors] = {}
-    for stream in spec.streams:
-        own, channels = spec.stream(stream), CHANNELS[stream]
-        mean, std = own.per_channel(stream)
-        window = np.empty((count, channels, own.frames, own.height, own.width), np.float32)
-        for index in np.ndindex(count, channels):
-            coarse = random.integers(0, 256, (7, 7 + own.frames // 8)).astype(np.float32)
-            wide = cv2.resize(coarse, (own.width + own.frames, own.height), interpolation=cv2.INTER_LINEAR)
-            level = (np.clip(wide, 0, 255) / 255 - mean[index[1]]) / std[index[1]]
-            for frame in range(own.frames):
-                window[index][frame] = level[:, frame : frame + own.width]
-        found[stream] = window
     return found
 
 

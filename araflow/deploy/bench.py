@@ -188,10 +188,10 @@ def _timer(runner: Callable[..., object], inputs: Inputs, clock: Callable[[], fl
 
 def inputs_for(spec: ModelSpec) -> Callable[[int], Inputs]:
     """Return what makes drawn windows for a recogniser; times do not depend on what the pictures show."""
-    from araflow.deploy._tensorrt_proof import drawn_windows
+    from araflow.deploy import windows
 
     def make(batch: int) -> Inputs:
-        one = drawn_windows(spec, 1)
+        one = windows.drawn(spec, 1)
         return {name: np.ascontiguousarray(np.repeat(tensor, batch, axis=0)) for name, tensor in one.items()}
 
     return make

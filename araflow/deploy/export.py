@@ -11,21 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from araflow import __version__
 from araflow.deploy import contract
-from araflow.deploy._onnx_parity import DRAWN, Parity, Tensors, Window, compare, drawn, insist, within_half
+from araflow.deploy._onnx_parity import DRAWN, Parity, Window, compare, drawn, insist, within_half
 from araflow.deploy.contract import Batch, Precision
 from araflow.errors import OutputError, SpecError, did_you_mean
 from araflow.recognition import checkpoint as checkpoints
 from araflow.recognition import require
-from araflow.recognition.spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["DRAWN", "ExportResult", "Parity", "export", "manifest_windows"]
+__all__ = ["DRAWN", "ExportResult", "Parity", "export"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
 OPSETS = (17, 18)
 """Versions of ONNX's operators: TensorRT 8.5 of JetPack 5 reads up to 17."""
@@ -125,38 +122,6 @@ def export(
     return ExportResult(
         out, hashlib.sha256(data).hexdigest(), len(data), precision, opset, batch, len(model.graph.node), parity
     )
-
-
-def manifest_windows(path: Path, spec: ModelSpec, most: int) -> Iterator[dict[str, Tensors]]:
-    """Read the centre windows of a manifest's clips, spread evenly: of its test clips, or else of val or train.
-
-    Args:
-        path: A manifest, or a build's folder.
-        spec: What the recogniser knows of itself.
-        most: How many at most.
-
-    Yields:
-        float32 (channels, frames, height, width) for each stream, by its name.
-
-    Raises:
-        ManifestError: It cannot be read.
-        SourceError: A clip's file is absent or damaged.
-        SpecError: It has no finished clip with a split, or a clip does not suit the recogniser.
-    """
-    from araflow.manifest import Manifest
-    from araflow.recognition.clips import clips_of, split_of
-    from araflow.recognition.data import EvaluationWindows
-
-    manifest = Manifest.read(path)
-    splits = split_of(manifest)
-    clips = next((found for side in ("test", "val", "train") if (found := clips_of(manifest, splits, side))), [])
-    if not clips:
-        raise SpecError(f"manifest: {path} has no finished clip in test, val or train to compare on")
-    chosen = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
-    dataset = EvaluationWindows([clips[index] for index in chosen], spec)
-    for index in range(len(dataset)):
-        item = dataset[index]
-        yield {name: np.asarray(item[name]) for name in spec.streams}
 
 
 def _refuse(out: Path, *, precision: str, opset: int, batch: Batch, force: bool) -> None:

@@ -14,10 +14,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from araflow.deploy import windows
+from araflow.deploy.windows import Tensors
 from araflow.errors import UnavailableError
 from araflow.recognition.experiment import Prepared
+from araflow.recognition.spec import ModelSpec
 from araflow.store import replace
 
 _WINDOWS = 64
@@ -66,7 +67,7 @@ def export(prepared: Prepared, checkpoint: Path) -> Stage:
             prepared.out / "model.onnx",
             precision=settings.precision,
             opset=settings.opset,
-            windows=_windows(prepared),
+            windows=windows.of_clips(prepared.test, prepared.model, _WINDOWS),
             source="test clips",
             force=True,
         )
@@ -95,12 +96,13 @@ def engine(prepared: Prepared, exported: Stage) -> Stage:
         return Stage("engine", None, f"engine: skipped: {why}")
     from araflow.deploy import tensorrt
 
+    def compared(spec: ModelSpec) -> dict[str, Tensors]:  # read only once TensorRT is found
+        return windows.stacked(windows.of_clips(prepared.test, spec, _ENGINE_WINDOWS), spec)
+
     asked = tensorrt.EngineSettings(batch=settings.batch)
     out = prepared.out / "model.engine"
     try:
-        built = tensorrt.build(
-            exported.file, out, asked, windows=lambda _: _stacked(prepared), source="of the test clips"
-        )
+        built = tensorrt.build(exported.file, out, asked, windows=compared, source="of the test clips")
     except UnavailableError as error:
         return Stage("engine", None, f"engine: skipped: {error}")
     record = built.record
@@ -126,19 +128,3 @@ def bench(prepared: Prepared, exported: Stage, built: Stage) -> Stage:
     replace(prepared.out / "bench.json", (json.dumps(figures, indent=1) + "\n").encode())
     shown = ", ".join(f"{one['throughput']:.0f} windows/s at batch {one['batch']}" for one in found)
     return Stage("bench", file, f"{file} on {by}: {shown}", figures)
-
-
-def _stacked(prepared: Prepared) -> dict[str, Any]:
-    found = list(_windows(prepared, _ENGINE_WINDOWS))
-    return {name: np.stack([window[name] for window in found]) for name in prepared.model.streams}
-
-
-def _windows(prepared: Prepared, most: int = _WINDOWS) -> Any:  # noqa: ANN401 - an iterator of dicts of arrays
-    from araflow.recognition.data import EvaluationWindows
-
-    count = min(most, len(prepared.test))
-    chosen = np.linspace(0, len(prepared.test) - 1, count).round().astype(int)
-    windows = EvaluationWindows([prepared.test[index] for index in chosen], prepared.model)
-    for index in range(len(windows)):
-        item = windows[index]
-        yield {name: np.asarray(item[name]) for name in prepared.model.streams}

@@ -27,6 +27,7 @@ from araflow.deploy.contract import OnnxModel
 from araflow.deploy.cuda_memory import Device, Tensors, TorchDevice
 from araflow.deploy.engine_file import EngineRecord, Precision, Profile
 from araflow.deploy.engine_runtime import EngineRunner
+from araflow.deploy.windows import drawn
 from araflow.errors import OutputError, SourceError, SpecError
 from araflow.recognition.spec import ModelSpec
 from araflow.spec import Settings
@@ -111,7 +112,7 @@ def build(
     profile, batches = _profile(settings, model)
     _refuse_useless(out)
     if windows is None:
-        windows, source = proving.drawn_windows(model.spec, min(batches[-1], 8)), "drawn"
+        windows, source = drawn(model.spec, min(batches[-1], 8)), "drawn"
     elif callable(windows):
         windows = windows(model.spec)
     device = TorchDevice() if device is None else device

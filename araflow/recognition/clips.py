@@ -6,7 +6,7 @@ Nothing here imports torch or looks at a file.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,10 @@ class VideoClip:
     bound: float | None
     radii: tuple[float, ...] | None
     row: dict[str, Any]
+
+    def length(self, streams: Iterable[str]) -> int:
+        """Return how many indices a window of these streams may use: one fewer than frames where flow is shown."""
+        return self.flows if "flow" in streams else self.frames
 
 
 def split_of(manifest: Manifest, spec: SplitSpec | None = None) -> dict[str, str]:

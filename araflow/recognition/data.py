@@ -107,7 +107,7 @@ class TrainingWindows(Dataset[dict[str, Tensor | int]]):
         clip = self.clips[number]
         rng = np.random.default_rng((self._seed, epoch, item))
         with _naming(clip):
-            window = samplers.training_window(self._reader.frames(clip), self._reader.length, self._data, rng)
+            window = samplers.training_window(clip.length(self._reader.specs), self._reader.length, self._data, rng)
         tensors = self._reader.read(clip, window, functools.partial(transforms.training_view, self._data, rng=rng))
         return {**tensors, "label": clip.label_index, "clip": number}
 
@@ -147,7 +147,7 @@ class EvaluationWindows(Dataset[dict[str, Tensor | int]]):
 
     def _of(self, clip: VideoClip) -> samplers.Indices:
         with _naming(clip):
-            return self._windows(self._reader.frames(clip), self._reader.length)
+            return self._windows(clip.length(self._reader.specs), self._reader.length)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -193,24 +193,20 @@ class _Reader:
     """What both datasets share: a window's files as tensors."""
 
     def __init__(self, clips: Sequence[VideoClip], model: ModelSpec, flow_scale: FlowScale) -> None:
-        self._specs = {stream: model.stream(stream) for stream in model.streams}
-        self._first = self._specs[model.streams[0]]
-        self._in_pixels = "flow" in self._specs and flow_scale == "pixels"
-        self.length = max(spec.frames for spec in self._specs.values())
+        self.specs = {stream: model.stream(stream) for stream in model.streams}
+        self._first = self.specs[model.streams[0]]
+        self._in_pixels = "flow" in self.specs and flow_scale == "pixels"
+        self.length = max(spec.frames for spec in self.specs.values())
         if self._in_pixels:
             for clip in clips:
                 _gains(clip, [0])  # an error now, not in mid-epoch
-
-    def frames(self, clip: VideoClip) -> int:
-        """Return how many indices there are: one fewer than frames where flow is shown."""
-        return clip.flows if "flow" in self._specs else clip.frames
 
     def read(self, clip: VideoClip, window: samplers.Indices, look: _Look) -> dict[str, Tensor]:
         if get_worker_info() is not None:
             cv2.setNumThreads(0)
         tensors: dict[str, Tensor] = {}
         view = None
-        for stream, spec in self._specs.items():
+        for stream, spec in self.specs.items():
             indices = samplers.shorter(window, spec.frames).tolist()
             size, pictures = _peek(read_frames(clip, stream, indices))
             view = view or look(self._first, size)

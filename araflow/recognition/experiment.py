@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from araflow import __version__
 from araflow.errors import ManifestError, SpecError
 from araflow.manifest import Manifest
-from araflow.recognition.spec import ExperimentSpec, FlowStorage, ModelSpec, StreamSpec
+from araflow.recognition.spec import STREAMS, ExperimentSpec, FlowStorage, ModelSpec, StreamSpec
 from araflow.splits import Leakage
 from araflow.store import Store
 
@@ -93,7 +92,7 @@ def prepare(spec: ExperimentSpec) -> Prepared:
         center_crop=spec.data.center_crop,
         flow=flow_storage(manifest, spec) if "flow" in _streams(spec) else None,
         split=spec.split,
-        manifest_sha256=_sha256(manifest, spec),
+        manifest_sha256=_sha256(Path(spec.manifest)),
         software=_software(),
     )
     sides = {side: clips.clips_of(manifest, split_of, side) for side in ("train", "val", "test")}
@@ -124,8 +123,6 @@ def labels_of(manifest: Manifest) -> tuple[str, ...]:
 
 
 def _streams(spec: ExperimentSpec) -> tuple[str, ...]:
-    from araflow.recognition.spec import STREAMS
-
     return STREAMS[spec.network.modality]
 
 
@@ -149,8 +146,7 @@ def flow_storage(manifest: Manifest, spec: ExperimentSpec) -> FlowStorage:
     return FlowStorage(**way, jpeg_quality=settings.get("jpeg_quality", 95), scale=spec.data.flow_scale)
 
 
-def _sha256(manifest: Manifest, spec: ExperimentSpec) -> str:
-    path = Path(spec.manifest)
+def _sha256(path: Path) -> str:
     return hashlib.sha256((Store(path).manifest if path.is_dir() else path).read_bytes()).hexdigest()
 
 
@@ -197,16 +193,12 @@ def _short(spec: ExperimentSpec, sides: dict[str, list[VideoClip]]) -> list[str]
     streams = _streams(spec)
     specs: list[StreamSpec] = [getattr(spec.network, stream) for stream in streams]
     span = (max(one.frames for one in specs) - 1) * spec.data.sample_rate + 1
-    short = [clip for side in sides.values() for clip in side if _length(clip, streams) < span]
+    short = [clip for side in sides.values() for clip in side if clip.length(streams) < span]
     if not short:
         return []
     what = "flow fields" if "flow" in streams else "frames"
-    shown = f"{short[0].key} has {_length(short[0], streams)} {what}, a window spans {span}"
+    shown = f"{short[0].key} has {short[0].length(streams)} {what}, a window spans {span}"
     if spec.data.short_clip == "refuse":
         raise SpecError(f"data.short_clip: refuse: {len(short)} clips are shorter than a window: {shown}")
     verb = "looped" if spec.data.short_clip == "loop" else "held on their last frame"
     return [f"{len(short)} clips are shorter than a window and are {verb}: {shown}"]
-
-
-def _length(clip: VideoClip, streams: Sequence[str]) -> int:
-    return clip.flows if "flow" in streams else clip.frames

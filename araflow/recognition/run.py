@@ -65,14 +65,15 @@ def train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | Non
         OutputError: The folder cannot be written to, or another run holds it.
     """
     with _locked(prepared.out):
-        found = _claim(prepared)
+        identity = _identity(prepared)
+        found = _claim(prepared, identity)
         if found is not None:
             return found
         from araflow.recognition import trainer  # before quiet(): see there
 
         try:
             with trainer.quiet():
-                return _train(prepared, on_epoch)
+                return _train(prepared, identity, on_epoch)
         except OSError as error:
             where = error.filename or prepared.out
             raise OutputError(f"{where}: cannot be written: {error.strerror or error}") from error
@@ -93,9 +94,9 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _claim(prepared: Prepared) -> Trained | None:
+def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
     """Hold the folder against the experiment; return the training if it is finished already."""
-    file, identity = prepared.out / "run.json", _identity(prepared)
+    file = prepared.out / "run.json"
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
         before, finished = known["identity"], known["finished"]
@@ -112,7 +113,7 @@ def _claim(prepared: Prepared) -> Trained | None:
         if finished and checkpoint is not None:
             log.info("trained already: %s, %d epochs", checkpoint, finished)
             return Trained(checkpoint, finished, 0, _history(prepared.out))
-    _note(prepared, finished=0)
+    _note(prepared, identity, finished=0)
     return None
 
 
@@ -124,9 +125,9 @@ def _history(out: Path) -> list[dict[str, float]]:
     return found
 
 
-def _note(prepared: Prepared, finished: int) -> None:
+def _note(prepared: Prepared, identity: dict[str, Any], finished: int) -> None:
     content = {
-        "identity": _identity(prepared),
+        "identity": identity,
         "finished": finished,
         "spec": prepared.spec.model_dump(mode="json"),
         "software": prepared.model.software,
@@ -168,7 +169,9 @@ def _locked(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def _train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | None) -> Trained:
+def _train(
+    prepared: Prepared, identity: dict[str, Any], on_epoch: Callable[[dict[str, float]], None] | None
+) -> Trained:
     import torch
     from lightning.pytorch.callbacks import EarlyStopping
 
@@ -235,7 +238,7 @@ def _train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | No
             checkpoint.save(out / f"{name}.safetensors", network, prepared.model)
     rows = json.loads((out / "history.json").read_text(encoding="utf-8"))
     replace(out / "curves.png", pictures.curves(rows))
-    _note(prepared, finished=len(rows))
+    _note(prepared, identity, finished=len(rows))
     chosen = _checkpoint(out)
     assert chosen is not None
     return Trained(chosen, len(rows), len(rows) - before, rows)

@@ -59,7 +59,7 @@ def test_logits_are_compared_on_a_manifests_clips_where_one_is_given(tmp_path, a
         for index in range(3):
             yield {name: tensor[0] for name, tensor in windows(spec, 1, seed=index).items()}
 
-    monkeypatch.setattr("araflow.deploy.export.manifest_windows", clips)
+    monkeypatch.setattr("araflow.deploy.windows.of_manifest", clips)
     file = write_onnx(tmp_path / "m.onnx")
     done = araflow("engine", file, "--out", tmp_path / "m.engine", "--manifest", "data/sample")
     assert "parity with ONNX Runtime on 3 windows (of data/sample)" in done.output

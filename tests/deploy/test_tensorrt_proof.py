@@ -7,6 +7,7 @@ import pytest
 from engine_kit import FRAMES, SIZE, model_spec
 
 from araflow.deploy import _tensorrt_proof as proving
+from araflow.deploy import windows
 from araflow.errors import EngineError
 
 SHAPE = (3, FRAMES, SIZE, SIZE)
@@ -105,7 +106,7 @@ def test_a_single_logit_that_is_no_number_is_not_right_even_where_it_comes_first
 
 def test_drawn_windows_are_those_of_the_recogniser_and_always_the_same():
     spec = model_spec("arn_3d", "joint")
-    first, second = proving.drawn_windows(spec, 3), proving.drawn_windows(spec, 3)
+    first, second = windows.drawn(spec, 3), windows.drawn(spec, 3)
     assert {name: tensor.shape for name, tensor in first.items()} == {"rgb": (3, *SHAPE), "flow": (3, 2, *SHAPE[1:])}
     for name, tensor in first.items():
         np.testing.assert_array_equal(tensor, second[name])

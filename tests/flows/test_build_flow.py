@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from prefect_server import serving
 
 from flows import settings
 
@@ -57,25 +57,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
 def api(built: tuple[Path, Any]) -> Iterator[httpx.Client]:
     """What `prefect server start` shows afterwards."""
     folder, _ = built
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    log = (folder / "server.log").open("wb")
-    server = subprocess.Popen(command, cwd=folder, env=environment(folder / "prefect"), stdout=log, stderr=log)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30) as client:
-            for _ in range(240):
-                try:
-                    if client.get("/health").status_code == 200:
-                        break
-                except httpx.TransportError:
-                    time.sleep(0.5)
-            yield client
-    finally:
-        server.terminate()
-        server.wait(30)
-        log.close()
+    with serving(folder, environment(folder / "prefect")) as client:
+        yield client
 
 
 def test_it_ends_by_saying_what_was_made_and_where(built):

@@ -4,10 +4,8 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +13,7 @@ import httpx
 import psutil
 import pytest
 from kinetics_world import World, rows, send, statuses, tree
+from prefect_server import serving
 
 from araflow.manifest import Manifest
 
@@ -54,24 +53,8 @@ def araflow(world: World, *settings: str) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def api(world: World) -> Iterator[httpx.Client]:
     """What `prefect server start` shows afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    start = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (world.folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(start, cwd=world.folder, env=environment(world), stdout=log, stderr=log)
-        try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30) as client:
-                for _ in range(240):
-                    try:
-                        if client.get("/health").status_code == 200:
-                            break
-                    except httpx.TransportError:
-                        time.sleep(0.25)
-                yield client
-        finally:
-            server.terminate()
-            server.wait(30)
+    with serving(world.folder, environment(world)) as client:
+        yield client
 
 
 def test_it_runs_from_download_to_manifest_part_by_part(world, tmp_path):
