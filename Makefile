@@ -11,7 +11,7 @@ help:
 	@echo "make check   lint and types, and that generated files are up to date"
 	@echo "make format  format the code"
 	@echo "make bench   the speed comparison, as a table (some minutes)"
-	@echo "make schema  write configs/schema.json"
+	@echo "make schema  write configs/schema.json and prefect.yaml"
 	@echo "make lock    write constraints.txt from the newest versions that fit"
 	@echo "make wheel   build the wheel into dist/"
 
@@ -47,6 +47,7 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m araflow.spec --check
+	$(BIN)/python -m flows.deployments --check
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
@@ -54,6 +55,7 @@ format: .venv/dev
 
 schema: .venv/dev
 	$(BIN)/python -m araflow.spec
+	$(BIN)/python -m flows.deployments
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.compare

@@ -21,7 +21,7 @@ from araflow.portions import Portions
 from araflow.report import write_contact_sheet
 from araflow.spec import BuildSpec
 from araflow.stages import Selection
-from araflow.store import Store
+from araflow.store import Store, open_store
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +83,12 @@ def build(
     """
     recipe, why = settle(spec, accept_licence=accept_licence, use_dataset=source is None)
     log.info("optical flow: %s", why)
-    store = Store(Path(spec.out))
+    output = open_store(spec.out)
     selection = None
     if source is not None:
         spec = spec.model_copy(update={"name": "flow"})
-        selection = select_source(source, store)
-    with store.locked(), WorkerPool(spec.run.workers) as pool:
+        selection = select_source(source, output)
+    with output.locked() as store, WorkerPool(spec.run.workers) as pool:
         files = Sources(source, None)
         if selection is None:
             files = stages.prepare(spec, store, progress)

@@ -19,6 +19,7 @@ from araflow.cli_fetch import fetch
 from araflow.cli_flow_quality import flow_quality
 from araflow.cli_models import models
 from araflow.cli_predict import features, predict
+from araflow.cli_serve import run, serve, up
 from araflow.cli_train import evaluate, train_eval
 from araflow.cli_unpack import unpack
 from araflow.console import finish, progress
@@ -318,6 +319,9 @@ def _list_backends(as_json: bool) -> None:
     click.echo(f"presets: {', '.join(optical.PRESETS)}")
 
 
+main.add_command(up)
+main.add_command(serve)
+main.add_command(run)
 main.add_command(fetch)
 main.add_command(unpack)
 main.add_command(flow_quality)

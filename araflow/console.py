@@ -56,7 +56,7 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
 
 
 @contextlib.contextmanager
-def _logged() -> Iterator[Console]:
+def logged() -> Iterator[Console]:
     """Show araflow's log lines on standard error."""
     from rich.console import Console
 
@@ -100,7 +100,7 @@ def downloads() -> Iterator[Callable[[str, int, int | None], None]]:
         TimeRemainingColumn(),
     )
     with (
-        _logged() as console,
+        logged() as console,
         Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar,
     ):
         tasks: dict[str, TaskID] = {}
@@ -132,7 +132,7 @@ def progress() -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | N
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeElapsedColumn(), TimeRemainingColumn())
     with (
-        _logged() as console,
+        logged() as console,
         Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar,
     ):
         task = bar.add_task("", total=None)

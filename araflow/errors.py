@@ -15,6 +15,7 @@
     ├── ExportError              an exported file does not compute what the checkpoint does
     ├── EngineError              TensorRT could not build or run an engine, or it is not what was asked for
     ├── OutputError              the output folder cannot be used: locked by another run, full, read-only
+    ├── ServerLostError          the Prefect server has gone, which costs history and no data
     └── PoolClosedError          the run is being stopped; nothing is wrong with the clip
 
 A message says what was wrong, where, and what to do about it.
@@ -89,6 +90,10 @@ class EngineError(AraflowError):
 
 class OutputError(AraflowError):
     """The output folder cannot be used: another run holds it, it is read-only, or the disk is full."""
+
+
+class ServerLostError(AraflowError):
+    """The Prefect server no longer answers. What is done is kept."""
 
 
 class PoolClosedError(AraflowError):

@@ -105,7 +105,7 @@ class Job:
     Attributes:
         key: The clip's key, which is also its path below ``clips``.
         source: Video file, or folder of frames.
-        out: Output folder.
+        store: Where, bound to a session.
         recipe: How.
         source_bytes: Size of the source in bytes.
         source_sha256: Digest of the source's bytes.
@@ -114,7 +114,7 @@ class Job:
 
     key: str
     source: Path
-    out: Path
+    store: Store
     recipe: Recipe
     source_bytes: int
     source_sha256: str
@@ -176,10 +176,9 @@ def make(job: Job) -> ClipRecord:
     """
     cv2.setNumThreads(1)  # the pool uses the cores
     bare = job.record(Outcome.QUARANTINED, "")
-    store = Store(job.out)
     measured: dict[str, Any] = {}
     try:
-        writer = store.begin(job.key, lossless=job.recipe.lossless)
+        writer = job.store.begin(job.key, lossless=job.recipe.lossless)
         try:
             _make(job, writer, measured)
             done = dataclasses.replace(bare, outcome=Outcome.DONE, reason=_completion(measured), **_fields(measured))
@@ -194,7 +193,7 @@ def make(job: Job) -> ClipRecord:
         return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
     except OSError as error:
         if error.errno in _FULL:
-            raise OutputError(f"{job.out}: {error.strerror}: nothing more can be written there") from error
+            raise OutputError(f"{job.store.out}: {error.strerror}: nothing more can be written there") from error
         text = f"io-error: {error.strerror or error}"
         return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
 

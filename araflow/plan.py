@@ -19,6 +19,7 @@ from araflow.fingerprint import digest
 from araflow.pool import usable_cores
 from araflow.sources import is_address, local
 from araflow.spec import BuildSpec
+from araflow.store import Store
 from araflow.video import read
 
 _CLIPS_TIMED = 6
@@ -106,7 +107,7 @@ def _measure(
     for number, clip in enumerate([spread[0], *spread[:_CLIPS_TIMED]]):
         part = dataclasses.replace(recipe, max_frames=min(length, recipe.max_frames or length))
         began = time.process_time()
-        record = make(Job(clip.key, clip.source or Path(), scratch / "out", part, 0, "", keep_rgb=False))
+        record = make(Job(clip.key, clip.source or Path(), Store(scratch / "out"), part, 0, "", keep_rgb=False))
         seconds = time.process_time() - began
         if record.outcome is Outcome.DONE and number > 0:  # the first one warms up, and sets how long the others are
             records.append(record)

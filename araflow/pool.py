@@ -28,6 +28,7 @@ _Result = TypeVar("_Result")
 _START_LOCK = threading.Lock()
 _STOPPED = "stopped before this clip was made"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+_ME: Any = multiprocessing.current_process()
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 """NumPy's linear algebra is not used in a worker, but would start a thread per core in each, which costs CPU time."""
 _CONTEXT = multiprocessing.get_context("spawn")  # forked children inherit locks that FFmpeg's threads may hold
@@ -81,7 +82,7 @@ class WorkerPool:
         self._threads = ThreadPoolExecutor(self.workers, thread_name_prefix="araflow-pool")
         self._local = threading.local()
         self._all: list[_Worker] = []
-        self._closed = False
+        self._closed = threading.Event()
 
     def submit(self, function: Callable[[_Item], _Result], item: _Item, timeout: float) -> Future[_Result | Lost]:
         """Run ``function(item)`` in a worker process.
@@ -98,7 +99,7 @@ class WorkerPool:
         Raises:
             PoolClosedError: The pool is closed; a future raises it where the pool was closed meanwhile.
         """
-        if self._closed:
+        if self._closed.is_set():
             raise PoolClosedError(_STOPPED)
         try:
             return self._threads.submit(self._run, function, item, timeout)
@@ -106,7 +107,7 @@ class WorkerPool:
             raise PoolClosedError(_STOPPED) from None
 
     def _run(self, function: Callable[[_Item], _Result], item: _Item, timeout: float) -> _Result | Lost:
-        if self._closed:
+        if self._closed.is_set():
             raise PoolClosedError(_STOPPED)
         worker: _Worker | None = getattr(self._local, "worker", None)
         if worker is None or not worker.process.is_alive():
@@ -114,8 +115,8 @@ class WorkerPool:
                 self._all.remove(worker)  # a dead one holds open files for as long as it is known
             worker = self._local.worker = _Worker()
             self._all.append(worker)
-        answer = Lost(timed_out=False, exit_code=None) if self._closed else worker.ask(function, item, timeout)
-        if self._closed:
+        answer = Lost(timed_out=False, exit_code=None) if self._closed.is_set() else worker.ask(function, item, timeout)
+        if self._closed.is_set():
             worker.end()
             raise PoolClosedError(_STOPPED)
         if isinstance(answer, Lost):
@@ -125,9 +126,18 @@ class WorkerPool:
             return value  # type: ignore[no-any-return]
         raise value if isinstance(value, AraflowError) else WorkerError(value)
 
+    def pause(self, seconds: float) -> None:
+        """Wait, but not for longer than the pool is open.
+
+        Raises:
+            PoolClosedError: The pool is closed.
+        """
+        if self._closed.wait(seconds):
+            raise PoolClosedError(_STOPPED)
+
     def close(self) -> None:
         """End all workers at once; what they were doing is lost, and every unfinished future raises PoolClosedError."""
-        self._closed = True
+        self._closed.set()
         self._threads.shutdown(wait=False)  # cancelled futures would raise CancelledError: each finds out by itself
         for worker in list(self._all):
             worker.end()
@@ -151,6 +161,9 @@ class _Worker:
             # import (Prefect's is), and a script without `if __name__ == "__main__"` would start itself in each.
             main = sys.modules["__main__"]
             sys.modules["__main__"] = types.ModuleType("__main__")
+            # A daemonic process, as Dask's workers are, may start none, lest they stay when it is gone. Ours do not.
+            daemonic = _ME._config.get("daemon", False)
+            _ME._config["daemon"] = False
             unset = _BLAS_THREADS not in os.environ
             if unset:
                 os.environ[_BLAS_THREADS] = "1"
@@ -158,6 +171,7 @@ class _Worker:
                 self.process.start()
             finally:
                 sys.modules["__main__"] = main
+                _ME._config["daemon"] = daemonic
                 if unset:
                     del os.environ[_BLAS_THREADS]
         theirs.close()

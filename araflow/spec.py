@@ -44,6 +44,7 @@ Quantizer = Literal["bound", "max_radius"]
 Naming = Literal["card", "recipe"]
 Protocol = Literal["official", "random", "group"]
 OnError = Literal["quarantine", "stop"]
+Engine = Literal["local", "workers", "dask"]
 Subset = Literal["train", "val", "test"]
 
 
@@ -181,6 +182,48 @@ class RunSpec(Settings):
         description="Seconds one clip may take before its process is ended.",
         json_schema_extra=_NO_OUTPUT,
     )
+    retries: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="How often a clip that failed (not one that is quarantined) is tried again in the same run, after "
+        "5, 25, ... seconds.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    engine: Engine = Field(
+        "local",
+        description="Where clips are made: local: on this machine; workers: by every machine that polls the Prefect "
+        "work pool; dask: on a Dask cluster.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    pool: str = Field(
+        "araflow", min_length=1, description="Prefect work pool, for engine workers.", json_schema_extra=_NO_OUTPUT
+    )
+    range_size: int = Field(
+        2048,
+        ge=1,
+        description="Clips per run on a worker, for engine workers: about ten minutes of work, since a run takes ten "
+        "seconds to start and a dead machine costs one.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    dask_address: str | None = Field(
+        None,
+        min_length=1,
+        description="Address of the Dask scheduler, such as tcp://head:8786, for engine dask.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    parts_at_once: int = Field(
+        1,
+        ge=1,
+        description="Archives of Kinetics whose videos are on disk at once; more keep more machines busy.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+
+    @model_validator(mode="after")
+    def _dask_has_an_address(self) -> Self:
+        if self.engine == "dask" and self.dask_address is None:
+            raise ValueError("dask_address: engine dask needs the address of a Dask scheduler, such as tcp://head:8786")
+        return self
 
 
 class BuildSpec(Settings):

@@ -213,7 +213,7 @@ def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, b
         return known, False
     other = store.find_made(clip.key)
     keep_rgb = other is not None and other.source_sha256 == checksum and other.rgb_fingerprint == recipe.rgb_fingerprint
-    return Job(clip.key, clip.source, store.out, recipe, size, checksum, keep_rgb)
+    return Job(clip.key, clip.source, store, recipe, size, checksum, keep_rgb)
 
 
 def _lost(job: Job, lost: Lost, run: RunSpec) -> ClipRecord:

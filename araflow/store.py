@@ -5,7 +5,9 @@
     <out>/clips/<class>/<clip>/{rgb,u,v}/   frames; nothing else is visible, so folder-walking loaders find only frames
     <out>/clips/<class>/<clip>/.araflow.json   the clip's record: the proof that it is complete
     <out>/.araflow/records/<digest>.json    records of clips that were not made, by a digest of their key
-    <out>/.araflow/work/                    half-made clips; emptied at every start
+    <out>/.araflow/work/<session>/          half-made clips of one process that writes here
+    <out>/.araflow/work/<session>.lock      held while that process lives; what it leaves is removed by the next run
+    <out>/.araflow/ranges/                  clips that a run has handed to other machines
     <out>/.araflow/lock                     held while a run writes here
     <out>/manifest.parquet
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import shutil
@@ -36,6 +39,10 @@ STATE = ".araflow"
 KINDS = ("rgb", "u", "v")
 LOSSLESS = "flow"
 """The fourth folder of a clip, where 16-bit flow is asked for."""
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+_MOST_TRIES = 20
+"""To start a session or place a clip while others do the same; each try that fails means that another one got on."""
 _FIRST = {"card": 0, "recipe": 1}
 _DIGITS = {"card": 4, "recipe": 6}
 
@@ -53,9 +60,15 @@ def stem(naming: Naming, index: int, total: int) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Store:
-    """An output folder. Making one touches nothing."""
+    """An output folder. Making one touches nothing.
+
+    Attributes:
+        out: The folder.
+        session_id: The session that half-made clips belong to; empty before ``locked`` or ``session``.
+    """
 
     out: Path
+    session_id: str = ""
 
     @property
     def clips(self) -> Path:
@@ -70,6 +83,10 @@ class Store:
     @property
     def work(self) -> Path:
         """Folder of half-made clips, on the same file system as the finished ones, so that renaming is atomic."""
+        return self._sessions / self.session_id
+
+    @property
+    def _sessions(self) -> Path:
         return self.state / "work"
 
     @property
@@ -86,29 +103,131 @@ class Store:
         return self.state / "records" / f"{digest({'key': key})}.json"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one run: make it, and empty the work area.
+    def locked(self) -> Iterator[Store]:
+        """Hold the folder for one run: make it, and remove what sessions have left that are dead.
+
+        Yields:
+            The store, bound to a session.
 
         Raises:
-            OutputError: Another run holds it, or it cannot be written to.
+            OutputError: Another run holds it, it cannot be written to, or its file system has no locks.
         """
-        lock = filelock.FileLock(self.state / "lock", timeout=0)
-        try:
+        lock = _file_lock(self.state / "lock")
+        with self._explained():
             self.state.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except filelock.Timeout:
-            raise OutputError(
-                f"{self.out}: another araflow run is writing here; wait for it, or choose another out"
-            ) from None
-        except OSError as error:
-            raise OutputError(f"{self.out}: cannot be written to: {error.strerror}") from error
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                raise OutputError(
+                    f"{self.out}: another araflow run is writing here; wait for it, or choose another out"
+                ) from None
         try:
-            shutil.rmtree(self.work, ignore_errors=True)
-            self.work.mkdir(exist_ok=True)
-            yield
-            shutil.rmtree(self.work, ignore_errors=True)
+            self._sweep()
+            with self.session() as bound:
+                yield bound
         finally:
             lock.release()
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Store]:
+        """Have a work area of one's own, which others know to be alive for as long as this process lives.
+
+        For processes that make clips for the run that holds the folder, on this machine or another.
+
+        Yields:
+            The store, bound to the session.
+
+        Raises:
+            OutputError: The folder cannot be written to, or its file system has no locks.
+        """
+        with self._explained():
+            bound, lock = self._begin_session()
+        try:
+            yield bound
+        finally:
+            shutil.rmtree(bound.work, ignore_errors=True)
+            self._lock_file(bound.session_id).unlink(missing_ok=True)
+            lock.release()
+            with contextlib.suppress(OSError):  # others are at work
+                self._sessions.rmdir()
+
+    def _begin_session(self) -> tuple[Store, filelock.BaseFileLock]:
+        for _ in range(_MOST_TRIES):
+            bound = dataclasses.replace(self, session_id=uuid.uuid4().hex)
+            lock = _file_lock(self._lock_file(bound.session_id))
+            with contextlib.suppress(filelock.Timeout, FileNotFoundError):  # another session's end removed the folder
+                self._sessions.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+                bound.work.mkdir()
+                return bound, lock
+            lock.release()
+        raise OutputError(f"{self._sessions}: keeps being removed by another process; choose another out")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                raise OutputError(
+                    f"{self.out}: its file system has no locks, without which two runs would destroy each other's "
+                    "work; mount it with locks, or choose another out"
+                ) from error
+            raise OutputError(f"{self.out}: cannot be written to: {error.strerror}") from error
+
+    def _lock_file(self, session_id: str) -> Path:
+        return self._sessions / f"{session_id}.lock"
+
+    def is_live(self, session_id: str) -> bool:
+        """Whether the process that holds a session still lives."""
+        file = self._lock_file(session_id)
+        if not file.exists():
+            return False
+        try:
+            with _file_lock(file):
+                file.unlink(missing_ok=True)  # nobody holds it
+            return False
+        except filelock.Timeout:
+            return True
+
+    def _sweep(self) -> None:
+        """Remove what dead sessions have left."""
+        shutil.rmtree(self.state / "ranges", ignore_errors=True)
+        names = {entry.name for entry in os.scandir(self._sessions)} if self._sessions.is_dir() else set()
+        for name in names:
+            session_id = name.removesuffix(".lock")
+            # A session's folder comes after its lock, and goes before it.
+            if not self.is_live(session_id):
+                shutil.rmtree(self._sessions / session_id, ignore_errors=True)
+                if not name.endswith(".lock") and (self._sessions / name).is_file():
+                    (self._sessions / name).unlink()
+
+    def write_state(self, name: str, content: bytes) -> None:
+        """Write a file below ``state`` whole or not at all.
+
+        Raises:
+            OutputError: It cannot be written.
+        """
+        path = self.state / name
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace(path, content)
+
+    def read_state(self, name: str) -> bytes:
+        """Return what ``write_state`` wrote.
+
+        Raises:
+            OSError: There is no such file.
+        """
+        return (self.state / name).read_bytes()
+
+    def remove_state(self, name: str) -> None:
+        """Remove what ``write_state`` wrote, if it is there, and its folder, if that is empty now."""
+        path = self.state / name
+        path.unlink(missing_ok=True)
+        if path.parent != self.state:
+            with contextlib.suppress(OSError):
+                path.parent.rmdir()
 
     def find(self, key: str, fingerprint: str | None = None) -> ClipRecord | None:
         """Return what is known of a clip: that it is made, or why it was not.
@@ -140,6 +259,8 @@ class Store:
         Raises:
             OutputError: It cannot be written.
         """
+        if record.outcome is Outcome.FAILED and _same(self.find_made(record.key), record):
+            return
         path = self._record_file(record.key)
         part = self.work / f"{uuid.uuid4().hex}.json"
         try:
@@ -164,7 +285,13 @@ class Store:
             return None
         if not (folder / PROOF).exists() and not all((folder / kind).is_dir() for kind in KINDS):
             raise OutputError(f"{folder}: is no clip's folder, so clip {key!r} cannot replace it; choose another out")
-        folder.rename(retired := self.work / uuid.uuid4().hex)
+        retired = self.work / uuid.uuid4().hex
+        try:
+            folder.rename(retired)
+        except FileNotFoundError:  # another process was faster
+            if not self.work.is_dir():
+                raise
+            return None
         return retired
 
     def remove_record(self, key: str) -> None:
@@ -224,9 +351,15 @@ class ClipWriter:
     def commit(self, record: ClipRecord, *, keep_rgb: bool) -> None:
         """Write the proof and move the clip into place, replacing what an earlier run made.
 
+        Where another process has made the same clip meanwhile, its is kept: both hold the same.
+
         Args:
             record: The clip's record; its ``outcome`` is done.
             keep_rgb: Take over the earlier clip's ``rgb`` folder instead of this one's (empty) one.
+
+        Raises:
+            OutputError: The clip would lie inside another one's folder.
+            OSError: It cannot be written, or the ``rgb`` folder to keep is gone.
         """
         final = self._store.clip_folder(self._key)
         # Whatever needs space comes first: on a full disk the earlier clip stays.
@@ -234,14 +367,31 @@ class ClipWriter:
         if any((parent / PROOF).exists() for parent in final.parents if self._store.clips in parent.parents):
             raise OutputError(f"{final}: would lie inside another clip's folder; choose another out")
         final.parent.mkdir(parents=True, exist_ok=True)
-        retired = self._store.retire(self._key)
-        if retired is not None and keep_rgb:
-            (self._folder / "rgb").rmdir()
-            (retired / "rgb").rename(self._folder / "rgb")
-        self._store.remove_record(self._key)  # before the clip is there: killed in between, nobody would do it later
-        self._folder.rename(final)
-        if retired is not None:
-            shutil.rmtree(retired)
+        for _ in range(_MOST_TRIES):
+            if _same(self._store.find_made(self._key), record):
+                self._store.remove_record(self._key)
+                return
+            retired = self._store.retire(self._key)
+            if keep_rgb:
+                if retired is None:
+                    raise FileNotFoundError(errno.ENOENT, "the rgb files to keep are gone", str(final))
+                (self._folder / "rgb").rmdir()
+                (retired / "rgb").rename(self._folder / "rgb")
+                keep_rgb = False
+            self._store.remove_record(
+                self._key
+            )  # before the clip is there: killed in between, nobody would do it later
+            try:
+                self._folder.rename(final)
+            except OSError as error:
+                if error.errno not in _TAKEN:
+                    raise
+                continue  # another process was faster
+            finally:
+                if retired is not None:
+                    shutil.rmtree(retired)
+            return
+        raise OSError(errno.EBUSY, "another process keeps writing this clip", str(final))
 
     def discard(self) -> None:
         """Remove a clip that was begun but not committed."""
@@ -260,6 +410,21 @@ def replace(path: Path, content: bytes) -> None:
         return
     part.write_bytes(content)
     part.replace(path)
+
+
+def _file_lock(path: Path) -> filelock.BaseFileLock:
+    # Where the file system has no locks, filelock would take the mere presence of the file for one, which a killed
+    # process leaves for ever.
+    return filelock.FileLock(path, timeout=0, fallback_to_soft=False)
+
+
+def open_store(out: str) -> Store:
+    """Return the output at a folder."""
+    return Store(Path(out))
+
+
+def _same(made: ClipRecord | None, record: ClipRecord) -> bool:
+    return made is not None and (made.fingerprint, made.source_sha256) == (record.fingerprint, record.source_sha256)
 
 
 def _exists(path: Path) -> bool:

@@ -1,11 +1,12 @@
-"""The build flow: fetch → select → extract (a task per shard) → manifest → audit."""
+"""The build flow: fetch → select → extract (a task per shard) → manifest → audit, and on to a training if asked."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import State, flow, runtime
@@ -15,21 +16,22 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
+from araflow import build as plain
 from araflow import optical, spec_file, summary
 from araflow import spec as specs
 from araflow.build import settle
 from araflow.clip import Outcome
-from araflow.errors import AraflowError
-from araflow.pool import WorkerPool
-from araflow.portions import Portions
+from araflow.errors import AraflowError, ServerLostError
+from araflow.portions import Portion, Portions
 from araflow.spec import BuildSpec
-from araflow.stages import shards
-from araflow.store import Store
+from araflow.store import open_store
+from flows import engines, show
 from flows.embedded import run_to_end
-from flows.tasks import StageResult, audit, extract, fetch, fetch_part, log, manifest, plainly, select
+from flows.tasks import StageResult, audit, fetch, fetch_part, manifest, plainly, select
 
-_SHARDS_AT_ONCE = 2  # the next shard hashes its sources while the last clips of this one are still decoding
+log = logging.getLogger("araflow.flows")
 _SETTING_OF = {
+    "dataset": "dataset.name",
     "classes": "dataset.classes",
     "source": "dataset.source",
     "splits": "dataset.splits",
@@ -43,6 +45,9 @@ _SETTING_OF = {
     "workers": "run.workers",
     "shard_size": "run.shard_size",
     "on_error": "run.on_error",
+    "engine": "run.engine",
+    "pool": "run.pool",
+    "dask_address": "run.dask_address",
     "out": "out",
 }
 """The flow's own arguments that are settings."""
@@ -81,27 +86,36 @@ def _run_name() -> str:
 @flow(
     name="build",
     flow_run_name=_run_name,
-    task_runner=ThreadPoolTaskRunner(max_workers=_SHARDS_AT_ONCE),  # type: ignore[arg-type] # Prefect's variance
+    task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type] # Prefect's variance
 )
 def build(
     config: Annotated[str, Field(description="Configuration: a YAML file, or a shipped name such as hmdb5.")] = "hmdb5",
     overrides: Annotated[list[str], Field(description="Any other settings, each dotted.key=value.")] = [],  # noqa: B006
+    dataset: Annotated[specs.DatasetName | None, Field(description="Dataset; sample needs no data at all.")] = None,
     classes: Annotated[list[str] | None, Field(description="Classes to take; empty: as configured.")] = None,
     source: Annotated[str | None, Field(description="Folder, archive or address of the videos.")] = None,
     splits: Annotated[str | None, Field(description="Folder, archive or address of the split files.")] = None,
-    protocol: specs.Protocol | None = None,
+    protocol: Annotated[specs.Protocol | None, Field(description="How clips are split.")] = None,
     fold: Annotated[int | None, Field(ge=1, le=3, description="Official fold.")] = None,
-    backend: specs.BackendName | None = None,
-    algorithm: specs.Algorithm | None = None,
-    preset: specs.Preset | None = None,
-    quantizer: specs.Quantizer | None = None,
-    bound: Annotated[float | None, Field(gt=0, description="Largest storable |u|, |v| in pixels per frame.")] = None,
+    backend: Annotated[specs.BackendName | None, Field(description="What computes optical flow.")] = None,
+    algorithm: Annotated[specs.Algorithm | None, Field(description="Optical-flow algorithm.")] = None,
+    preset: Annotated[specs.Preset | None, Field(description="Speed against error.")] = None,
+    quantizer: Annotated[specs.Quantizer | None, Field(description="How flow becomes 8-bit.")] = None,
+    bound: Annotated[
+        float | None, Field(gt=0, le=4096, description="Largest storable |u|, |v| in pixels per frame.")
+    ] = None,
     workers: Annotated[int | None, Field(ge=1, description="Decoding processes; empty: one per core.")] = None,
     shard_size: Annotated[int | None, Field(ge=1, description="Clips per task.")] = None,
-    on_error: specs.OnError | None = None,
-    out: Annotated[str | None, Field(description="Output folder.")] = None,
+    on_error: Annotated[specs.OnError | None, Field(description="What a bad clip means.")] = None,
+    engine: Annotated[specs.Engine | None, Field(description="Where clips are made.")] = None,
+    pool: Annotated[str | None, Field(description="Work pool, for engine workers.")] = None,
+    dask_address: Annotated[str | None, Field(description="Dask scheduler, for engine dask.")] = None,
+    out: Annotated[str | None, Field(description="Output: a folder, or an address such as s3://bucket/name.")] = None,
     strict: Annotated[bool, Field(description="Any clip that is not done fails the run.")] = False,
     accept_licence: Annotated[bool, Field(description="I accept the dataset's licence; download it.")] = False,
+    train: Annotated[
+        str | None, Field(description="Experiment to train on the manifest, in this run: a file, or a shipped name.")
+    ] = None,
 ) -> State[StageResult]:
     """Turn a dataset's videos into RGB frames, optical flow and a manifest."""
     return _build(locals())
@@ -111,54 +125,76 @@ def build(
 def _build(arguments: dict[str, Any]) -> State[StageResult]:
     spec = resolve(arguments)
     recipe, why = settle(spec, accept_licence=arguments["accept_licence"])
+    engines.check(spec)
+    experiment = _experiment(arguments["train"], spec)
     log.info("optical flow: %s", why)
     start, made = time.monotonic(), 0
-    # quote: Prefect would look into every clip for futures.
-    with Store(Path(spec.out)).locked(), WorkerPool(spec.run.workers) as pool:
+    with open_store(spec.out).locked() as store:
         # Here and not on a thread: a download or an unpacking can then be interrupted. A task that is called hands back
         # its failure as a state.
-        files = fetch(spec, return_state=True).result()
-        selected = select.submit(spec, files)
-        portions = Portions(spec, files, selected.result(), recipe, Store(Path(spec.out)))
+        files = fetch(spec, quote(store), return_state=True).result()
+        selected = select.submit(spec, files, quote(store), return_state=False)
+        selection = selected.result()
+        progress = show.Progress(len(selection.clips))
+        portions = Portions(spec, files, selection, recipe, store)
         extracted: list[PrefectFuture[StageResult]] = []
-        for portion in portions:
-            before: list[Any] = [selected]
-            if portion.name:
-                before.append(fetch_part(portion.name, quote(portion), return_state=True))
-                before[-1].result()
-            cut = shards(portion.clips, spec.run.shard_size)
-            begun = [
-                extract.submit(
-                    len(extracted) + number,
-                    len(extracted) + len(cut),
-                    quote(shard),
-                    spec,
-                    recipe,
-                    quote(pool),
-                    return_state=False,
-                    wait_for=before,
-                )
-                for number, shard in enumerate(cut)
-            ]
-            extracted += begun
-            try:
-                for future in as_completed(begun):
-                    made += future.result().made
-            except BaseException:
-                pool.close()  # the other shards end at once, instead of each running into the same trouble
-                raise
-            portion.close()
+        # quote: Prefect would look into every clip for futures.
+        with engines.start(spec, recipe, store, progress.advance) as engine:
+            under_way: collections.deque[tuple[Portion, list[PrefectFuture[StageResult]]]] = collections.deque()
+            for portion in portions:
+                before: list[PrefectFuture[Any]] = [selected]
+                if portion.name:
+                    before.append(fetch_part.submit(portion.name, quote(portion), return_state=False))
+                    before[-1].result()
+                under_way.append((portion, engine.extract(portion.clips, before)))
+                extracted += under_way[-1][1]
+                if len(under_way) >= spec.run.parts_at_once:
+                    made += _settle(*under_way.popleft(), engine, progress)
+            while under_way:
+                made += _settle(*under_way.popleft(), engine, progress)
         written = manifest.submit(
-            spec, quote(portions.labelled()), recipe, quote(files), return_state=False, wait_for=extracted
+            spec, quote(portions.labelled()), recipe, quote(files), quote(store), return_state=False, wait_for=extracted
         )
-        audited = audit.submit(quote(written.result()), return_state=False, wait_for=[written]).result()
+        audited = audit.submit(quote(written.result()), return_state=False, wait_for=[written])
+        checked = audited.result()
     seconds = time.monotonic() - start
     line = summary.last_line(written.result(), made, seconds)
     log.info("%s", line)
-    if arguments["strict"] and set(audited.counts) - {Outcome.DONE, Outcome.FILTERED}:
+    if arguments["strict"] and set(checked.counts) - {Outcome.DONE, Outcome.FILTERED}:
         raise AraflowError(f"strict: {line}")
-    result = dataclasses.replace(audited, stage="build", made=made, seconds=seconds)
-    return Completed(message=line, data=result)
+    if experiment is not None:
+        from flows import train_eval
+
+        line += "; " + train_eval.staged(experiment, after=[audited])[0]
+    return Completed(message=line, data=dataclasses.replace(checked, stage="build", made=made, seconds=seconds))
+
+
+def _settle(
+    portion: Portion, begun: list[PrefectFuture[StageResult]], engine: engines.Engine, progress: show.Progress
+) -> int:
+    """Wait until a portion's clips are made; return how many were worked on."""
+    made = 0
+    for future in as_completed(begun):
+        try:
+            result = future.result()
+        except AraflowError:
+            raise
+        except Exception as error:
+            raise engine.explain(error) from error
+        made += result.made
+        if not engine.counts_clips:
+            progress.advance(sum(result.counts.values()))
+    portion.close()
+    return made
+
+
+def _experiment(name: str | None, spec: BuildSpec) -> Any:  # noqa: ANN401 - an ExperimentSpec, whose module is not imported
+    """Read the experiment that follows the build, before any work starts."""
+    if name is None:
+        return None
+    from flows import train_eval
+
+    return train_eval.resolve({"spec": name, "overrides": [], "manifest": spec.out})
 
 
 def run(
@@ -174,16 +210,31 @@ def run(
         strict: See the flow's argument.
 
     Raises:
-        AraflowError: The run failed.
+        AraflowError: The run failed. Losing the Prefect server is no failure: the work is finished without history.
     """
     named = build.with_options(name=f"build-{spec.name}")
     choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
-    return run_to_end(
-        named,
-        StageResult,
-        (spec.dataset.name, choice.backend, choice.algorithm),
-        config=config,
-        overrides=list(overrides),
-        accept_licence=accept_licence,
-        strict=strict,
-    )
+    start = time.monotonic()
+    try:
+        return run_to_end(
+            named,
+            StageResult,
+            (spec.dataset.name, choice.backend, choice.algorithm),
+            config=config,
+            overrides=list(overrides),
+            accept_licence=accept_licence,
+            strict=strict,
+        )
+    except ServerLostError as error:
+        log.warning("%s; the work goes on without it", error)
+    made = 0
+
+    def count(_: object, worked_on: bool) -> None:
+        nonlocal made
+        made += worked_on
+
+    local = spec.model_copy(update={"run": spec.run.model_copy(update={"engine": "local"})})
+    written = plain.build(local, accept_licence=accept_licence, on_record=count)
+    if strict and set(written.outcomes()) - {Outcome.DONE, Outcome.FILTERED}:
+        raise AraflowError(f"strict: {summary.last_line(written, made, time.monotonic() - start)}")
+    return StageResult("build", dict(written.outcomes()), made, time.monotonic() - start)

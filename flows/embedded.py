@@ -14,9 +14,12 @@ from typing import Any, NoReturn, TypeVar
 
 import httpx
 from prefect import State, tags
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
-from araflow.errors import AraflowError
+from araflow.errors import AraflowError, ServerLostError
 
+log = logging.getLogger("araflow.flows")
+_SECONDS_TO_ANSWER = 5.0
 _Result = TypeVar("_Result")
 
 
@@ -28,22 +31,44 @@ def interruptible() -> Iterator[None]:
     minutes, to tell it that the run was cancelled; so the server is started in a session of its own. Prefect stops it
     when Python exits, which SIGTERM would skip; so SIGTERM becomes an exit.
     """
-    from prefect.settings import PREFECT_API_URL
-
-    if PREFECT_API_URL.value() is not None:  # a server of the user's own
-        yield
-        return
-    from prefect.server.api import server
-
-    apart = types.SimpleNamespace(**vars(subprocess))
-    apart.Popen = functools.partial(subprocess.Popen, start_new_session=True)
-    server.subprocess = apart  # type: ignore[attr-defined, assignment]
     previous = signal.signal(signal.SIGTERM, _exit)
     try:
-        yield
+        if PREFECT_API_URL.value() is not None:  # a server of the user's own
+            yield
+            return
+        from prefect.server.api import server
+
+        apart = types.SimpleNamespace(**vars(subprocess))
+        apart.Popen = functools.partial(subprocess.Popen, start_new_session=True)
+        server.subprocess = apart  # type: ignore[attr-defined, assignment]
+        try:
+            yield
+        finally:
+            server.subprocess = subprocess  # type: ignore[attr-defined]
     finally:
         signal.signal(signal.SIGTERM, previous)
-        server.subprocess = subprocess  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _reached() -> Iterator[None]:
+    """Use the embedded server where the user's own does not answer: that costs nothing but the place of the history."""
+    url = PREFECT_API_URL.value()
+    if url is None or answers(url):
+        yield
+        return
+    log.warning(
+        "no Prefect server answers at %s: the history of this run goes to the local database (araflow up shows it)", url
+    )
+    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}, restore_defaults={PREFECT_API_URL}):
+        yield
+
+
+def answers(url: str) -> bool:
+    """Whether a Prefect server answers at an API address, such as ``http://127.0.0.1:4200/api``."""
+    try:
+        return httpx.get(f"{url}/health", timeout=_SECONDS_TO_ANSWER).is_success
+    except httpx.HTTPError:
+        return False
 
 
 def run_to_end(
@@ -61,12 +86,15 @@ def run_to_end(
         arguments: The flow's own.
 
     Raises:
+        ServerLostError: The server was lost during the run.
         AraflowError: The run failed, or could not begin.
     """
     try:
-        with interruptible(), tags(*labels):
+        with _reached(), interruptible(), tags(*labels):
             state = flow(**arguments, return_state=True)
-    except (RuntimeError, httpx.HTTPError) as error:  # before the run began: within it, errors become states
+    except httpx.HTTPError as error:
+        raise ServerLostError(f"the Prefect server does not answer any more ({error})") from error
+    except RuntimeError as error:  # before the run began: within it, errors become states
         raise AraflowError(f"Prefect could not run the flow: {error}") from error
     # The embedded server announces its end when Python exits; the last line shall be what was made.
     logging.getLogger("prefect").setLevel(logging.WARNING)

@@ -8,17 +8,30 @@ from __future__ import annotations
 
 import os
 
-DEFAULTS = {
+TAG = "araflow"
+"""Tag of every run. Only runs that carry it are ended when their heartbeat stops (``flows.server``)."""
+HEARTBEAT_SECONDS = 30
+"""Prefect's least."""
+
+FOR_RUNS = {
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "araflow",
+    "DO_NOT_TRACK": "1",
+}
+"""What a process needs that runs a flow, on whatever machine."""
+
+DEFAULTS = FOR_RUNS | {
     # The embedded server stops when the flow ends; unbatched, its recorder has by then written a quarter of the task
     # runs or less, and the rest are gone.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    "DO_NOT_TRACK": "1",
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "araflow",
     # The first start migrates the database, which a slow disk makes long.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # A run starts within these seconds of being asked for, instead of ten or more.
+    "PREFECT_RUNNER_POLL_FREQUENCY": "3",
+    "PREFECT_WORKER_QUERY_SECONDS": "3",
 }
 
 

@@ -6,22 +6,20 @@ that its files are there.
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import dataclasses
 import functools
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import State, task
-from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Failed
 
 from araflow import audit as auditing
-from araflow import stages, summary
+from araflow import optical, retries, stages
 from araflow.clip import Clip, ClipRecord
 from araflow.datasets import Sources
 from araflow.errors import AraflowError, PoolClosedError
@@ -33,6 +31,7 @@ from araflow.report import write_contact_sheet
 from araflow.spec import BuildSpec
 from araflow.stages import Selection
 from araflow.store import Store
+from flows import limits, show
 
 log = logging.getLogger("araflow.flows")
 if logging.getLogger("araflow").level == logging.NOTSET:
@@ -78,26 +77,28 @@ def plainly(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 @task(name="fetch", cache_policy=NO_CACHE)
 @plainly
-def fetch(spec: BuildSpec) -> Sources:
+def fetch(spec: BuildSpec, store: Store) -> Sources:
     """Make the dataset's files local."""
-    return stages.prepare(spec, Store(Path(spec.out)))
+    with limits.slot("download"):
+        return stages.prepare(spec, store)
 
 
 @task(name="fetch-part", task_run_name="fetch-{name}", cache_policy=NO_CACHE)
 @plainly
 def fetch_part(name: str, portion: Portion) -> int:
     """Fetch and unpack one archive of a dataset in parts; return how many wanted clips are in it."""
-    clips = portion.open()
+    with limits.slot("download"):
+        clips = portion.open()
     log.info("%s: %d clips", name, len(clips))
     return len(clips)
 
 
 @task(name="select", cache_policy=NO_CACHE)
 @plainly
-def select(spec: BuildSpec, files: Sources) -> Selection:
+def select(spec: BuildSpec, files: Sources, store: Store) -> Selection:
     """List the clips and give each its split."""
     selection = stages.select(spec, files)
-    stages.check_output(Store(Path(spec.out)), selection)
+    stages.check_output(store, selection)
     log.info("%d clips of %d classes listed", len(selection.clips), len(selection.labels))
     return selection
 
@@ -105,40 +106,69 @@ def select(spec: BuildSpec, files: Sources) -> Selection:
 @task(name="extract", task_run_name="extract-shard-{shard:04d}", cache_policy=NO_CACHE)
 @plainly
 def extract(
-    shard: int, shards: int, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, pool: WorkerPool
+    shard: int,
+    clips: tuple[Clip, ...],
+    spec: BuildSpec,
+    recipe: Recipe,
+    store: Store,
+    pool: WorkerPool,
+    on_clip: Callable[[int], None] = lambda clips: None,
 ) -> StageResult:
     """Make the clips of one shard, in worker processes that all shards share."""
+    return extract_now(f"shard {shard}", clips, spec, recipe, store, pool, on_clip)
+
+
+def extract_now(
+    name: str,
+    clips: tuple[Clip, ...],
+    spec: BuildSpec,
+    recipe: Recipe,
+    store: Store,
+    pool: WorkerPool,
+    on_clip: Callable[[int], None] = lambda clips: None,
+) -> StageResult:
+    """Make the clips of one shard, and say so in a line.
+
+    Args:
+        name: What the line calls it.
+        clips: The shard.
+        spec: Settings.
+        recipe: How.
+        store: Where; bound to a session.
+        pool: Worker processes.
+        on_clip: Called with the number of clips that have been settled since the last call.
+    """
     start = last = time.monotonic()
     made = seen = 0
 
     def count(record: ClipRecord, worked_on: bool) -> None:
         nonlocal made, seen, last
         made, seen = made + worked_on, seen + 1
+        on_clip(1)
         if time.monotonic() - last > _SECONDS_OF_SILENCE:
             last = time.monotonic()
-            log.info("shard %d of %d: %d of %d clips", shard + 1, shards, seen, len(clips))
+            log.info("%s: %d of %d clips", name, seen, len(clips))
 
-    records = stages.extract_shard(clips, recipe, Store(Path(spec.out)), pool, spec.run, count)
+    with contextlib.ExitStack() as slots:
+        slots.enter_context(limits.slot("disk"))
+        if optical.needs_device(recipe.backend):
+            slots.enter_context(limits.slot("gpu"))
+        records = retries.extract_shard(clips, recipe, store, pool, spec.run, count)
     seconds = time.monotonic() - start
     counts = stages.outcomes(records)
-    shown = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
-    log.info("shard %d of %d: %s (%d worked on, %.1f s)", shard + 1, shards, shown, made, seconds)
+    shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
+    log.info("%s: %s (%d worked on, %.1f s)", name, shown, made, seconds)
     return StageResult("extract", dict(counts), made, seconds)
 
 
 @task(name="manifest", cache_policy=NO_CACHE)
 @plainly
-def manifest(spec: BuildSpec, selection: Selection, recipe: Recipe, files: Sources) -> Manifest:
+def manifest(spec: BuildSpec, selection: Selection, recipe: Recipe, files: Sources, store: Store) -> Manifest:
     """Write the manifest, and draw the contact sheet."""
-    written = stages.write_manifest(spec, selection, recipe, Store(Path(spec.out)), files=files)
-    picture = write_contact_sheet(written)
-    if picture is not None:
-        data = base64.b64encode(picture.read_bytes()).decode()
-        create_image_artifact(
-            image_url=f"data:image/jpeg;base64,{data}",
-            key="contact-sheet",
-            description="One clip per class: frames, and the optical flow from each to the next as colour.",
-        )
+    written = stages.write_manifest(spec, selection, recipe, store, files=files)
+    if write_contact_sheet(written) is not None:
+        show.contact_sheet(written.folder)
+    show.manifest(written, spec)
     return written
 
 
@@ -147,10 +177,5 @@ def manifest(spec: BuildSpec, selection: Selection, recipe: Recipe, files: Sourc
 def audit(written: Manifest) -> StageResult:
     """Hold the files against the manifest and test clips against training clips, and publish the counts."""
     auditing.check(written)
-    create_table_artifact(
-        table=summary.by_class(written),
-        key="outcomes",
-        description=f"Clips of {written.folder} by class, outcome and split. Leaked: test clips whose source title is "
-        "also in training.",
-    )
+    show.outcomes(written)
     return StageResult("audit", dict(written.outcomes()))

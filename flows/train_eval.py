@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 from prefect import State, flow, runtime, task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 from pydantic import Field
@@ -30,6 +29,7 @@ from araflow.recognition.experiment import Prepared
 from araflow.recognition.results import Result
 from araflow.recognition.run import Trained
 from araflow.recognition.spec import ExperimentSpec
+from flows import limits, show
 from flows.embedded import run_to_end
 from flows.tasks import plainly
 
@@ -75,8 +75,9 @@ def _run_name() -> str:
 @plainly
 def train(name: str, prepared: Prepared) -> Trained:
     """Train, or go on where an earlier run ended."""
-    trained = running.train(prepared)
-    _picture(prepared.out / "curves.png", f"curves{name}", "Loss, accuracy and learning rate by epoch.")
+    with limits.slot("gpu") if running.accelerator_of(prepared.spec) == "gpu" else contextlib.nullcontext():
+        trained = running.train(prepared)
+    show.picture(prepared.out / "curves.png", f"curves{name}", "Loss, accuracy and learning rate by epoch.")
     return trained
 
 
@@ -87,8 +88,9 @@ def evaluate(name: str, prepared: Prepared, trained: Trained) -> Evaluation:
     done = outcome.evaluate(prepared, trained.checkpoint)
     folder = prepared.out / "evaluation"
     summary = (folder / "summary.md").read_text(encoding="utf-8")
-    create_markdown_artifact(summary, key=f"metrics{name}", description=f"Figures of {trained.checkpoint}")
-    _picture(folder / "confusion.png", f"confusion{name}", "Confusion matrix: true classes down, predicted across.")
+    text = f"Figures of {trained.checkpoint}"
+    show.markdown(summary, f"metrics{name}", text)
+    show.picture(folder / "confusion.png", f"confusion{name}", "Confusion matrix: true classes down, predicted across.")
     return done
 
 
@@ -121,11 +123,6 @@ def _said(stage: Stage) -> Stage:
     return cast(Stage, Completed(name="Skipped", message=stage.line, data=stage))
 
 
-def _picture(file: Path, key: str, description: str) -> None:
-    data = base64.b64encode(file.read_bytes()).decode()
-    create_image_artifact(image_url=f"data:image/png;base64,{data}", key=key, description=description)
-
-
 @flow(name="train-eval", flow_run_name=_run_name)
 def train_eval(
     spec: Annotated[str, Field(description="Experiment: a YAML file (ours or NVIDIA TAO's), or a shipped name.")],
@@ -148,7 +145,24 @@ def train_eval(
 
 @plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
 def _train_eval(arguments: dict[str, Any]) -> State[dict[str, Result]]:
-    spec, start = resolve(arguments), time.monotonic()
+    line, results = staged(resolve(arguments))
+    return Completed(message=line, data=results)
+
+
+def staged(spec: ExperimentSpec, after: Sequence[PrefectFuture[Any]] = ()) -> tuple[str, dict[str, Result]]:
+    """Run the stages of a training in the flow run that calls.
+
+    Args:
+        spec: The experiment.
+        after: What made the manifest, for the graph.
+
+    Returns:
+        The last line, and a result per protocol.
+
+    Raises:
+        AraflowError: A stage failed.
+    """
+    start = time.monotonic()
     results: dict[str, Result] = {}
     for own in experiment.under_protocols(spec):
         name = f"-{own.split.protocol}" if spec.protocols and own.split else ""
@@ -157,7 +171,7 @@ def _train_eval(arguments: dict[str, Any]) -> State[dict[str, Result]]:
             log.warning("%s", note)
         # Called and not submitted: on the main thread Ctrl-C ends a training. A task that is called hands back its
         # failure as a state.
-        trained = train(name, quote(prepared), return_state=True).result()
+        trained = train(name, quote(prepared), return_state=True, wait_for=after).result()
         done = evaluate(name, quote(prepared), trained, return_state=True).result()
         results[name.removeprefix("-") or "split"] = Result(prepared, trained, done)
     for key, result in results.items():  # now that all is trained: what fails here costs nothing of it
@@ -169,10 +183,10 @@ def _train_eval(arguments: dict[str, Any]) -> State[dict[str, Result]]:
         results[key] = dataclasses.replace(result, deployed=(exported, built, timed))
     if len(results) > 1:
         table = outcome.side_by_side(results)
-        create_markdown_artifact(table, key="protocols", description="The same network under each split.")
+        show.markdown(table, "protocols", "The same network under each split.")
     line = outcome.last_line(spec, results, time.monotonic() - start)
     log.info("%s", line)
-    return Completed(message=line, data=results)
+    return line, results
 
 
 def run(spec: ExperimentSpec, file: str, overrides: Sequence[str]) -> dict[str, Result]:

@@ -61,7 +61,7 @@ def recipe_of(**settings):
 
 def job_of(source, out, recipe=None, *, keep_rgb=False):
     size, checksum = extract.hash_source(source)
-    return Job(KEY, source, out, recipe or recipe_of(), size, checksum, keep_rgb)
+    return Job(KEY, source, Store(out), recipe or recipe_of(), size, checksum, keep_rgb)
 
 
 def make(source, out, recipe=None, *, keep_rgb=False):

@@ -18,12 +18,13 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from araflow import extract, optical, spec_file
+from araflow.store import Store
 
 flow = {"preset": "fastest", "quantizer": sys.argv[3]}
 given = spec_file.parse({"name": "test", "out": sys.argv[2], "optical": flow})
 recipe = extract.Recipe.of(given, optical.choose("opencv"))
 size, checksum = extract.hash_source(Path(sys.argv[1]))
-record = extract.make(extract.Job("clip", Path(sys.argv[1]), Path(given.out), recipe, size, checksum, False))
+record = extract.make(extract.Job("clip", Path(sys.argv[1]), Store(Path(given.out)), recipe, size, checksum, False))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(record.outcome, record.frames, int(status["VmHWM"].split()[0]))
 """

@@ -96,8 +96,8 @@ def clips(tmp_path: Path) -> list[Clip]:
 @pytest.fixture
 def store(tmp_path: Path):
     store = Store(tmp_path / "out")
-    with store.locked():
-        yield store
+    with store.locked() as bound:
+        yield bound
 
 
 def shard(

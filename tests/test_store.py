@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from araflow.clip import ClipRecord, Outcome
 from araflow.errors import OutputError
-from araflow.store import KINDS, PROOF, Store, replace, stem
+from araflow.store import KINDS, PROOF, ClipWriter, Store, replace, stem
 
 KEY = "walk/one two #1"
 NOBODY = 65534
@@ -26,8 +27,8 @@ NOBODY = 65534
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path / "out")
-    with store.locked():
-        yield store
+    with store.locked() as bound:
+        yield bound
 
 
 def record(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRecord:
@@ -41,17 +42,21 @@ def bad(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRec
     return record(key, fingerprint, **{**found, **fields})
 
 
+def fill(writer: ClipWriter, made: ClipRecord, *, keep_rgb: bool = False) -> None:
+    """Write three frames whose content says which settings made them."""
+    for index in range(3):
+        name = stem("card", index, 3)
+        if not keep_rgb:
+            writer.write("rgb", f"{name}.png", f"frame {index}".encode())
+        if index < 2:
+            for kind in ("u", "v"):
+                writer.write(kind, f"{name}.jpg", f"{kind} {index} {made.fingerprint}".encode())
+
+
 def make(store: Store, made: ClipRecord, *, keep_rgb: bool = False) -> None:
-    """Make a clip of three frames whose content says which settings made it."""
     writer = store.begin(made.key)
     try:
-        for index in range(3):
-            name = stem("card", index, 3)
-            if not keep_rgb:
-                writer.write("rgb", f"{name}.png", f"frame {index}".encode())
-            if index < 2:
-                for kind in ("u", "v"):
-                    writer.write(kind, f"{name}.jpg", f"{kind} {index} {made.fingerprint}".encode())
+        fill(writer, made, keep_rgb=keep_rgb)
         writer.commit(made, keep_rgb=keep_rgb)
     finally:
         writer.discard()
@@ -206,14 +211,14 @@ def test_killed_at_any_step_the_next_run_makes_the_same(tmp_path: Path, monkeypa
     """Every rename, every removal and every record written is such a step."""
 
     def before(store: Store) -> None:
-        with store.locked():
+        with store.locked() as store:
             if case in ("remade", "flow only", "now bad"):
                 make(store, record())
             elif case == "now good":
                 store.write_record(bad())
 
     def after(store: Store) -> None:
-        with store.locked():
+        with store.locked() as store:
             if case == "now bad":
                 store.write_record(bad(fingerprint="second"))
             else:
@@ -303,6 +308,113 @@ def test_a_record_that_cannot_be_written_says_so(store: Store):
         store.write_record(bad())
 
 
+# --- several processes at once ---
+
+
+def interleaved(first: ClipWriter, second: ClipWriter, step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Commit the first; just before its rename or look number ``step``, the second commits whole.
+
+    False: there is no such step.
+    """
+    seen = 0
+    busy = False
+    originals = {"rename": Path.rename, "exists": Path.exists}
+
+    def wrap(name: str) -> None:
+        def wrapped(self: Path, *args: object) -> object:
+            nonlocal seen, busy
+            if not busy:
+                seen += 1
+                if seen == step:
+                    busy = True
+                    second.commit(RECORD, keep_rgb=False)
+                    busy = False
+            return originals[name](self, *args)
+
+        monkeypatch.setattr(Path, name, wrapped)
+
+    for name in originals:
+        wrap(name)
+    first.commit(RECORD, keep_rgb=False)
+    monkeypatch.undo()
+    return seen >= step
+
+
+RECORD = record()
+
+
+@pytest.mark.parametrize("there", ["nothing", "an older one"])
+def test_two_that_make_the_same_clip_at_once_both_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str):
+    for step in range(1, 100):
+        output = Store(tmp_path / str(step))
+        with output.locked() as first, output.session() as second:
+            if there == "an older one":
+                make(first, record(fingerprint="older"))
+            writers = [first.begin(KEY), second.begin(KEY)]
+            for writer in writers:
+                fill(writer, RECORD)
+            happened = interleaved(*writers, step, monkeypatch)
+            for writer in writers:
+                writer.discard()
+            assert output.find(KEY) == RECORD
+            assert not list(first.work.iterdir()) and not list(second.work.iterdir())
+        assert not (output.state / "work").exists()
+        if not happened:
+            break
+    assert step > 3
+
+
+def test_a_failure_is_not_kept_where_another_process_has_made_the_clip(store: Store):
+    make(store, RECORD)
+    store.write_record(dataclasses.replace(RECORD, outcome=Outcome.FAILED, reason="io-error: its folder was taken"))
+    assert store.find(KEY) == RECORD
+    assert not list(store.state.rglob("records/*"))
+
+
+def test_what_a_dead_session_has_left_is_removed_and_a_live_ones_is_not(tmp_path: Path):
+    output = Store(tmp_path)
+    code = HOLD.replace("locked()", "session() as bound").replace(
+        'print("locked"', '(bound.work / "half").touch(); print("locked"'
+    )
+    sessions: dict[str, subprocess.Popen[bytes]] = {}
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None and process.stdout.readline() == b"locked\n"
+        (new,) = {path.name for path in (output.state / "work").iterdir() if path.is_dir()} - set(sessions)
+        sessions[new] = process
+    dead, live = sessions
+    assert output.is_live(dead) and output.is_live(live)
+    sessions[dead].kill()
+    sessions[dead].communicate()
+    assert not output.is_live(dead)
+    with output.locked() as bound:
+        assert {path.name for path in (output.state / "work").iterdir() if path.is_dir()} == {live, bound.session_id}
+        assert (output.state / "work" / live / "half").exists()
+    sessions[live].communicate()
+    assert not output.is_live(live)
+    assert not (output.state / "work").exists()
+
+
+def test_a_file_system_without_locks_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(OutputError, match="has no locks"), Store(tmp_path).locked():
+        pass
+
+
+def test_state_is_written_read_and_removed_with_its_folder(store: Store):
+    store.write_state("ranges/one.json", b"{}")
+    assert store.read_state("ranges/one.json") == b"{}"
+    store.remove_state("ranges/one.json")
+    assert not (store.state / "ranges").exists()
+    with pytest.raises(OSError, match="No such file"):
+        store.read_state("ranges/one.json")
+
+
 # --- one run at a time ---
 
 HOLD = """
@@ -332,10 +444,11 @@ def held_elsewhere(out: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_second_run_on_one_output_is_refused_while_the_first_one_lasts(tmp_path: Path):
     store = Store(tmp_path)
     with held_elsewhere(tmp_path) as process:
-        (store.work / "half-made").touch()
+        (session,) = (path for path in (store.state / "work").iterdir() if path.is_dir())
+        (session / "half-made").touch()
         with pytest.raises(OutputError, match="another araflow run is writing here"), store.locked():
             pass
-        assert (store.work / "half-made").exists()  # the first run's work is left alone
+        assert (session / "half-made").exists()  # the first run's work is left alone
         with Store(tmp_path / "other").locked():  # another output is free
             pass
         process.communicate()
@@ -362,8 +475,9 @@ def test_what_a_killed_run_left_half_made_is_emptied(tmp_path: Path):
     make_folder.mkdir(parents=True)
     (make_folder / "0000.png").touch()
     (store.work / "x.json").touch()
-    with store.locked():
-        assert list(store.work.iterdir()) == []
+    with store.locked() as bound:
+        assert {path.name for path in store.work.iterdir()} == {bound.session_id, f"{bound.session_id}.lock"}
+        assert list(bound.work.iterdir()) == []
     assert not store.work.exists()
 
 

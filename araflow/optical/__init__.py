@@ -95,6 +95,11 @@ def load(name: str) -> Backend:
     return cast(Backend, importlib.import_module(f"araflow.optical.{name}"))
 
 
+def needs_device(name: str) -> bool:
+    """Whether a backend uses a GPU or an engine of which a machine has one: its module says ``ONE_DEVICE = True``."""
+    return bool(getattr(load(name), "ONE_DEVICE", False))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
     """A backend and an algorithm of it.

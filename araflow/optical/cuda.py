@@ -25,6 +25,7 @@ from araflow.optical import Availability, FlowField, GrayFrame, _blocks
 
 ALGORITHMS = ("tvl1", "farneback", "brox", "hardware")
 """What this backend knows, the default first; which of them OpenCV has here is for ``available`` to say."""
+ONE_DEVICE = True
 _CLASSES = {
     "tvl1": ("OpticalFlowDual_TVL1",),
     "farneback": ("FarnebackOpticalFlow",),

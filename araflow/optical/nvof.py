@@ -33,6 +33,7 @@ from araflow.optical._nvof_engine import DEVICE, Engine, newest_version, open_fl
 from araflow.optical._nvof_session import Session, Settings
 
 ALGORITHMS = ("hardware",)
+ONE_DEVICE = True
 
 CostPlane = NDArray[np.uint8]
 """uint8, (height, width): how unsure the engine is of each vector; more is less sure."""

@@ -25,6 +25,7 @@ from araflow.optical._vpi_process import WORKER, Worker
 
 ALGORITHMS = ("hardware",)
 """What is offered, the default first."""
+ONE_DEVICE = True
 PYTHON = "ARAFLOW_VPI_PYTHON"
 """Environment variable that names the Python to use, and no other."""
 _CANDIDATES = ("/usr/bin/python3", "/usr/bin/python3.10", "/usr/bin/python3.8", "/usr/bin/python3.12")

@@ -181,7 +181,7 @@ def _train(
     from araflow.recognition.weights import load_weights
 
     spec, settings, out = prepared.spec, prepared.spec.training, prepared.out
-    accelerator = _accelerator(spec)
+    accelerator = accelerator_of(spec)
     torch.manual_seed(settings.seed)
     network = create(prepared.model)
     for branch in ("joint", "rgb", "flow"):
@@ -258,7 +258,13 @@ def _so_far(last: Path, history: str) -> tuple[int, bool]:
         raise OutputError(f"{last}: not a readable checkpoint; remove {last.parent} to train anew") from error
 
 
-def _accelerator(spec: ExperimentSpec) -> str:
+def accelerator_of(spec: ExperimentSpec) -> str:
+    """Return what trains here, ``gpu`` or ``cpu``.
+
+    Raises:
+        UnavailableError: A GPU is asked for and absent.
+        SpecError: There are fewer devices than asked for, or a CPU is asked for what it cannot do.
+    """
     import torch
 
     settings = spec.training

@@ -20,6 +20,7 @@ import araflow
 from araflow import extract, optical
 from araflow.errors import ClipError, SpecError, UnavailableError
 from araflow.optical import Availability, _blocks, _vpi_process, vpi
+from araflow.store import Store
 
 SOURCE = Path(araflow.__file__).parent / "optical"
 
@@ -287,7 +288,9 @@ def test_a_clip_is_failed_by_the_engine_and_quarantined_by_itself(jetson, tmp_pa
         jpeg_quality=90,
     )
     size, digest = extract.hash_source(source)
-    record = extract.make(extract.Job("walk/one", source, tmp_path / "out", recipe, size, digest, keep_rgb=False))
+    record = extract.make(
+        extract.Job("walk/one", source, Store(tmp_path / "out"), recipe, size, digest, keep_rgb=False)
+    )
     assert record.outcome == outcome
     assert re.match(reason, record.reason), record.reason
 

@@ -1,0 +1,81 @@
+"""Shards that are made in another process than the build that asked for them, maybe on another machine.
+
+Such a process does not hear when that build ends. It looks for the build's session in the output every few seconds;
+when that is gone, its worker processes end, and with them the shard.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from araflow.clip import Clip
+from araflow.extract import Recipe
+from araflow.pool import WorkerPool
+from araflow.spec import BuildSpec
+from araflow.store import Store, open_store
+from flows.tasks import StageResult, extract_now, plainly
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+_lock = threading.Lock()
+_pools: dict[str, WorkerPool] = {}
+
+
+def pool_for(store: Store, parent: str, workers: int | None) -> WorkerPool:
+    """Return this process's worker processes for a build, which all its shards here share.
+
+    Args:
+        store: The output.
+        parent: The session of the build that asked.
+        workers: Number of processes; ``None`` takes one per usable core.
+    """
+    with _lock:
+        if parent not in _pools:
+            _pools[parent] = WorkerPool(workers)
+            threading.Thread(target=_end_with, args=(store, parent), name="araflow-watch", daemon=True).start()
+        return _pools[parent]
+
+
+def _end_with(store: Store, parent: str) -> None:
+    pause = threading.Event()
+    while store.is_live(parent):
+        pause.wait(_SECONDS_BETWEEN_LOOKS)
+    with _lock:
+        pool = _pools.pop(parent)
+    pool.close()
+
+
+def everywhere(spec: BuildSpec) -> BuildSpec:
+    """Return the settings with the output as every machine finds it: an address as it is, a path from the root."""
+    return spec if "://" in spec.out else spec.model_copy(update={"out": str(Path(spec.out).absolute())})
+
+
+def from_anywhere(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
+    """Return the clips with their sources as every machine finds them."""
+    return tuple(
+        clip if clip.source is None else dataclasses.replace(clip, source=clip.source.absolute()) for clip in clips
+    )
+
+
+@task(name="extract", task_run_name="extract-shard-{shard:04d}", cache_policy=NO_CACHE)
+@plainly
+def extract_on_dask(shard: int, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, parent: str) -> StageResult:
+    """Make the clips of one shard on a worker of a Dask cluster.
+
+    Args:
+        shard: Its number.
+        clips: The shard, with sources from the root.
+        spec: Settings, with the output from the root.
+        recipe: How.
+        parent: The session of the build that asked.
+    """
+    from distributed import get_worker
+
+    # A machine may run one Dask worker with many threads, or many with one: each brings its share of the cores.
+    workers = spec.run.workers or get_worker().state.nthreads
+    with open_store(spec.out).session() as store:
+        return extract_now(f"shard {shard}", clips, spec, recipe, store, pool_for(store, parent, workers))

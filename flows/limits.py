@@ -1,0 +1,72 @@
+"""Slots of Prefect's concurrency limits: how many downloads, writing shards and GPU users run at once.
+
+A limit is made with its default when it is first needed and then belongs to the user, who changes it on the UI's page
+Concurrency. GPU and disk are counted per machine, downloads over all of them. A process that is killed gives its slot
+back when its lease ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import platform
+from collections.abc import Iterator
+from typing import Literal
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_API_URL
+
+log = logging.getLogger("araflow.flows")
+
+Kind = Literal["download", "disk", "gpu"]
+DEFAULTS: dict[Kind, int] = {"download": 2, "disk": 4, "gpu": 1}
+"""Slots: datasets being downloaded; shards being written per machine; users of the GPU per machine."""
+_LEASE_SECONDS = 60.0
+
+
+def name_of(kind: Kind) -> str:
+    """Return the limit's name, such as ``araflow-download`` or ``araflow-gpu-box1``."""
+    return f"araflow-{kind}" if kind == "download" else f"araflow-{kind}-{platform.node()}"
+
+
+@contextlib.contextmanager
+def slot(kind: Kind) -> Iterator[None]:
+    """Hold a slot, waiting for one if need be.
+
+    Without a server of the user's own there is one run, and nothing to share. Where the server cannot be reached, the
+    work goes on without a slot: the server may cost history, never data.
+    """
+    if PREFECT_API_URL.value() is None:
+        yield
+        return
+    held = contextlib.ExitStack()
+    try:
+        _ensure(kind)
+        holding = concurrency(name_of(kind), lease_duration=_LEASE_SECONDS, raise_on_lease_renewal_failure=False)
+        held.enter_context(holding)
+    except (httpx.HTTPError, OSError) as error:
+        log.warning("no slot of %s could be asked for (%s); going on without", name_of(kind), error)
+    try:
+        yield
+    finally:
+        try:
+            held.close()
+        except (httpx.HTTPError, OSError) as error:
+            log.warning("the slot of %s could not be given back (%s); it ends by itself", name_of(kind), error)
+
+
+@functools.cache
+def _ensure(kind: Kind) -> None:
+    name = name_of(kind)
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+
+            with contextlib.suppress(ObjectAlreadyExists):  # another process was faster
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=DEFAULTS[kind]))

@@ -1,0 +1,201 @@
+"""Ranges of clips that machines polling a work pool make: a flow run each, of at least some ten minutes of work.
+
+The run that asks writes a range's clips into the output folder, starts the deployment ``extract-range/workers`` for it
+and waits. The range writes its clips into the same output, which all machines see at the same place. It ends when the
+run that asked is gone. What is done is known from the output alone, so a range that is run twice costs nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import httpx
+from prefect import State, flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.futures import as_completed
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+from pydantic import Field
+
+from araflow.clip import Attributes, Clip
+from araflow.errors import AraflowError, OutputError
+from araflow.extract import Recipe
+from araflow.spec import BuildSpec
+from araflow.stages import shards
+from araflow.store import Store, open_store
+from flows.apart import everywhere, from_anywhere, pool_for
+from flows.tasks import StageResult, extract, plainly
+
+log = logging.getLogger("araflow.flows")
+DEPLOYMENT = "extract-range/workers"
+SHARDS_AT_ONCE = 2
+"""The next shard hashes its sources while the last clips of this one are still decoding."""
+_TRIES = 3
+"""Runs of one range that may crash, each on a machine that dies, before the build gives up."""
+_SECONDS_WITHOUT_SERVER = 300.0
+_SECONDS_UNTAKEN = 60.0
+"""After which the log says that no worker takes a range."""
+
+
+class RangeLostError(Exception):
+    """A range's run crashed: its machine or process is gone. Another one may take it."""
+
+
+@flow(
+    name="extract-range",
+    flow_run_name="{name}",
+    task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type] # Prefect's variance
+)
+def extract_range(
+    out: Annotated[str, Field(description="Output of the build, as every machine sees it.")],
+    name: Annotated[str, Field(description="Name of the range below <out>/.araflow/ranges.")],
+    parent: Annotated[str, Field(description="Session of the build that asked.")],
+) -> State[StageResult]:
+    """Make the clips of one range. Builds start this; there is no need to run it by hand."""
+    return _extract_range(out, name, parent)
+
+
+@plainly
+def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
+    start, made = time.monotonic(), 0
+    with open_store(out).session() as store:
+        spec, recipe, clips = _from_json(_read(store, name))
+        pool = pool_for(store, parent, spec.run.workers)
+        futures = [
+            extract.submit(number, quote(shard), spec, recipe, quote(store), quote(pool), return_state=False)
+            for number, shard in enumerate(shards(clips, spec.run.shard_size))
+        ]
+        counts: dict[str, int] = {}
+        for future in as_completed(futures):
+            result = future.result()
+            made += result.made
+            for outcome, number in result.counts.items():
+                counts[outcome] = counts.get(outcome, 0) + number
+        done = StageResult("extract", counts, made, time.monotonic() - start)
+        store.write_state(_result_file(name), json.dumps(dataclasses.asdict(done)).encode())
+    return Completed(message=f"{len(clips)} clips, {made} worked on, {done.seconds:.1f} s", data=done)
+
+
+@task(
+    name="extract",
+    task_run_name="extract-{name}",
+    cache_policy=NO_CACHE,
+    retries=_TRIES - 1,
+    retry_delay_seconds=2,
+    retry_condition_fn=lambda task, run, state: (
+        isinstance(state.data, RangeLostError)
+        or isinstance(getattr(state, "_exception", None), RangeLostError)
+        or "RangeLostError" in (state.message or "")
+    ),
+)
+@plainly
+def extract_elsewhere(name: str, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, store: Store) -> StageResult:
+    """Have the clips of one range made by whichever machine takes it from the work pool."""
+    store.write_state(_file(name), _to_json(clips, spec, recipe))
+    run = _start(name, spec, store)
+    ended = _wait(run, name, spec.run.pool)
+    state = ended.state
+    if state is None or state.type is StateType.CRASHED:
+        raise RangeLostError(f"{name}: its run {ended.name} crashed: {state.message if state else 'no state'}")
+    if state.type is not StateType.COMPLETED:
+        raise AraflowError(f"{name}: its run {ended.name} ended in state {state.name}: {state.message}")
+    result = StageResult(**json.loads(_read_result(store, name)))
+    for file in (_file(name), _result_file(name)):
+        store.remove_state(file)
+    return result
+
+
+def _start(name: str, spec: BuildSpec, store: Store) -> FlowRun:
+    parameters = {"out": everywhere(spec).out, "name": name, "parent": store.session_id}
+    try:
+        return cast(FlowRun, run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, flow_run_name=name))
+    except ObjectNotFound as error:
+        raise AraflowError(
+            f"run.engine=workers: this Prefect server has no deployment {DEPLOYMENT}: register it with araflow serve, "
+            "araflow up, or prefect deploy --all"
+        ) from error
+
+
+def _wait(run: FlowRun, name: str, pool: str) -> FlowRun:
+    """Wait for a range's run, through short losses of the server."""
+    begun = heard = time.monotonic()
+    told = False
+    while True:
+        try:
+            with get_client(sync_client=True) as client:
+                run = client.read_flow_run(run.id)
+            heard = time.monotonic()
+        except httpx.HTTPError as error:
+            if time.monotonic() - heard > _SECONDS_WITHOUT_SERVER:
+                raise AraflowError(
+                    f"the Prefect server has not answered for {_SECONDS_WITHOUT_SERVER:.0f} s ({error}); what is done "
+                    "is kept: run it again when the server is back"
+                ) from error
+        if run.state is not None and run.state.is_final():
+            return run
+        if not told and run.state is not None and run.state.is_scheduled() and heard - begun > _SECONDS_UNTAKEN:
+            told = True
+            log.warning(
+                "%s: no worker has taken it for %.0f s; start one: prefect worker start --pool %s --type process",
+                name,
+                heard - begun,
+                pool,
+            )
+        time.sleep(min(5.0, 1.0 + (time.monotonic() - begun) / 30))
+
+
+def _file(name: str) -> str:
+    return f"ranges/{name}.json"
+
+
+def _result_file(name: str) -> str:
+    return f"ranges/{name}.result.json"
+
+
+def _read(store: Store, name: str) -> bytes:
+    try:
+        return store.read_state(_file(name))
+    except OSError as error:
+        raise OutputError(
+            f"{store.out}: the range {name} is not there ({error.strerror or error}): every machine must see the "
+            "output of the build at the same place, or the build has ended meanwhile"
+        ) from error
+
+
+def _read_result(store: Store, name: str) -> bytes:
+    try:
+        return store.read_state(_result_file(name))
+    except OSError as error:
+        raise OutputError(
+            f"{store.out}: the range {name} was made, but not here: every machine must see the output at the same place"
+        ) from error
+
+
+def _to_json(clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe) -> bytes:
+    content = {
+        "spec": everywhere(spec).model_dump(mode="json"),
+        "recipe": dataclasses.asdict(recipe),
+        "clips": [dataclasses.asdict(clip) for clip in from_anywhere(clips)],
+    }
+    return json.dumps(content, default=str).encode()  # default: paths
+
+
+def _from_json(data: bytes) -> tuple[BuildSpec, Recipe, tuple[Clip, ...]]:
+    content: dict[str, Any] = json.loads(data)
+    clips = []
+    for row in content["clips"]:
+        row["attributes"] = Attributes(**row["attributes"])
+        row["folds"] = tuple(row["folds"])
+        row["source"] = None if row["source"] is None else Path(row["source"])
+        clips.append(Clip(**row))
+    return BuildSpec.model_validate(content["spec"]), Recipe(**content["recipe"]), tuple(clips)

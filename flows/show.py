@@ -1,0 +1,148 @@
+"""What a run shows in the Prefect UI: progress, tables, pictures, links. None of it can fail a run."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec
+from uuid import UUID
+
+import httpx
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from araflow import summary
+from araflow.clip import Outcome
+from araflow.manifest import Manifest
+from araflow.report import CONTACT_SHEET
+from araflow.spec import BuildSpec
+
+log = logging.getLogger("araflow.flows")
+_SECONDS_BETWEEN = 2.0
+"""Between two updates of the progress bar, each of which is a request and an event."""
+_MOST_ROWS = 500
+"""Of the table of quarantined clips; the manifest has them all."""
+_P = ParamSpec("_P")
+
+
+def shown(create: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> object | None:
+    """Create an artifact; where the server does not take it, say so and go on."""
+    try:
+        return create(*args, **kwargs)
+    except (httpx.HTTPError, OSError) as error:
+        log.warning("the server took no artifact %s: %s", kwargs.get("key", ""), error)
+        return None
+
+
+class Progress:
+    """The live artifact ``progress``: how many of the listed clips are settled.
+
+    Args:
+        listed: Number of clips.
+    """
+
+    def __init__(self, listed: int) -> None:
+        self._listed, self._seen, self._last = listed, 0, time.monotonic()
+        self._lock = threading.Lock()
+        made = shown(create_progress_artifact, progress=0.0, key="progress", description=self._text())
+        self._id = made if isinstance(made, UUID) else None
+
+    def _text(self) -> str:
+        return f"{self._seen:,} of {self._listed:,} clips"
+
+    def advance(self, clips: int) -> None:
+        """Count clips that are settled. Safe to call from several threads."""
+        with self._lock:
+            self._seen += clips
+            now = time.monotonic()
+            if self._id is None or (now - self._last < _SECONDS_BETWEEN and self._seen < self._listed):
+                return
+            self._last = now
+        share = 100.0 * min(1.0, self._seen / self._listed)
+        shown(update_progress_artifact, artifact_id=self._id, progress=share, description=self._text())
+
+
+def manifest(written: Manifest, spec: BuildSpec) -> None:
+    """Show where the manifest lies, what it comes from, its picture, and the clips that are not done."""
+    folder = spec.out if "://" in spec.out else str(Path(spec.out).absolute())
+    link = folder if "://" in folder else Path(folder).as_uri()
+    shown(
+        create_link_artifact,
+        link=f"{link}/manifest.parquet",
+        link_text=f"{folder}/manifest.parquet",
+        key="manifest",
+        description="One row per listed clip. Read it with araflow manifest show, pandas or pyarrow.",
+    )
+    shown(
+        create_markdown_artifact, markdown=lineage(written), key="lineage", description="What the manifest comes from."
+    )
+    bad = [row for row in written.rows() if row["outcome"] in (Outcome.QUARANTINED, Outcome.FAILED)]
+    if bad:
+        more = f" The first {_MOST_ROWS} of {len(bad)}; the manifest has all." if len(bad) > _MOST_ROWS else ""
+        shown(
+            create_table_artifact,
+            table=[{name: row[name] for name in ("key", "outcome", "reason")} for row in bad[:_MOST_ROWS]],
+            key="quarantined",
+            description=f"Clips that are not done, with the reason.{more}",
+        )
+
+
+def outcomes(written: Manifest) -> None:
+    """Show the counts by class, outcome and split."""
+    shown(
+        create_table_artifact,
+        table=summary.by_class(written),
+        key="outcomes",
+        description=f"Clips of {written.folder} by class, outcome and split. Leaked: test clips whose source title is "
+        "also in training.",
+    )
+
+
+def markdown(text: str, key: str, description: str) -> None:
+    """Show a page."""
+    shown(create_markdown_artifact, markdown=text, key=key, description=description)
+
+
+def picture(file: Path, key: str, description: str) -> None:
+    """Show a JPEG or PNG file; it travels inside the artifact, so that a browser elsewhere sees it."""
+    if not file.is_file():
+        return
+    kind = "png" if file.suffix == ".png" else "jpeg"
+    data = base64.b64encode(file.read_bytes()).decode()
+    shown(create_image_artifact, image_url=f"data:image/{kind};base64,{data}", key=key, description=description)
+
+
+def contact_sheet(folder: Path) -> None:
+    """Show one clip per class."""
+    text = "One clip per class: frames, and the optical flow from each to the next as colour."
+    picture(folder / CONTACT_SHEET, "contact-sheet", text)
+
+
+def lineage(written: Manifest) -> str:
+    """Say in Markdown what a manifest comes from: source, settings, versions, fingerprints of the clips."""
+    known: dict[str, Any] = written.metadata
+    prints = sorted({row["fingerprint"] for row in written.rows() if row["fingerprint"]})
+    lines = [
+        f"# {known.get('name')}",
+        "",
+        f"- **clips**: {summary.last_line(written, 0, 0.0).partition(';')[0]}",
+        f"- **software**: {known.get('software')}",
+        f"- **recipe fingerprints**: {', '.join(f'`{one}`' for one in prints) or 'none'}",
+        "",
+        "The manifest's own metadata says the same.",
+    ]
+    for title in ("dataset", "spec"):
+        content = json.dumps(known.get(title), indent=2, ensure_ascii=False)
+        lines += ["", f"## {'Source' if title == 'dataset' else 'Settings'}", "", "```json", content, "```"]
+    return "\n".join(lines)
