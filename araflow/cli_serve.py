@@ -33,11 +33,10 @@ def up(names: tuple[str, ...], host: str, port: int, limit: int) -> None:
     from flows import settings
 
     settings.apply()
-    from araflow.console import logged
     from flows import deployments, server
 
     chosen = deployments.find(names)
-    with logged(), server.running(host, port) as url:
+    with server.running(host, port) as url:
         click.echo(f"Prefect UI: {url.removesuffix('/api')}")
         _serve(chosen, limit)
 
@@ -57,7 +56,6 @@ def serve(names: tuple[str, ...], limit: int) -> None:
     settings.apply()
     from prefect.settings import PREFECT_API_URL
 
-    from araflow.console import logged
     from araflow.errors import AraflowError
     from flows import deployments
     from flows.embedded import answers
@@ -67,8 +65,7 @@ def serve(names: tuple[str, ...], limit: int) -> None:
     if url is None or not answers(url):
         where = "PREFECT_API_URL is not set" if url is None else f"nothing answers at {url}"
         raise AraflowError(f"no Prefect server: {where}; start one, and serve, with araflow up")
-    with logged():
-        _serve(chosen, limit)
+    _serve(chosen, limit)
 
 
 def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whose module is not imported

@@ -7,13 +7,15 @@ when that is gone, its worker processes end, and with them the shard.
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from araflow.clip import Clip
+from araflow.clip import Attributes, Clip
 from araflow.extract import Recipe
 from araflow.pool import WorkerPool
 from araflow.spec import BuildSpec
@@ -54,27 +56,44 @@ def everywhere(spec: BuildSpec) -> BuildSpec:
     return spec if "://" in spec.out else spec.model_copy(update={"out": str(Path(spec.out).absolute())})
 
 
-def from_anywhere(clips: tuple[Clip, ...]) -> tuple[Clip, ...]:
-    """Return the clips with their sources as every machine finds them."""
-    return tuple(
-        clip if clip.source is None else dataclasses.replace(clip, source=clip.source.absolute()) for clip in clips
-    )
+def pack(clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe) -> bytes:
+    """Return a part of a build for another machine, with all paths as every machine finds them.
+
+    As JSON, which neither Prefect nor Dask looks into, and which another version of Python reads.
+    """
+    content = {
+        "spec": everywhere(spec).model_dump(mode="json"),
+        "recipe": dataclasses.asdict(recipe),
+        "clips": [dataclasses.asdict(clip) for clip in clips],
+    }
+    return json.dumps(content, default=lambda path: str(path.absolute())).encode()
+
+
+def unpack(data: bytes) -> tuple[BuildSpec, Recipe, tuple[Clip, ...]]:
+    """Return what was packed."""
+    content: dict[str, Any] = json.loads(data)
+    clips = []
+    for row in content["clips"]:
+        row["attributes"] = Attributes(**row["attributes"])
+        row["folds"] = tuple(row["folds"])
+        row["source"] = None if row["source"] is None else Path(row["source"])
+        clips.append(Clip(**row))
+    return BuildSpec.model_validate(content["spec"]), Recipe(**content["recipe"]), tuple(clips)
 
 
 @task(name="extract", task_run_name="extract-shard-{shard:04d}", cache_policy=NO_CACHE)
 @plainly
-def extract_on_dask(shard: int, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, parent: str) -> StageResult:
+def extract_on_dask(shard: int, packed: bytes, parent: str) -> StageResult:
     """Make the clips of one shard on a worker of a Dask cluster.
 
     Args:
         shard: Its number.
-        clips: The shard, with sources from the root.
-        spec: Settings, with the output from the root.
-        recipe: How.
+        packed: The shard.
         parent: The session of the build that asked.
     """
     from distributed import get_worker
 
+    spec, recipe, clips = unpack(packed)
     # A machine may run one Dask worker with many threads, or many with one: each brings its share of the cores.
     workers = spec.run.workers or get_worker().state.nthreads
     with open_store(spec.out).session() as store:

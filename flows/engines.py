@@ -23,7 +23,7 @@ from araflow.pool import WorkerPool
 from araflow.spec import BuildSpec
 from araflow.stages import shards
 from araflow.store import Store
-from flows.apart import everywhere, extract_on_dask, from_anywhere
+from flows.apart import extract_on_dask, pack
 from flows.ranges import SHARDS_AT_ONCE, extract_elsewhere
 from flows.tasks import StageResult, extract
 
@@ -201,9 +201,7 @@ class DaskEngine(Engine):
     ) -> PrefectFuture[StageResult]:
         parameters = {
             "shard": number,
-            "clips": quote(from_anywhere(clips)),
-            "spec": everywhere(self._spec),
-            "recipe": self._recipe,
+            "packed": pack(clips, self._spec, self._recipe),
             "parent": self._store.session_id,
         }
         edges = {TaskRunResult(id=future.task_run_id) for future in after}

@@ -11,8 +11,7 @@ import dataclasses
 import json
 import logging
 import time
-from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import httpx
 from prefect import State, flow, task
@@ -27,13 +26,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from araflow.clip import Attributes, Clip
+from araflow.clip import Clip
 from araflow.errors import AraflowError, OutputError
 from araflow.extract import Recipe
 from araflow.spec import BuildSpec
 from araflow.stages import shards
 from araflow.store import Store, open_store
-from flows.apart import everywhere, from_anywhere, pool_for
+from flows.apart import everywhere, pack, pool_for, unpack
 from flows.tasks import StageResult, extract, plainly
 
 log = logging.getLogger("araflow.flows")
@@ -69,7 +68,7 @@ def extract_range(
 def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
     start, made = time.monotonic(), 0
     with open_store(out).session() as store:
-        spec, recipe, clips = _from_json(_read(store, name))
+        spec, recipe, clips = unpack(_read(store, name))
         pool = pool_for(store, parent, spec.run.workers)
         futures = [
             extract.submit(number, quote(shard), spec, recipe, quote(store), quote(pool), return_state=False)
@@ -101,7 +100,7 @@ def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
 @plainly
 def extract_elsewhere(name: str, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, store: Store) -> StageResult:
     """Have the clips of one range made by whichever machine takes it from the work pool."""
-    store.write_state(_file(name), _to_json(clips, spec, recipe))
+    store.write_state(_file(name), pack(clips, spec, recipe))
     run = _start(name, spec, store)
     ended = _wait(run, name, spec.run.pool)
     state = ended.state
@@ -179,23 +178,3 @@ def _read_result(store: Store, name: str) -> bytes:
         raise OutputError(
             f"{store.out}: the range {name} was made, but not here: every machine must see the output at the same place"
         ) from error
-
-
-def _to_json(clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe) -> bytes:
-    content = {
-        "spec": everywhere(spec).model_dump(mode="json"),
-        "recipe": dataclasses.asdict(recipe),
-        "clips": [dataclasses.asdict(clip) for clip in from_anywhere(clips)],
-    }
-    return json.dumps(content, default=str).encode()  # default: paths
-
-
-def _from_json(data: bytes) -> tuple[BuildSpec, Recipe, tuple[Clip, ...]]:
-    content: dict[str, Any] = json.loads(data)
-    clips = []
-    for row in content["clips"]:
-        row["attributes"] = Attributes(**row["attributes"])
-        row["folds"] = tuple(row["folds"])
-        row["source"] = None if row["source"] is None else Path(row["source"])
-        clips.append(Clip(**row))
-    return BuildSpec.model_validate(content["spec"]), Recipe(**content["recipe"]), tuple(clips)

@@ -17,6 +17,8 @@ FOR_RUNS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
     "PREFECT_LOGGING_EXTRA_LOGGERS": "araflow",
     "DO_NOT_TRACK": "1",
+    # Our loggers speak outside of runs, too.
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 """What a process needs that runs a flow, on whatever machine."""
 
