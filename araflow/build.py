@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from araflow import audit, optical, stages
+from araflow import audit, optical, retries, stages
 from araflow.clip import Attributes, Clip, ClipRecord
 from araflow.datasets import Sources, check_classes, folder, load
 from araflow.errors import OutputError, SourceError, SpecError
@@ -98,7 +98,7 @@ def build(
         portions = Portions(spec, files, selection, recipe, store, progress)
         for portion in portions:
             for shard in stages.shards(portion.open(), spec.run.shard_size):
-                stages.extract_shard(shard, recipe, store, pool, spec.run, on_record)
+                retries.extract_shard(shard, recipe, store, pool, spec.run, on_record)
             portion.close()
         manifest = stages.write_manifest(
             spec, portions.labelled(), recipe, store, files=files, configured=source is None

@@ -26,7 +26,9 @@ from araflow.store import Store
 log = logging.getLogger(__name__)
 NOTHING = Sources(None, None)
 _CRASHES = {-4, -6, -7, -8, -11}
-"""Exit codes of a process that broke by itself: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV."""
+"""Exit codes of a process that broke: SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV."""
+_PYTHON_ENDED = 1
+"""Exit code of a worker that could not even start, say because a library is broken. Any other is a decoder's own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -220,7 +222,10 @@ def _lost(job: Job, lost: Lost, run: RunSpec) -> ClipRecord:
     if lost.timed_out:
         return job.record(Outcome.FAILED, f"timeout: took longer than run.clip_timeout={run.clip_timeout:g} seconds")
     # A process that was killed from outside (out of memory, say) may well succeed next time; a crash will not.
-    outcome = Outcome.QUARANTINED if lost.exit_code in _CRASHES else Outcome.FAILED
+    broke = lost.exit_code is not None and (
+        lost.exit_code in _CRASHES or (lost.exit_code >= 0 and lost.exit_code != _PYTHON_ENDED)
+    )
+    outcome = Outcome.QUARANTINED if broke else Outcome.FAILED
     return job.record(outcome, f"crashed: the decoding process {lost}, twice")
 
 

@@ -125,6 +125,7 @@ class Store:
             self._sweep()
             with self.session() as bound:
                 yield bound
+            self._sweep()  # of processes that were killed meanwhile
         finally:
             lock.release()
 
@@ -201,6 +202,8 @@ class Store:
                 shutil.rmtree(self._sessions / session_id, ignore_errors=True)
                 if not name.endswith(".lock") and (self._sessions / name).is_file():
                     (self._sessions / name).unlink()
+        with contextlib.suppress(OSError):  # there is none, or others are at work
+            self._sessions.rmdir()
 
     def write_state(self, name: str, content: bytes) -> None:
         """Write a file below ``state`` whole or not at all.

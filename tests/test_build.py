@@ -193,7 +193,7 @@ def test_a_clip_that_crashes_its_decoder_is_named_and_costs_no_other(
     (tmp_path / "faulty_make.py").write_text(textwrap.dedent(FAULTY))
     monkeypatch.syspath_prepend(tmp_path)  # worker processes inherit the path
     monkeypatch.setattr(stages.extract, "make", importlib.import_module("faulty_make").make)
-    manifest, _ = run(settings(videos, tmp_path / "out", run={"workers": 2}))
+    manifest, _ = run(settings(videos, tmp_path / "out", run={"workers": 2, "retries": 0}))
     assert outcome(manifest) == {
         "run/c": "done complete",
         "run/crash": "quarantined crashed",

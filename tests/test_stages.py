@@ -127,6 +127,7 @@ def shard(
         ([SEGFAULT, SEGFAULT], "quarantined", "crashed: the decoding process ended by SIGSEGV, twice", 2),
         ([Lost(False, -6)], "quarantined", "crashed: the decoding process ended by SIGABRT, twice", 2),
         ([KILLED, KILLED], "failed", "crashed: the decoding process ended by SIGKILL, twice", 2),
+        ([Lost(False, 42)], "quarantined", "crashed: the decoding process ended with exit code 42, twice", 2),
         ([Lost(False, 1)], "failed", "crashed: the decoding process ended with exit code 1, twice", 2),
         ([TIMEOUT], "failed", "timeout: took longer than run.clip_timeout=12.5 seconds", 1),
         ([KILLED, TIMEOUT], "failed", "timeout: took longer than run.clip_timeout=12.5 seconds", 2),
