@@ -125,8 +125,8 @@ class Store:
             self._sweep()
             with self.session() as bound:
                 yield bound
-            self._sweep()  # of processes that were killed meanwhile
         finally:
+            self._sweep()  # of processes that were killed meanwhile, and of ranges that nobody will take
             lock.release()
 
     @contextlib.contextmanager

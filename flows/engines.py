@@ -6,6 +6,7 @@ All three are Prefect's and Dask's own means; an engine only hands clips to them
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -159,7 +160,11 @@ class WorkersEngine(Engine):
     """Runs of ``extract-range`` on a Prefect work pool, which any number of machines poll."""
 
     def _open(self) -> None:
+        self._stop = threading.Event()
         self._runner = self._stack.enter_context(ThreadPoolTaskRunner[StageResult](_RANGES_AT_ONCE))
+
+    def _abandon(self) -> None:
+        self._stop.set()
 
     def _part_size(self) -> int:
         return self._spec.run.range_size
@@ -173,6 +178,7 @@ class WorkersEngine(Engine):
             "spec": self._spec,
             "recipe": self._recipe,
             "store": quote(self._store),
+            "stop": quote(self._stop),
         }
         return self._runner.submit(extract_elsewhere, parameters, wait_for=after)
 

@@ -7,9 +7,11 @@ run that asked is gone. What is done is known from the output alone, so a range 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
+import threading
 import time
 from typing import Annotated, cast
 
@@ -21,13 +23,13 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import as_completed
-from prefect.states import Completed
+from prefect.states import Cancelled, Cancelling, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from araflow.clip import Clip
-from araflow.errors import AraflowError, OutputError
+from araflow.errors import AraflowError, OutputError, PoolClosedError
 from araflow.extract import Recipe
 from araflow.spec import BuildSpec
 from araflow.stages import shards
@@ -67,9 +69,13 @@ def extract_range(
 @plainly
 def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
     start, made = time.monotonic(), 0
-    with open_store(out).session() as store:
+    output = open_store(out)
+    if not output.is_live(parent):
+        raise PoolClosedError(f"{out}: the build that asked for {name} has ended, or this is not its output's place")
+    with output.session() as store, contextlib.ExitStack() as stack:
         spec, recipe, clips = unpack(_read(store, name))
         pool = pool_for(store, parent, spec.run.workers)
+        stack.callback(pool.close)  # whatever ends this, the shards end with it
         futures = [
             extract.submit(number, quote(shard), spec, recipe, quote(store), quote(pool), return_state=False)
             for number, shard in enumerate(shards(clips, spec.run.shard_size))
@@ -98,11 +104,13 @@ def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
     ),
 )
 @plainly
-def extract_elsewhere(name: str, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, store: Store) -> StageResult:
-    """Have the clips of one range made by whichever machine takes it from the work pool."""
+def extract_elsewhere(
+    name: str, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, store: Store, stop: threading.Event
+) -> StageResult:
+    """Have the clips of one range made by whichever machine takes it from the work pool, until ``stop`` is set."""
     store.write_state(_file(name), pack(clips, spec, recipe))
     run = _start(name, spec, store)
-    ended = _wait(run, name, spec.run.pool)
+    ended = _wait(run, name, spec.run.pool, stop)
     state = ended.state
     if state is None or state.type is StateType.CRASHED:
         raise RangeLostError(f"{name}: its run {ended.name} crashed: {state.message if state else 'no state'}")
@@ -125,8 +133,8 @@ def _start(name: str, spec: BuildSpec, store: Store) -> FlowRun:
         ) from error
 
 
-def _wait(run: FlowRun, name: str, pool: str) -> FlowRun:
-    """Wait for a range's run, through short losses of the server."""
+def _wait(run: FlowRun, name: str, pool: str, stop: threading.Event) -> FlowRun:
+    """Wait for a range's run, through short losses of the server; cancel it when the build is stopped."""
     begun = heard = time.monotonic()
     told = False
     while True:
@@ -150,7 +158,11 @@ def _wait(run: FlowRun, name: str, pool: str) -> FlowRun:
                 heard - begun,
                 pool,
             )
-        time.sleep(min(5.0, 1.0 + (time.monotonic() - begun) / 30))
+        if stop.wait(min(5.0, 1.0 + (time.monotonic() - begun) / 30)):
+            # It would find out by itself that nobody waits for it, but the history should say so at once.
+            with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+                client.set_flow_run_state(run.id, Cancelling() if run.state and run.state.is_running() else Cancelled())
+            raise PoolClosedError(f"{name}: stopped before it was made")
 
 
 def _file(name: str) -> str:
@@ -167,7 +179,7 @@ def _read(store: Store, name: str) -> bytes:
     except OSError as error:
         raise OutputError(
             f"{store.out}: the range {name} is not there ({error.strerror or error}): every machine must see the "
-            "output of the build at the same place, or the build has ended meanwhile"
+            "output of the build at the same place"
         ) from error
 
 
