@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "Dockerfile", ROOT / "docker" / "jetson.Dockerfile"]
 STAGES = dockerfile.stages(ROOT / "Dockerfile")
 COMPOSE = [ROOT / "compose.yaml", ROOT / "compose.gpu.yaml"]
+CLUSTER = (ROOT / "docs" / "cluster.md").read_text()
 SERVICES = yaml.safe_load(COMPOSE[0].read_text())["services"]
 
 
@@ -189,17 +191,43 @@ def test_a_worker_can_be_scaled_and_only_this_machine_is_let_in():
     assert re.search(r"^POSTGRES_PASSWORD=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
 
 
+def commands() -> dict[str, set[str]]:
+    """Prefect's and araflow's own commands of the services and of docs/cluster.md, with the options that they take."""
+    found = [" ".join(service["command"]) for service in SERVICES.values() if "command" in service]
+    found += re.findall(r"(?:^|exec |araflow:cpu )((?:prefect|araflow) .+)", CLUSTER.replace("\\\n", " "), re.MULTILINE)
+    options: dict[str, set[str]] = {}
+    for line in found:
+        words = shlex.split(line if line.startswith(("prefect", "araflow")) else f"araflow {line}")
+        verbs = " ".join(itertools.takewhile(lambda word: re.fullmatch("[a-z-]+", word) and word[0] != "-", words))
+        options.setdefault(verbs, set()).update(word for word in words if re.match("--?[a-z]", word))
+    return options
+
+
+COMMANDS = commands()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "command" in service])
-def test_a_services_command_and_its_options_exist(name: str, tmp_path: Path):
-    words = SERVICES[name]["command"]
-    words = words if words[0] in {"prefect", "araflow"} else ["araflow", *words]
-    verbs = list(itertools.takewhile(lambda word: not word.startswith("-"), words))
-    command = [by_name(verbs[0]), *verbs[1:], "--help"]
+@pytest.mark.parametrize("verbs", COMMANDS)
+def test_commands_of_services_and_of_the_cluster_page_exist_with_their_options(verbs: str, tmp_path: Path):
+    program, *more = verbs.split()
     given = os.environ | {"PREFECT_HOME": str(tmp_path)}
+    command = [by_name(program), *more, "--help"]
     shown = subprocess.run(command, env=given, capture_output=True, text=True, timeout=120, check=False)
     assert shown.returncode == 0, shown.stdout + shown.stderr
-    assert [word for word in words if word.startswith("--") and word not in shown.stdout] == []
+    assert [option for option in COMMANDS[verbs] if not re.search(rf"(^|\s){option}\b", shown.stdout)] == []
+
+
+def test_the_cluster_pages_settings_exist_and_its_scripts_parse(tmp_path: Path):
+    names = set(re.findall(r"PREFECT_[A-Z_]+", CLUSTER))
+    assert len(names) > 6
+    assert [name for name in names if not hasattr(prefect.settings, name)] == []
+    blocks = re.findall(r"```(\w+)\n(.*?)```", CLUSTER, re.DOTALL)
+    for kind, text in blocks:
+        if kind == "python":
+            compile(text, "docs/cluster.md", "exec")
+        elif kind == "sh":
+            subprocess.run(["bash", "-n"], input=text, text=True, check=True, timeout=60)
+    assert {kind for kind, _ in blocks} == {"python", "sh", "sql", "json"}
 
 
 @pytest.mark.slow
