@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from araflow import audit, optical, retries, stages
+from araflow import audit, build_note, optical, retries, stages
 from araflow.clip import Attributes, Clip, ClipRecord
 from araflow.datasets import Sources, check_classes, folder, load
 from araflow.errors import OutputError, SourceError, SpecError
@@ -94,6 +94,7 @@ def build(
             files = stages.prepare(spec, store, progress)
             selection = stages.select(spec, files)
         stages.check_output(store, selection)
+        build_note.write(store, spec, recipe.fingerprint, selection, source, accept_licence=accept_licence, plain=True)
         on_start(len(selection.clips))
         portions = Portions(spec, files, selection, recipe, store, progress)
         for portion in portions:

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from araflow import __version__
+from araflow import __version__, json_log
 from araflow.cli_deepstream import deepstream, triton
 from araflow.cli_engine import bench_engine, engine
 from araflow.cli_export import export
 from araflow.cli_fetch import fetch
 from araflow.cli_flow_quality import flow_quality
 from araflow.cli_models import models
+from araflow.cli_operate import clean, retry, status
 from araflow.cli_predict import features, predict
 from araflow.cli_serve import run, serve, up
 from araflow.cli_train import evaluate, train_eval
 from araflow.cli_unpack import unpack
-from araflow.console import finish, progress
+from araflow.console import finish, progress, say_error
 from araflow.errors import AraflowError, OutputError
 
 if TYPE_CHECKING:
@@ -45,16 +46,23 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except AraflowError as error:
-            click.echo(f"error: {error}", err=True)
+            say_error(f"error: {error}")
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted: what is done is kept; the same command finishes it", err=True)
+            say_error("interrupted: what is done is kept; the same command finishes it")
             sys.exit(130)
 
 
 @click.group(cls=_Group, epilog=_EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="araflow")
-def main() -> None:
+@click.option(
+    "--log-json",
+    is_flag=True,
+    envvar=json_log.VARIABLE,
+    help=f"Log lines as JSON, one object per line on standard error, and no bars; or set {json_log.VARIABLE}=1.",
+)
+@click.pass_context
+def main(ctx: click.Context, log_json: bool) -> None:
     """From public action-recognition videos to training data you can trust.
 
     \b
@@ -69,7 +77,14 @@ def main() -> None:
     A recogniser, its figures, and what it says of a video:
       araflow train-eval --spec sample_flow
       araflow predict runs/sample_flow/last.safetensors my_video.mp4
+    How far a build is, and what failed:
+      araflow status data/hmdb5
+      araflow retry data/hmdb5
+
+    araflow tells nobody that it is used, and Prefect's telemetry is off in all that it starts.
     """
+    if log_json:
+        ctx.with_resource(json_log.switched_on())
 
 
 @main.command(epilog=_EXIT_STATUS)
@@ -319,6 +334,9 @@ def _list_backends(as_json: bool) -> None:
     click.echo(f"presets: {', '.join(optical.PRESETS)}")
 
 
+main.add_command(status)
+main.add_command(retry)
+main.add_command(clean)
 main.add_command(up)
 main.add_command(serve)
 main.add_command(run)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from araflow import json_log
 from araflow.errors import AraflowError
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from araflow.clip import ClipRecord
     from araflow.spec import BuildSpec
 
-_INCOMPLETE = 3
+log = logging.getLogger(__name__)
+INCOMPLETE = 3
 """Exit status of a run that finished with clips quarantined or failed."""
 
 
@@ -52,12 +54,12 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
     bad = outcomes[Outcome.QUARANTINED] + outcomes[Outcome.FAILED]
     if bad and strict:
         raise AraflowError(f"strict: {line}")
-    sys.exit(_INCOMPLETE if bad else 0)
+    sys.exit(INCOMPLETE if bad else 0)
 
 
 @contextlib.contextmanager
 def logged() -> Iterator[Console]:
-    """Show araflow's log lines on standard error."""
+    """Show araflow's log lines on standard error, as text or, where that is asked for, as JSON."""
     from rich.console import Console
 
     console = Console(stderr=True, soft_wrap=True)
@@ -66,14 +68,26 @@ def logged() -> Iterator[Console]:
         def emit(self, record: logging.LogRecord) -> None:
             console.print(record.getMessage(), markup=False, highlight=False)
 
-    handler = Lines()
-    log = logging.getLogger("araflow")
-    log.setLevel(logging.INFO)
-    log.addHandler(handler)
+    handler = json_log.JsonLines() if json_log.wanted() else Lines()
+    ours = logging.getLogger("araflow")
+    ours.setLevel(logging.INFO)
+    ours.addHandler(handler)
     try:
         yield console
     finally:
-        log.removeHandler(handler)
+        ours.removeHandler(handler)
+
+
+def _no_bar(console: Console) -> bool:
+    return json_log.wanted() or not console.is_terminal
+
+
+def say_error(message: str) -> None:
+    """Write a line on standard error that says why a command ended."""
+    if json_log.wanted():
+        json_log.say(logging.ERROR, message.removeprefix("error: "))
+    else:
+        click.echo(message, err=True)
 
 
 @contextlib.contextmanager
@@ -101,7 +115,7 @@ def downloads() -> Iterator[Callable[[str, int, int | None], None]]:
     )
     with (
         logged() as console,
-        Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar,
+        Progress(*columns, console=console, disable=_no_bar(console), transient=True) as bar,
     ):
         tasks: dict[str, TaskID] = {}
 
@@ -133,14 +147,14 @@ def progress() -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | N
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeElapsedColumn(), TimeRemainingColumn())
     with (
         logged() as console,
-        Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar,
+        Progress(*columns, console=console, disable=_no_bar(console), transient=True) as bar,
     ):
         task = bar.add_task("", total=None)
 
         def advance(record: ClipRecord | None) -> None:
             bar.advance(task)
             if record is not None and record.outcome in ("quarantined", "failed") and record.reason_code != "missing":
-                line = f"{record.key}: {record.outcome}: {record.reason}"
-                console.print(line, markup=False, highlight=False)
+                about = {"clip": record.key, "outcome": record.outcome, "reason": record.reason}
+                log.warning("%s: %s: %s", record.key, record.outcome, record.reason, extra=about)
 
         yield lambda total: bar.update(task, total=total), advance

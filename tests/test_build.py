@@ -108,7 +108,8 @@ def stats(folder: Path) -> dict[str, tuple[int, int]]:
 
 def files(folder: Path) -> dict[str, Path]:
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    found.pop(".araflow/lock", None)
+    for name in ("lock", "build.json"):  # the second one names the folder itself, and when it was built
+        found.pop(f".araflow/{name}", None)
     return found
 
 
