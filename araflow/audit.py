@@ -18,7 +18,7 @@ from araflow.clip import Outcome
 from araflow.errors import ManifestError
 from araflow.manifest import Manifest
 from araflow.pool import usable_cores
-from araflow.store import KINDS, LOSSLESS
+from araflow.store import KINDS, LOSSLESS, Found, scan
 
 log = logging.getLogger(__name__)
 _SATURATED = 0.05
@@ -94,15 +94,15 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
     if row["path"] is None or row["frames"] is None or row["flows"] != row["frames"] - 1:
         yield f"frames={row['frames']}, flows={row['flows']}, path={row['path']}: flows must be frames - 1"
         return
-    files: dict[str, list[os.DirEntry[str]]] = {}
+    files: dict[str, list[Found]] = {}
     counts = dict(zip(KINDS, (row["frames"], row["flows"], row["flows"]), strict=True))
     if row["lossless_bytes"] is not None:
         counts[LOSSLESS] = row["flows"]
     for kind, count in counts.items():
         try:
-            files[kind] = sorted(os.scandir(folder / row["path"] / kind), key=lambda entry: entry.name)
+            files[kind] = scan(folder / row["path"] / kind)
         except OSError as error:
-            yield f"{kind}: {error.strerror}"
+            yield f"{kind}: {error.strerror or 'not there'}"
             return
         if len(files[kind]) != count:
             yield f"{kind} holds {len(files[kind])} files, the row says {count}"
@@ -111,7 +111,7 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
         yield "u and v are not named as the frames they belong to"
     if row["quantizer"] == "max_radius" and len(row["radii"] or ()) != row["flows"]:
         yield f"has {len(row['radii'] or ())} radii for {row['flows']} flows"
-    sizes = {kind: sum(entry.stat().st_size for entry in files[kind]) for kind in counts}
+    sizes = {kind: sum(entry.size for entry in files[kind]) for kind in counts}
     totals = {"rgb_bytes": sizes["rgb"], "flow_bytes": sizes["u"] + sizes["v"], "lossless_bytes": sizes.get(LOSSLESS)}
     for name, total in totals.items():
         if total != row[name]:
@@ -120,13 +120,13 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
         yield from _check_images(row, files)
 
 
-def _check_images(row: dict[str, Any], files: dict[str, list[os.DirEntry[str]]]) -> Iterator[str]:
+def _check_images(row: dict[str, Any], files: dict[str, list[Found]]) -> Iterator[str]:
     expected = {"rgb": (row["height"], row["width"], 3), "u": (row["height"], row["width"])}
     expected |= {"v": expected["u"], LOSSLESS: expected["rgb"]}
     for kind, entries in files.items():
         for entry in entries:
             try:
-                data = np.fromfile(entry.path, np.uint8)
+                data = np.frombuffer(entry.path.read_bytes(), np.uint8)
                 image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
             except (OSError, cv2.error):  # not a file, or a header that asks for the impossible
                 image = None
@@ -139,8 +139,11 @@ def _check_images(row: dict[str, Any], files: dict[str, list[os.DirEntry[str]]])
 def strays(manifest: Manifest) -> list[str]:
     """Return the clip folders without a finished row, relative to the manifest: made by earlier settings, as a rule.
 
-    A clip folder is one that holds ``rgb``, ``u`` and ``v``; a class may be named so.
+    A clip folder is one that holds ``rgb``, ``u`` and ``v``; a class may be named so. None is looked for in object
+    storage, where that would mean to list every frame.
     """
+    if not isinstance(manifest.folder, Path):
+        return []
     paths = {row["path"] for row in manifest.rows()}
     found = []
     for folder, inner, _ in os.walk(manifest.folder / "clips"):

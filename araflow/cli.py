@@ -218,7 +218,18 @@ def manifest() -> None:
     """Show, validate or compare manifests."""
 
 
-_MANIFEST = click.argument("path", type=click.Path(path_type=Path))
+class _ManifestPath(click.Path):
+    """A path, or an address such as ``s3://bucket/folder``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        if "://" not in str(value):
+            return super().convert(value, param, ctx)
+        from araflow.store import open_path
+
+        return open_path(str(value))
+
+
+_MANIFEST = click.argument("path", type=_ManifestPath(path_type=Path))
 
 
 @manifest.command()
@@ -268,8 +279,8 @@ def validate(path: Path, quick: bool, as_json: bool) -> None:
 
 
 @manifest.command()
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("first", type=_ManifestPath(path_type=Path))
+@click.argument("second", type=_ManifestPath(path_type=Path))
 @_JSON
 def diff(first: Path, second: Path, as_json: bool) -> None:
     """Compare two manifests clip by clip; exit status 1 if they differ."""

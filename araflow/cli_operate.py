@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow.console import INCOMPLETE, finish, logged, progress
-from araflow.errors import OutputError, SpecError, did_you_mean
+from araflow.errors import OutputError, SourceError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
     from araflow._survey import Entry, Survey
@@ -99,7 +99,10 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
     if seen.running:
         raise OutputError(f"{out}: a run is at work here; wait for it, or stop it")
     note, spec = seen.note, operate.settings(seen.note, Path(out))
-    settle(spec, accept_licence=note.accept_licence, use_dataset=note.source is None)  # before anything is forgotten
+    source = None if note.source is None else Path(note.source)
+    if source is not None and not source.exists():  # before anything is forgotten
+        raise SourceError(f"{source}: no such file or folder, from which {out} was made")
+    settle(spec, accept_licence=note.accept_licence, use_dataset=source is None)
     now = operate.status(seen, time.time())
     if not chosen and now.complete:
         finish(spec, made=0, seconds=0.0, as_json=as_json)
@@ -116,7 +119,6 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
                 made += worked_on
                 advance(record)
 
-            source = None if note.source is None else Path(note.source)
             building.build(spec, accept_licence=note.accept_licence, source=source, on_start=on_start, on_record=count)
         finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json)
     config, overrides = operate.arguments(spec)

@@ -7,7 +7,6 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -32,10 +31,10 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
     from araflow.clip import Outcome
     from araflow.manifest import Manifest
     from araflow.report import CONTACT_SHEET
-    from araflow.store import Store
+    from araflow.store import open_store
     from araflow.tables import print_summary
 
-    path = Store(Path(spec.out)).manifest
+    path = open_store(spec.out).manifest
     written = Manifest.read(path)
     outcomes = written.outcomes()
     line = summary.last_line(written, made, seconds)

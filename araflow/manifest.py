@@ -174,7 +174,7 @@ class Manifest:
         try:
             # Neither a path, in which ~ would be expanded, nor Python's bytes with threads: a thread of Arrow that lets
             # go of them while Python ends aborts the process (seen once in 60 runs).
-            with pa.OSFile(str(file)) as opened:
+            with pa.OSFile(str(file)) if isinstance(file, Path) else pa.BufferReader(file.read_bytes()) as opened:
                 table = pq.read_table(opened, use_threads=False, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(f"{file}: not a readable Parquet file: {error}") from error

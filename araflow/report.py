@@ -14,7 +14,7 @@ from araflow.errors import ManifestError, OutputError
 from araflow.manifest import Manifest
 from araflow.optical import FlowField
 from araflow.quantize import dequantize
-from araflow.store import replace
+from araflow.store import replace, scan
 
 CONTACT_SHEET = "contact_sheet.jpg"
 _CELL = 240
@@ -75,7 +75,7 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
 def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
     """One clip: a caption, frames above, flow below."""
     clip = folder / row["path"]
-    names = sorted(path.stem for path in (clip / "u").iterdir())
+    names = [found.path.stem for found in scan(clip / "u")]
     frames, flows = [], []
     for position in range(_COLUMNS):
         index = (2 * position + 1) * len(names) // (2 * _COLUMNS)
@@ -96,7 +96,8 @@ def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
 
 
 def _read(path: Path, flags: int) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), flags)
+    data = np.frombuffer(path.read_bytes(), np.uint8) if path.exists() else np.empty(0, np.uint8)
+    image = cv2.imdecode(data, flags) if data.size else None
     if image is None:
         raise ManifestError(f"{path}: does not decode; `araflow manifest validate` finds all such files")
     return cast(NDArray[np.uint8], image)

@@ -126,8 +126,9 @@ def check_output(store: Store, selection: Selection) -> None:
     Raises:
         OutputError: The manifest there shares no clip with the selection.
     """
-    if not store.manifest.is_file():
-        return
+    with store.reached():
+        if not store.manifest.is_file():
+            return
     there = {row["key"] for row in Manifest.read(store.manifest).rows()}
     if there and there.isdisjoint(clip.key for clip in selection.clips):
         raise OutputError(
@@ -290,8 +291,6 @@ def write_manifest(
         },
         folder=store.out,
     )
-    try:
+    with store.reached():
         manifest.write(store.manifest)
-    except OSError as error:
-        raise OutputError(f"{store.manifest}: {error.strerror or error}") from error
     return manifest

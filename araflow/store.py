@@ -23,7 +23,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import filelock
 
@@ -113,7 +113,7 @@ class Store:
             OutputError: Another run holds it, it cannot be written to, or its file system has no locks.
         """
         lock = _file_lock(self.state / "lock")
-        with self._explained():
+        with self.reached():
             self.state.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire()
@@ -141,7 +141,7 @@ class Store:
         Raises:
             OutputError: The folder cannot be written to, or its file system has no locks.
         """
-        with self._explained():
+        with self.reached():
             bound, lock = self._begin_session()
         try:
             yield bound
@@ -165,7 +165,12 @@ class Store:
         raise OutputError(f"{self._sessions}: keeps being removed by another process; choose another out")
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
+    def reached(self) -> Iterator[None]:
+        """Turn what goes wrong while the output is read or written into an error that says what to do.
+
+        Raises:
+            OutputError: It cannot be written to, or its file system has no locks.
+        """
         try:
             yield
         except OSError as error:
@@ -212,7 +217,7 @@ class Store:
             OutputError: It cannot be written.
         """
         path = self.state / name
-        with self._explained():
+        with self.reached():
             path.parent.mkdir(parents=True, exist_ok=True)
             replace(path, content)
 
@@ -407,6 +412,10 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
+    if not isinstance(path, Path):  # an object, which appears whole
+        if not path.is_file() or path.read_bytes() != content:
+            path.write_bytes(content)
+        return
     part = path.with_name(path.name + ".part")
     if path.is_file() and path.read_bytes() == content:
         part.unlink(missing_ok=True)  # of a run that was killed
@@ -422,8 +431,48 @@ def _file_lock(path: Path) -> filelock.BaseFileLock:
 
 
 def open_store(out: str) -> Store:
-    """Return the output at a folder."""
-    return Store(Path(out))
+    """Return the output at a folder, or at an address such as ``s3://bucket/folder``.
+
+    Raises:
+        UnavailableError: What reaches the address is not installed.
+        OutputError: The address cannot be one.
+    """
+    if not is_remote(out):
+        return Store(Path(out))
+    from araflow.remote_store import open_remote
+
+    return open_remote(out)
+
+
+def is_remote(out: str) -> bool:
+    """Whether an output is an address, and not a folder."""
+    return "://" in out
+
+
+def open_path(text: str) -> Path:
+    """Return the path of a file or folder, or of an address, which has a path's methods; see ``open_store``."""
+    return open_store(text).out
+
+
+class Found(NamedTuple):
+    """A file that ``scan`` found."""
+
+    name: str
+    size: int
+    path: Path
+
+
+def scan(folder: Path) -> list[Found]:
+    """List the files of a folder, or of an address, sorted by name.
+
+    Raises:
+        OSError: There is none, or it cannot be read.
+    """
+    if isinstance(folder, Path):
+        return sorted(Found(entry.name, entry.stat().st_size, Path(entry.path)) for entry in os.scandir(folder))
+    listed = folder.fs.ls(folder.path, detail=True)
+    names = ((info["name"].rpartition("/")[2], int(info["size"])) for info in listed)
+    return sorted(Found(name, size, folder / name) for name, size in names)
 
 
 def _same(made: ClipRecord | None, record: ClipRecord) -> bool:

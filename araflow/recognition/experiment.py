@@ -14,7 +14,7 @@ from araflow.errors import ManifestError, SpecError
 from araflow.manifest import Manifest
 from araflow.recognition.spec import STREAMS, ExperimentSpec, FlowStorage, ModelSpec, StreamSpec
 from araflow.splits import Leakage
-from araflow.store import Store
+from araflow.store import Store, is_remote
 
 if TYPE_CHECKING:
     from araflow.recognition.clips import VideoClip
@@ -77,6 +77,11 @@ def prepare(spec: ExperimentSpec) -> Prepared:
     for name, file in spec.network.weights.model_dump().items():
         if file is not None and not Path(file).is_file():
             raise SpecError(f"network.weights.{name}: {file}: no such file")
+    if is_remote(spec.manifest):
+        raise SpecError(
+            f"manifest: {spec.manifest} is in object storage, and training reads each frame many times: copy it to a "
+            "folder first (aws s3 sync), which is then a dataset like any other"
+        )
     manifest = Manifest.read(Path(spec.manifest))
     labels = labels_of(manifest)
     if len(labels) < 2:

@@ -127,7 +127,7 @@ def test_a_failing_device_fails_the_clips_and_the_next_run_tries_again(nvof_gpu,
     assert len(jobs) == 2
     assert manifest.outcomes() == {"done": 2}
     assert make(backend="nvof")[1] == []
-    assert not list((manifest.folder / ".araflow").rglob("*.json")), "no record of the failure stays"
+    assert not list((manifest.folder / ".araflow" / "records").rglob("*.json")), "no record of the failure stays"
 
 
 def test_a_device_that_fails_in_one_clip_costs_that_one(nvof_gpu, make, monkeypatch):

@@ -1,0 +1,210 @@
+"""A real Prefect server, real workers on its pool and a real Dask cluster, all on this machine; and builds on them."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+from prefect_server import serving
+
+from araflow.datasets._sample import draw_sample
+
+ROOT = Path(__file__).parents[2]
+CLIPS = 64
+CRASHES = "Crashing_walk"
+"""In the name of the clip whose decoder ends its process."""
+
+# Python imports a module of this name at every start, in every process of every engine.
+SITE = f"""
+import os
+from araflow import video
+whole = video.read
+def read(source):
+    if {CRASHES!r} in source.name:
+        os._exit(42)
+    return whole(source)
+video.read = read
+"""
+
+CONFIG = """
+name: small
+dataset: {{name: hmdb51, classes: [walk, run], source: {drawn}/videos, splits: {drawn}/splits}}
+optical: {{preset: accurate}}
+run: {{workers: 1, shard_size: 8, range_size: 22}}
+out: {out}
+"""
+
+
+class Cluster:
+    """Processes that belong to one test file.
+
+    Attributes:
+        folder: Where everything lies.
+        api: A client of the Prefect server.
+        workers: Processes of ``prefect worker``, by name.
+        dask: Processes of ``dask worker``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.drawn = folder / "drawn"
+        self._stack = contextlib.ExitStack()
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.dask: list[subprocess.Popen[bytes]] = []
+        (folder / "site").mkdir()
+        (folder / "site" / "sitecustomize.py").write_text(SITE)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        self.environment = kept | {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PYTHONPATH": str(folder / "site"),
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def __enter__(self) -> "Cluster":
+        from flows import settings
+
+        draw_sample(
+            self.drawn,
+            clips_per_class=CLIPS // 2,
+            sources_per_class=8,
+            width=96,
+            height=64,
+            seconds=(0.4, 0.6),
+            classes=["walk", "run"],
+        )
+        victim = min((self.drawn / "videos" / "walk").iterdir())
+        crashing = victim.with_name(f"{CRASHES}{victim.name.partition('_walk')[2]}")
+        victim.rename(crashing)
+        for split in (self.drawn / "splits").iterdir():
+            split.write_text(split.read_text().replace(victim.name, crashing.name))
+        self.api = self._stack.enter_context(serving(self.folder, self.environment | settings.DEFAULTS))
+        url = str(self.api.base_url).rstrip("/")
+        self.environment["PREFECT_API_URL"] = url
+        code = "from flows import settings; settings.apply()\nfrom flows import deployments, server\n"
+        self.python("-c", code + "server.prepare(deployments.DEPLOYMENTS)")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in (*self.workers, *self.dask):
+            end(process)
+        self._stack.close()
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """Start a process of its own group, which ``end`` kills with all that it started."""
+        with (self.folder / f"{command[0]}.log").open("ab") as log:
+            return subprocess.Popen(
+                [str(Path(sys.executable).parent / command[0]), *command[1:]],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def start_workers(self, number: int) -> None:
+        """Start Prefect workers on the pool, until there are so many."""
+        kind = ("--pool", "araflow", "--type", "process", "--install-policy", "never")
+        while len(self.workers) < number:
+            self.workers.append(self.start("prefect", "worker", "start", *kind, "--name", f"worker {time.time()}"))
+
+    def start_dask(self, number: int) -> str:
+        """Start a Dask scheduler and workers, until there are so many, and return its address."""
+        if not self.dask:
+            self.dask.append(
+                self.start("dask", "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *self._told())
+            )
+        while not (self.folder / "scheduler.json").is_file():
+            time.sleep(0.2)
+        while len(self.dask) < 1 + number:
+            self.dask.append(self.start("dask", "worker", "--nthreads", "1", "--no-dashboard", *self._told()))
+        import json
+
+        return str(json.loads((self.folder / "scheduler.json").read_text())["address"])
+
+    def _told(self) -> tuple[str, str]:
+        return ("--scheduler-file", str(self.folder / "scheduler.json"))
+
+    def configure(self, out: str) -> str:
+        """Write a configuration for an output, and return its path."""
+        file = self.folder / f"{out}.yaml"
+        file.write_text(CONFIG.format(drawn=self.drawn, out=self.folder / out))
+        return str(file)
+
+    def build(self, out: str, *settings: str) -> subprocess.Popen[str]:
+        """Begin ``araflow build``, with this server."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "araflow", "build", self.configure(out), *settings],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def on(self, engine: str) -> list[str]:
+        """Return the settings of an engine, whose machines are started."""
+        settings = [f"run.engine={engine}"]
+        if engine == "workers":
+            self.start_workers(3)
+        elif engine == "dask":
+            settings.append(f"run.dask_address={self.start_dask(3)}")
+        return settings
+
+
+def made(out: Path) -> int:
+    """How many clips are whole."""
+    return sum(1 for _ in out.glob("clips/*/*/.araflow.json"))
+
+
+def family(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process.pid)
+        return [parent, *parent.children(recursive=True)]
+    return []
+
+
+def end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
+    """Kill a process and all that it started, as when a machine dies."""
+    killed = family(process)
+    for one in killed:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.send_signal(signal.SIGKILL)
+    psutil.wait_procs(killed, timeout=10)
+    process.wait()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return every file of an output but the lock, and what names the output's own place."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    own = {".araflow/lock", ".araflow/build.json", ".araflow/spec.yaml"}
+    return {name: path.read_bytes() for name, path in files.items() if name not in own}
+
+
+@contextlib.contextmanager
+def removed(folder: Path) -> Iterator[Path]:
+    yield folder
+    shutil.rmtree(folder)
+
+
+def flow_runs(api: httpx.Client, **flow: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = api.post("/flow_runs/filter", json={}).json()
+    return found
