@@ -138,6 +138,7 @@ def test_watching_ends_with_the_run(videos: Path, tmp_path: Path):
 
 def test_what_failed_is_made_when_its_cause_is_gone(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "WorkerPool", WorkerPool)  # those that are warm have another working directory
     araflow("flow", "videos", "--out", "out", "--bound", "7", "--set", "run.retries=0")
     before = tree(tmp_path / "out")
     monkeypatch.chdir("/")
