@@ -11,12 +11,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from araflow import _survey, build_note
+from araflow import _remote_look, _survey, build_note
 from araflow._survey import is_running, sessions
 from araflow.build_note import BuildNote
 from araflow.errors import OutputError
 from araflow.manifest import Manifest
+from araflow.remote_store import RemoteStore
 from araflow.store import KINDS, PROOF, Store
+
+_CLIP = "clip that is not listed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Item:
 
     Attributes:
         kind: What it is.
-        path: Where, below the output, with ``/``.
+        path: Where, below the output, with ``/``; from the root, where it is not below.
         bytes: Its size.
     """
 
@@ -55,37 +58,71 @@ def remove(store: Store) -> list[Item]:
     """
     found = find(store)
     with store.locked():  # which itself removes what dead sessions have left, and ranges
-        for item in _find(store):
-            path = store.out / item.path
-            try:
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
-            except OSError as error:
-                raise OutputError(f"{path}: cannot be removed: {error.strerror}") from error
-            _remove_empty(path.parent, store.clips)
-    return [item for item in found if not os.path.lexists(store.out / item.path)]
+        now = _find(store)
+        for item in now:
+            _remove(store, item)
+        left = {item.path for item in _find(store)}
+    return [item for item in found if item.path not in left]
+
+
+def _remove(store: Store, item: Item) -> None:
+    if isinstance(store, RemoteStore) and not Path(item.path).is_absolute():
+        if item.kind == _CLIP:
+            store.remove_clip(item.path.removeprefix("clips/"), set())
+        else:
+            _remote_look.remove(store, item.path)
+        return
+    path = store.out / item.path
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be removed: {error.strerror}") from error
+    _remove_empty(path.parent, store.clips)
 
 
 def _find(store: Store) -> list[Item]:
     note = build_note.read(store)
-    manifest = Manifest.read(store.manifest) if store.manifest.is_file() else None
-    found = [("dead session", path) for path in _dead(store)]
-    found += [("unfinished file", path) for path in _unfinished(store)]
-    ranges = store.state / "ranges"
-    if ranges.is_dir():
-        found += [("range of a dead run", path) for path in ranges.iterdir() if path.suffix != ".part"]
+    manifest = Manifest.read(store.out) if store.manifest.is_file() else None
+    items = [_item(store, "dead session", path) for path in _dead(store)]
+    items += [_item(store, "unfinished file", path) for path in _unfinished(store)]
+    items += [Item("range of a dead run", name, size) for name, size in _ranges(store).items()]
     if note is not None or manifest is not None:
         listed = set() if note is None else set(note.label_of)
         listed |= set() if manifest is None else set(manifest.table.column("key").to_pylist())
-        found += [("clip that is not listed", path) for path in _clips(store.clips) if _key(store, path) not in listed]
-        lost = (path for path, record, _ in _survey.records(store) if record.key not in listed)
-        found += [("record of a clip that is not listed", path) for path in lost]
+        items += [Item(_CLIP, f"clips/{key}", size) for key, size in _clips_but(store, listed)]
+        lost = (name for name, record, _ in _survey.records(store) if record.key not in listed)
+        items += [Item("record of a clip that is not listed", name, (store.out / name).stat().st_size) for name in lost]
     if note is not None:
-        found += [("superseded source", path) for path in _sources(store, note)]
-    items = [Item(kind, path.relative_to(store.out).as_posix(), _size(path)) for kind, path in found]
+        items += [_item(store, "superseded source", path) for path in _sources(store, note)]
     return sorted(items, key=lambda item: (item.kind, item.path))
+
+
+def _item(store: Store, kind: str, path: Path) -> Item:
+    """Of an address, what is only worked with lies on this machine, and is named from its root."""
+    below = not isinstance(store, RemoteStore)
+    return Item(kind, path.relative_to(store.out).as_posix() if below else str(path.absolute()), _size(path))
+
+
+def _ranges(store: Store) -> dict[str, int]:
+    if isinstance(store, RemoteStore):
+        return _remote_look.ranges(store)
+    folder = store.state / "ranges"
+    files = (path for path in folder.iterdir() if path.suffix != ".part") if folder.is_dir() else ()
+    return {path.relative_to(store.out).as_posix(): _size(path) for path in files}
+
+
+def _clips_but(store: Store, listed: set[str]) -> Iterator[tuple[str, int]]:
+    """Yield key and size of the clips that are there but not listed."""
+    if isinstance(store, RemoteStore):
+        yield from ((key, size) for key, size in _remote_look.clips(store).items() if key not in listed)
+        return
+    for path in _clips(store.clips):
+        key = path.relative_to(store.clips).as_posix()
+        if key not in listed:
+            yield key, _size(path)
 
 
 def _dead(store: Store) -> Iterator[Path]:
@@ -97,6 +134,8 @@ def _dead(store: Store) -> Iterator[Path]:
 
 def _unfinished(store: Store) -> Iterator[Path]:
     """Files that were being written when a run was killed, where araflow writes any; not in what was unpacked."""
+    if isinstance(store, RemoteStore):
+        return  # objects appear whole
     for folder in (store.out, store.state, store.state / "records", store.state / "ranges"):
         yield from (path for path in folder.glob("*.part") if path.is_file())
 
@@ -114,16 +153,12 @@ def _clips(folder: Path) -> Iterator[Path]:
                 yield from _clips(path)
 
 
-def _key(store: Store, clip: Path) -> str:
-    return clip.relative_to(store.clips).as_posix()
-
-
 def _sources(store: Store, note: BuildNote) -> Iterator[Path]:
     """What was drawn or unpacked for other settings."""
     if note.sources is None:
         return  # no clip has a video, so nobody knows
     given = [note.source, note.spec["dataset"]["source"], note.spec["dataset"]["splits"]]
-    for path in store.state.iterdir():
+    for path in store.state.iterdir() if store.state.is_dir() else ():
         if not path.is_dir() or path.name in note.sources or not path.name.startswith(("drawn-", "unpacked-")):
             continue
         # Of split files it is not known where they were unpacked.

@@ -7,16 +7,20 @@ import datetime
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from araflow import build_note
+from araflow import _remote_look, build_note
 from araflow.build_note import BuildNote
 from araflow.clip import ClipRecord, Outcome
 from araflow.errors import OutputError
 from araflow.manifest import Manifest
-from araflow.store import PROOF, Store, open_store
+from araflow.remote_store import RemoteStore
+from araflow.store import PROOF, STATE, Store, open_store
 
+_NO_OUTPUT = (
+    "is no output of araflow: it has neither manifest.parquet nor .araflow; name the folder that is out in the settings"
+)
 _CLOCK_STEP = 1.0
 """Seconds by which a file may seem older than it is: file systems and other machines have clocks of their own."""
 
@@ -68,18 +72,20 @@ def find_output(out: str) -> Store:
     """Return an output that is there.
 
     Raises:
-        OutputError: It is none, or an address, which is not read yet.
+        OutputError: It is none, or its address cannot be reached.
+        UnavailableError: What reaches the address is not installed.
     """
-    if "://" in out:
-        raise OutputError(f"{out}: only folders are looked into yet, no addresses")
     store = open_store(out)
+    if isinstance(store, RemoteStore):
+        if not _remote_look.is_there(store):
+            raise OutputError(f"{out}: nothing is there")
+        if not store.manifest.is_file() and not _remote_look.has_state(store):
+            raise OutputError(f"{out}: {_NO_OUTPUT}")
+        return store
     if not Path(out).is_dir():
         raise OutputError(f"{out}: no such folder")
     if not store.state.is_dir() and not store.manifest.is_file():
-        raise OutputError(
-            f"{out}: is no output of araflow: it has neither {store.manifest.name} nor {store.state.name}; name the "
-            "folder that is out in the settings"
-        )
+        raise OutputError(f"{out}: {_NO_OUTPUT}")
     return store
 
 
@@ -103,15 +109,15 @@ def survey(store: Store) -> Survey:
     again = begun(note) - _CLOCK_STEP if note is not None and running else None
     unmade = {record.key: (record, time) for _, record, time in records(store)}
     entries = []
-    for key, label in label_of.items():
-        found = _read(store.clip_folder(key) / PROOF)
-        if found is None or found[0].fingerprint != fingerprint:
-            found = unmade.get(key)
-        if found is None or found[0].fingerprint != fingerprint:
+    for (key, label), made in zip(label_of.items(), _proofs(store, label_of, running), strict=True):
+        found = next(
+            (one for one in (made, unmade.get(key)) if one is not None and one[0].fingerprint == fingerprint), None
+        )
+        if found is None:
             entries.append(Entry(key, label))
             continue
         record, time = found
-        if again is not None and record.outcome is Outcome.FAILED and time < again:
+        if again is not None and record.outcome is Outcome.FAILED and time is not None and time < again:
             entries.append(Entry(key, label))  # an earlier run's, which this one will try
             continue
         entries.append(Entry(key, label, record.outcome, record.reason, time))
@@ -120,11 +126,13 @@ def survey(store: Store) -> Survey:
 
 def is_running(store: Store) -> bool:
     """Whether a run holds an output. Asking changes nothing there."""
+    if isinstance(store, RemoteStore) and _remote_look.is_running(store):
+        return True
     return _is_held(store.state / "lock")
 
 
 def sessions(store: Store) -> dict[str, bool]:
-    """Return the sessions whose files are there, and whether the process of each lives."""
+    """Return the sessions whose files are there (of an address, on this machine), and whether the process lives."""
     folder = store.state / "work"
     names = {entry.name.removesuffix(".lock") for entry in os.scandir(folder)} if folder.is_dir() else set()
     return {name: _is_held(folder / f"{name}.lock") for name in sorted(names)}
@@ -135,13 +143,25 @@ def live_sessions(store: Store) -> list[Path]:
     return [store.state / "work" / name for name, lives in sessions(store).items() if lives]
 
 
-def records(store: Store) -> Iterator[tuple[Path, ClipRecord, float]]:
-    """Yield the records of clips that were not made, with their files and when each was written."""
-    folder = store.state / "records"
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        found = _read(path)
-        if found is not None:
-            yield path, *found
+def records(store: Store) -> Iterator[tuple[str, ClipRecord, float | None]]:
+    """Yield the records of clips that were not made, with their names below the output and when each was written."""
+    if isinstance(store, RemoteStore):
+        names = _remote_look.records(store)
+        read = [_parsed(*one) for one in _remote_look.read(store, names, timed=True)]
+    else:
+        folder = store.state / "records"
+        names = sorted(f"{STATE}/records/{path.name}" for path in folder.glob("*.json")) if folder.is_dir() else []
+        read = [_read(store.out / name) for name in names]
+    yield from ((name, *found) for name, found in zip(names, read, strict=True) if found is not None)
+
+
+def _proofs(store: Store, keys: Iterable[str], timed: bool) -> Iterator[tuple[ClipRecord, float | None] | None]:
+    """Yield the proof of each clip, ``None`` where there is none; with its time, if that is ``timed`` or costs nothing."""
+    if isinstance(store, RemoteStore):
+        names = (f"clips/{key}/{PROOF}" for key in keys)
+        yield from (_parsed(*one) for one in _remote_look.read(store, names, timed=timed))
+    else:
+        yield from (_read(store.clip_folder(key) / PROOF) for key in keys)
 
 
 def _is_held(lock: Path) -> bool:
@@ -163,12 +183,19 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def _read(path: Path) -> tuple[ClipRecord, float] | None:
+def _read(path: Path) -> tuple[ClipRecord, float | None] | None:
     try:
         with path.open("rb") as file:
-            return ClipRecord.from_json(json.loads(file.read())), os.fstat(file.fileno()).st_mtime
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # as the build takes it: absent, or another version's
+            return _parsed(file.read(), os.fstat(file.fileno()).st_mtime)
+    except OSError:
+        return None  # as the build takes it
+
+
+def _parsed(content: bytes | None, time: float | None) -> tuple[ClipRecord, float | None] | None:
+    try:
+        return None if content is None else (ClipRecord.from_json(json.loads(content)), time)
+    except (ValueError, TypeError, KeyError):
+        return None  # another version's
 
 
 def begun(note: BuildNote) -> float:

@@ -98,7 +98,7 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
         raise OutputError(f"{out}: an older araflow built it and left no settings; run its araflow build again")
     if seen.running:
         raise OutputError(f"{out}: a run is at work here; wait for it, or stop it")
-    note, spec = seen.note, operate.settings(seen.note, Path(out))
+    note, spec = seen.note, operate.settings(seen.note, out)
     source = None if note.source is None else Path(note.source)
     if source is not None and not source.exists():  # before anything is forgotten
         raise SourceError(f"{source}: no such file or folder, from which {out} was made")

@@ -19,7 +19,7 @@ from araflow.build_note import NO_CLASS, BuildNote
 from araflow.clip import Outcome
 from araflow.errors import SpecError
 from araflow.spec import BuildSpec
-from araflow.store import PROOF, Store
+from araflow.store import PROOF, Store, is_remote
 
 log = logging.getLogger(__name__)
 _SECONDS_OF_RATE = 600.0
@@ -211,13 +211,14 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes left" if seconds < 5400 else f"{seconds / 3600:.1f} hours left"
 
 
-def settings(note: BuildNote, out: Path) -> BuildSpec:
+def settings(note: BuildNote, out: str) -> BuildSpec:
     """Return the settings of the build that left a note, for its output as it is found now.
 
     Raises:
         SpecError: This araflow does not know them.
     """
-    return spec_file.parse({**note.spec, "out": str(out.absolute())}, f"the settings that {out} was built with")
+    place = out if is_remote(out) else str(Path(out).absolute())
+    return spec_file.parse({**note.spec, "out": place}, f"the settings that {out} was built with")
 
 
 def arguments(spec: BuildSpec) -> tuple[str, list[str]]:

@@ -193,11 +193,8 @@ class RunSpec(Settings):
     engine: Engine = Field(
         "local",
         description="Where clips are made: local: on this machine; workers: by every machine that polls the Prefect "
-        "work pool; dask: on a Dask cluster.",
+        "work pool araflow; dask: on a Dask cluster.",
         json_schema_extra=_NO_OUTPUT,
-    )
-    pool: str = Field(
-        "araflow", min_length=1, description="Prefect work pool, for engine workers.", json_schema_extra=_NO_OUTPUT
     )
     range_size: int = Field(
         2048,

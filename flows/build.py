@@ -46,7 +46,6 @@ _SETTING_OF = {
     "shard_size": "run.shard_size",
     "on_error": "run.on_error",
     "engine": "run.engine",
-    "pool": "run.pool",
     "dask_address": "run.dask_address",
     "out": "out",
 }
@@ -108,7 +107,6 @@ def build(
     shard_size: Annotated[int | None, Field(ge=1, description="Clips per task.")] = None,
     on_error: Annotated[specs.OnError | None, Field(description="What a bad clip means.")] = None,
     engine: Annotated[specs.Engine | None, Field(description="Where clips are made.")] = None,
-    pool: Annotated[str | None, Field(description="Work pool, for engine workers.")] = None,
     dask_address: Annotated[str | None, Field(description="Dask scheduler, for engine dask.")] = None,
     out: Annotated[str | None, Field(description="Output: a folder, or an address such as s3://bucket/name.")] = None,
     strict: Annotated[bool, Field(description="Any clip that is not done fails the run.")] = False,
@@ -133,8 +131,11 @@ def _build(arguments: dict[str, Any]) -> State[StageResult]:
         # Here and not on a thread: a download or an unpacking can then be interrupted. A task that is called hands back
         # its failure as a state.
         files = fetch(spec, quote(store), return_state=True).result()
-        selected = select.submit(spec, files, quote(store), return_state=False)
+        selected = select.submit(
+            spec, files, quote(store), recipe.fingerprint, arguments["accept_licence"], return_state=False
+        )
         selection = selected.result()
+        show.size(len(selection.clips))
         progress = show.Progress(len(selection.clips))
         portions = Portions(spec, files, selection, recipe, store)
         extracted: list[PrefectFuture[StageResult]] = []

@@ -17,6 +17,7 @@ from prefect import State, tags
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
 
 from araflow.errors import AraflowError, ServerLostError
+from flows import settings
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_TO_ANSWER = 5.0
@@ -90,7 +91,7 @@ def run_to_end(
         AraflowError: The run failed, or could not begin.
     """
     try:
-        with _reached(), interruptible(), tags(*labels):
+        with _reached(), interruptible(), tags(settings.TAG, *labels):
             state = flow(**arguments, return_state=True)
     except httpx.HTTPError as error:
         raise ServerLostError(f"the Prefect server does not answer any more ({error})") from error

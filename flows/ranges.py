@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import logging
 import threading
 import time
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import httpx
 from prefect import State, flow, task
@@ -23,7 +24,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import as_completed
-from prefect.states import Cancelled, Cancelling, Completed
+from prefect.states import Cancelled, Cancelling, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from pydantic import Field
@@ -44,6 +45,9 @@ SHARDS_AT_ONCE = 2
 _TRIES = 3
 """Runs of one range that may crash, each on a machine that dies, before the build gives up."""
 _SECONDS_WITHOUT_SERVER = 300.0
+_SECONDS_TO_START = 300.0
+"""From a worker's taking a range to its start. A worker that dies in between leaves it pending for ever; Kubernetes may
+have an image to pull."""
 _SECONDS_UNTAKEN = 60.0
 """After which the log says that no worker takes a range."""
 
@@ -110,7 +114,7 @@ def extract_elsewhere(
     """Have the clips of one range made by whichever machine takes it from the work pool, until ``stop`` is set."""
     store.write_state(_file(name), pack(clips, spec, recipe))
     run = _start(name, spec, store)
-    ended = _wait(run, name, spec.run.pool, stop)
+    ended = _wait(run, name, stop)
     state = ended.state
     if state is None or state.type is StateType.CRASHED:
         raise RangeLostError(f"{name}: its run {ended.name} crashed: {state.message if state else 'no state'}")
@@ -133,7 +137,7 @@ def _start(name: str, spec: BuildSpec, store: Store) -> FlowRun:
         ) from error
 
 
-def _wait(run: FlowRun, name: str, pool: str, stop: threading.Event) -> FlowRun:
+def _wait(run: FlowRun, name: str, stop: threading.Event) -> FlowRun:
     """Wait for a range's run, through short losses of the server; cancel it when the build is stopped."""
     begun = heard = time.monotonic()
     told = False
@@ -148,21 +152,31 @@ def _wait(run: FlowRun, name: str, pool: str, stop: threading.Event) -> FlowRun:
                     f"the Prefect server has not answered for {_SECONDS_WITHOUT_SERVER:.0f} s ({error}); what is done "
                     "is kept: run it again when the server is back"
                 ) from error
-        if run.state is not None and run.state.is_final():
+        state = run.state
+        if state is not None and state.is_final():
             return run
-        if not told and run.state is not None and run.state.is_scheduled() and heard - begun > _SECONDS_UNTAKEN:
+        if state is not None and state.is_pending() and _age(state) > _SECONDS_TO_START:
+            lost: State[Any] = Crashed(message=f"not started within {_SECONDS_TO_START:.0f} s: its worker is gone")
+            with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
+                client.set_flow_run_state(run.id, lost, force=True)  # should it start after all, Prefect refuses that
+            continue
+        if not told and state is not None and state.is_scheduled() and heard - begun > _SECONDS_UNTAKEN:
             told = True
             log.warning(
-                "%s: no worker has taken it for %.0f s; start one: prefect worker start --pool %s --type process",
+                "%s: no worker has taken it for %.0f s; start one on any machine that sees source and output: "
+                "prefect worker start --pool araflow --type process --limit 1",
                 name,
                 heard - begun,
-                pool,
             )
         if stop.wait(min(5.0, 1.0 + (time.monotonic() - begun) / 30)):
             # It would find out by itself that nobody waits for it, but the history should say so at once.
             with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
-                client.set_flow_run_state(run.id, Cancelling() if run.state and run.state.is_running() else Cancelled())
+                client.set_flow_run_state(run.id, Cancelling() if state and state.is_running() else Cancelled())
             raise PoolClosedError(f"{name}: stopped before it was made")
+
+
+def _age(state: State[Any]) -> float:
+    return (datetime.datetime.now(datetime.UTC) - state.timestamp).total_seconds()
 
 
 def _file(name: str) -> str:

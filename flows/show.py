@@ -21,6 +21,8 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 
 from araflow import summary
 from araflow.clip import Outcome
@@ -43,6 +45,17 @@ def shown(create: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> 
     except (httpx.HTTPError, OSError) as error:
         log.warning("the server took no artifact %s: %s", kwargs.get("key", ""), error)
         return None
+
+
+def size(clips: int) -> None:
+    """Add the number of clips to the run's name, which begins with what was known before."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    run, more = context.flow_run, f"-{clips}-clips"
+    if not run.name.endswith(more):
+        with get_client(sync_client=True) as client:
+            shown(client.update_flow_run, flow_run_id=run.id, name=run.name + more)
 
 
 class Progress:

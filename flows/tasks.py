@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Failed
 
 from araflow import audit as auditing
-from araflow import optical, retries, stages
+from araflow import build_note, optical, retries, stages
 from araflow.clip import Clip, ClipRecord
 from araflow.datasets import Sources
 from araflow.errors import AraflowError, PoolClosedError
@@ -95,10 +95,11 @@ def fetch_part(name: str, portion: Portion) -> int:
 
 @task(name="select", cache_policy=NO_CACHE)
 @plainly
-def select(spec: BuildSpec, files: Sources, store: Store) -> Selection:
-    """List the clips and give each its split."""
+def select(spec: BuildSpec, files: Sources, store: Store, fingerprint: str, accept_licence: bool) -> Selection:
+    """List the clips and give each its split; leave a note of them in the output."""
     selection = stages.select(spec, files)
     stages.check_output(store, selection)
+    build_note.write(store, spec, fingerprint, selection, accept_licence=accept_licence)
     log.info("%d clips of %d classes listed", len(selection.clips), len(selection.labels))
     return selection
 

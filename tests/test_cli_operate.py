@@ -84,7 +84,7 @@ def test_help_says_that_nothing_is_told_to_anyone():
 @pytest.mark.parametrize("command", ["status", "retry", "clean"])
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("absent", "no such folder"), ("other", "is no output of araflow"), ("s3://bucket/name", "no addresses")],
+    [("absent", "no such folder"), ("other", "is no output of araflow"), ("memory://nothing/name", "nothing is there")],
 )
 def test_what_is_no_output_is_said_to_be_none(command: str, name: str, said: str, tmp_path: Path):
     (tmp_path / "other").mkdir()

@@ -289,7 +289,7 @@ def test_the_note_holds_everywhere(drawn: Path, tmp_path: Path, monkeypatch: pyt
     note = build_note.read(Store(tmp_path / "out"))
     assert note is not None
     assert (note.accept_licence, note.plain, note.fingerprint, note.sources) == (True, True, "print", ())
-    again = operate.settings(note, tmp_path / "elsewhere")
+    again = operate.settings(note, str(tmp_path / "elsewhere"))
     paths = {"source": str(tmp_path / "drawn/videos"), "splits": str(tmp_path / "drawn/splits")}
     assert again.dataset == spec.dataset.model_copy(update=paths)
     assert again.out == str(tmp_path / "elsewhere")

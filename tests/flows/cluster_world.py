@@ -121,7 +121,7 @@ class Cluster:
 
     def start_workers(self, number: int) -> None:
         """Start Prefect workers on the pool, until there are so many."""
-        kind = ("--pool", "araflow", "--type", "process", "--install-policy", "never")
+        kind = ("--pool", "araflow", "--type", "process", "--install-policy", "never", "--limit", "1")
         while len(self.workers) < number:
             self.workers.append(self.start("prefect", "worker", "start", *kind, "--name", f"worker {time.time()}"))
 
