@@ -156,7 +156,7 @@ def records(store: Store) -> Iterator[tuple[str, ClipRecord, float | None]]:
 
 
 def _proofs(store: Store, keys: Iterable[str], timed: bool) -> Iterator[tuple[ClipRecord, float | None] | None]:
-    """Yield the proof of each clip, ``None`` where there is none; with its time, if that is ``timed`` or costs nothing."""
+    """Yield the proof of each clip, ``None`` where there is none; of an address, with its time only if ``timed``."""
     if isinstance(store, RemoteStore):
         names = (f"clips/{key}/{PROOF}" for key in keys)
         yield from (_parsed(*one) for one in _remote_look.read(store, names, timed=timed))

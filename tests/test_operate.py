@@ -8,20 +8,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from araflow import _survey, build, build_note, operate, spec_file
+from araflow import _rubbish, _survey, build, build_note, operate, spec_file
 from araflow.clip import Outcome
 from araflow.datasets._sample import draw_sample
 from araflow.errors import ManifestError, OutputError
 from araflow.pool import WorkerPool
 from araflow.resources import folder as resources_folder
 from araflow.spec import BuildSpec
-from araflow.store import Store
+from araflow.store import Store, open_store
 
 CLASSES = ["walk", "run"]
 
@@ -374,3 +375,80 @@ def test_nothing_is_forgotten_while_a_run_is_at_work(out: Path):
     with Store(out).locked(), pytest.raises(OutputError, match="another araflow run"):
         operate.forget(Store(out), operate.choose(seen, Outcome.QUARANTINED))
     assert look(out).left == 0
+
+
+# --- addresses ---
+
+
+class Inline:
+    """A pool without processes, which would not see this one's memory; the work is the real one."""
+
+    def submit(self, function: Callable[[Any], Any], item: Any, timeout: float) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(item))
+        return future
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    pytest.importorskip("upath", reason="pip install '.[s3]'")
+    monkeypatch.setenv("ARAFLOW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "WorkerPool", lambda workers: contextlib.nullcontext(Inline()))
+    return f"memory://operate{tmp_path}/out"
+
+
+def ask(address: str) -> operate.Status:
+    return operate.status(_survey.survey(_survey.find_output(address)), time.time())
+
+
+def test_an_output_at_an_address_is_looked_into_as_a_folder_is(address: str, drawn: Path, built: Path):
+    seen = []
+    spec = settings(drawn, Path()).model_copy(update={"out": address})
+    build.build(spec, on_record=lambda *_: seen.append(ask(address)))
+    assert all(adds_up(now) and now.running for now in seen)
+    left = [now.left for now in seen]
+    assert (left, left[-1]) == (sorted(left, reverse=True), 0)
+    assert seen[2].clips_per_minute is not None
+    now = ask(address)
+    of_it = {"out": "", "begun": "", "clips_per_minute": None}
+    assert dataclasses.replace(now, **of_it) == dataclasses.replace(look(built), **of_it)
+    store = _survey.find_output(address)
+    chosen = operate.choose(_survey.survey(store), Outcome.QUARANTINED, None, "not-a-video")
+    operate.forget(store, chosen)
+    assert (ask(address).left, ask(address).manifest) == (1, "stale")
+    note = _survey.survey(store).note
+    assert note is not None
+    again = operate.settings(note, address)
+    assert again == spec
+    build.build(again)
+    assert dataclasses.replace(ask(address), **of_it) == dataclasses.replace(now, **of_it)
+
+
+def test_what_is_superseded_at_an_address_can_go(address: str, drawn: Path):
+    spec = settings(drawn, Path()).model_copy(update={"out": address})
+    build.build(spec)
+    store = _survey.find_output(address)
+    files = store.out.fs
+    before = files.find(store.out.path)
+    assert _rubbish.find(store) == []
+    few = spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"classes": ("walk",)})})
+    build.build(few)
+    runs = [f"clips/run/{path.stem}" for path in sorted((drawn / "videos" / "run").iterdir())]
+    found = _rubbish.find(store)
+    assert [item.path for item in found] == runs
+    sizes = {name: sum(files.size(path) for path in before if f"/{name}/" in path) for name in runs}
+    assert {item.path: item.bytes for item in found} == sizes
+    with store.locked(), pytest.raises(OutputError, match="a run is at work"):
+        _rubbish.find(store)
+    assert _rubbish.remove(store) == found
+    assert _rubbish.find(store) == []
+    assert files.find(store.out.path) == [path for path in before if "/clips/run/" not in path]
+
+
+@pytest.mark.parametrize("end", ["", "/other"])
+def test_an_address_where_nothing_is_or_something_else_is_no_output(address: str, end: str):
+    store = open_store(address)
+    if end:
+        store.out.joinpath("other", "file").write_bytes(b"1")
+    with pytest.raises(OutputError, match="no output of araflow" if end else "nothing is there"):
+        _survey.find_output(address)
