@@ -46,6 +46,11 @@ def _cluster() -> str | None:
     return None if importlib.util.find_spec("prefect_dask") else "prefect-dask is not installed: pip install '.[dask]'"
 
 
+def _s3() -> str | None:
+    absent = [name for name in ("s3fs", "upath", "moto") if not importlib.util.find_spec(name)]
+    return f"{', '.join(absent)} not installed: pip install '.[dev]'" if absent else None
+
+
 def _network() -> str | None:
     return None if "network" in required() else f"the internet is used only where it is asked for: {REQUIRE}=network"
 
@@ -85,6 +90,7 @@ ABSENT: dict[str, Callable[[], str | None]] = {
     "gpu": _gpu,
     "browser": _browser,
     "cluster": _cluster,
+    "s3": _s3,
     "network": _network,
     "prefect": _prefect,
     "postgres": _postgres,
