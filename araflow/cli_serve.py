@@ -54,17 +54,11 @@ def serve(names: tuple[str, ...], limit: int) -> None:
     from flows import settings
 
     settings.apply()
-    from prefect.settings import PREFECT_API_URL
-
-    from araflow.errors import AraflowError
     from flows import deployments
-    from flows.embedded import answers
+    from flows.embedded import server_url
 
     chosen = deployments.find(names)
-    url = PREFECT_API_URL.value()
-    if url is None or not answers(url):
-        where = "PREFECT_API_URL is not set" if url is None else f"nothing answers at {url}"
-        raise AraflowError(f"no Prefect server: {where}; start one, and serve, with araflow up")
+    server_url()
     _serve(chosen, limit)
 
 

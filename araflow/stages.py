@@ -186,7 +186,8 @@ def extract_shard(
             try:
                 result = done.result()
                 if isinstance(result, Lost) and not result.timed_out:
-                    log.warning("%s: its process %s; trying once more", job.key, result)
+                    text = "%s: its process %s; trying once more"
+                    log.warning(text, job.key, result, extra={"clip": job.key})
                     result = pool.submit(extract.make, job, run.clip_timeout).result()
             except WorkerError as error:
                 result = job.record(Outcome.FAILED, f"error: {error}")

@@ -64,6 +64,19 @@ def _reached() -> Iterator[None]:
         yield
 
 
+def server_url() -> str:
+    """Return the address of the server that commands ask.
+
+    Raises:
+        AraflowError: There is none, or it does not answer.
+    """
+    url: str | None = PREFECT_API_URL.value()
+    if url is None or not answers(url):
+        where = "PREFECT_API_URL is not set" if url is None else f"nothing answers at {url}"
+        raise AraflowError(f"no Prefect server: {where}; start one with araflow up (in another terminal)")
+    return url
+
+
 def answers(url: str) -> bool:
     """Whether a Prefect server answers at an API address, such as ``http://127.0.0.1:4200/api``."""
     try:

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import logging
 import platform
+import threading
 from collections.abc import Iterator
 from typing import Literal
 
@@ -23,9 +24,12 @@ from prefect.settings import PREFECT_API_URL
 log = logging.getLogger("araflow.flows")
 
 Kind = Literal["download", "disk", "gpu"]
-DEFAULTS: dict[Kind, int] = {"download": 2, "disk": 4, "gpu": 1}
+DEFAULTS: dict[Kind, int] = {"download": 2, "disk": 8, "gpu": 1}
 """Slots: datasets being downloaded; shards being written per machine; users of the GPU per machine."""
 _LEASE_SECONDS = 60.0
+"""Prefect's least."""
+_SECONDS_OF_SILENCE = 5.0
+"""After which the log says what is waited for."""
 
 
 def name_of(kind: Kind) -> str:
@@ -44,12 +48,17 @@ def slot(kind: Kind) -> Iterator[None]:
         yield
         return
     held = contextlib.ExitStack()
+    text = "waiting for a slot of %s (page Concurrency); one whose process was killed comes back within %.0f s"
+    waiting = threading.Timer(_SECONDS_OF_SILENCE, log.info, (text, name_of(kind), _LEASE_SECONDS))
+    waiting.start()
     try:
         _ensure(kind)
         holding = concurrency(name_of(kind), lease_duration=_LEASE_SECONDS, raise_on_lease_renewal_failure=False)
         held.enter_context(holding)
     except (httpx.HTTPError, OSError) as error:
         log.warning("no slot of %s could be asked for (%s); going on without", name_of(kind), error)
+    finally:
+        waiting.cancel()
     try:
         yield
     finally:

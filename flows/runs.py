@@ -14,9 +14,9 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
-from araflow.errors import AraflowError, ServerLostError, SpecError
+from araflow.errors import ServerLostError, SpecError
 from flows import deployments
-from flows.embedded import answers
+from flows.embedded import server_url
 
 _SECONDS_WITHOUT_SERVER = 120.0
 
@@ -61,10 +61,7 @@ def ask(name: str, parameters: dict[str, Any]) -> Asked:
         SpecError: There is no such deployment, or an argument is wrong.
         AraflowError: No server answers.
     """
-    url = PREFECT_API_URL.value()
-    if url is None or not answers(url):
-        where = "PREFECT_API_URL is not set" if url is None else f"nothing answers at {url}"
-        raise AraflowError(f"no Prefect server: {where}; start one with araflow up (in another terminal)")
+    url = server_url()
     deployments.find([name])
     try:
         return Asked.of(cast(FlowRun, run_deployment(name, parameters=parameters, timeout=0)))

@@ -148,7 +148,7 @@ def extract_now(
         on_clip(1)
         if time.monotonic() - last > _SECONDS_OF_SILENCE:
             last = time.monotonic()
-            log.info("%s: %d of %d clips", name, seen, len(clips))
+            log.info("%s: %d of %d clips", name, seen, len(clips), extra={"shard": name})
 
     with contextlib.ExitStack() as slots:
         slots.enter_context(limits.slot("disk"))
@@ -158,7 +158,7 @@ def extract_now(
     seconds = time.monotonic() - start
     counts = stages.outcomes(records)
     shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
-    log.info("%s: %s (%d worked on, %.1f s)", name, shown, made, seconds)
+    log.info("%s: %s (%d worked on, %.1f s)", name, shown, made, seconds, extra={"shard": name})
     return StageResult("extract", dict(counts), made, seconds)
 
 

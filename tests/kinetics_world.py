@@ -56,6 +56,8 @@ class Inline:
         future.set_result(function(item))
         return future
 
+    def pause(self, seconds: float) -> None: ...
+
 
 class World:
     """Serves an edition of Kinetics, and builds it.

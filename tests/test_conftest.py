@@ -5,7 +5,21 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-CAPABILITIES = ("realdata", "gpu", "browser", "cluster", "network", "prefect", "unar", "bsdtar", "ffmpeg")
+CAPABILITIES = (
+    "realdata",
+    "gpu",
+    "browser",
+    "cluster",
+    "network",
+    "prefect",
+    "unar",
+    "bsdtar",
+    "ffmpeg",
+    "s3",
+    "postgres",
+    "hadolint",
+    "compose",
+)
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)

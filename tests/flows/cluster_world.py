@@ -1,16 +1,15 @@
 """A real Prefect server, real workers on its pool and a real Dask cluster, all on this machine; and builds on them."""
 
 import contextlib
+import json
 import os
-import shutil
+import platform
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 from prefect_server import serving
 
@@ -90,6 +89,9 @@ class Cluster:
         self.environment["PREFECT_API_URL"] = url
         code = "from flows import settings; settings.apply()\nfrom flows import deployments, server\n"
         self.python("-c", code + "server.prepare(deployments.DEPLOYMENTS)")
+        # A killed run's slots come back after a minute, which tests that kill one after the other would wait for.
+        limit = {"name": f"araflow-disk-{platform.node()}", "limit": 1000, "active": True}
+        self.api.post("/v2/concurrency_limits/", json=limit).raise_for_status()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,8 +137,6 @@ class Cluster:
             time.sleep(0.2)
         while len(self.dask) < 1 + number:
             self.dask.append(self.start("dask", "worker", "--nthreads", "1", "--no-dashboard", *self._told()))
-        import json
-
         return str(json.loads((self.folder / "scheduler.json").read_text())["address"])
 
     def _told(self) -> tuple[str, str]:
@@ -189,7 +189,7 @@ def end(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             one.send_signal(signal.SIGKILL)
     psutil.wait_procs(killed, timeout=10)
-    process.wait()
+    process.communicate()
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -197,14 +197,3 @@ def tree(folder: Path) -> dict[str, bytes]:
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     own = {".araflow/lock", ".araflow/build.json", ".araflow/spec.yaml"}
     return {name: path.read_bytes() for name, path in files.items() if name not in own}
-
-
-@contextlib.contextmanager
-def removed(folder: Path) -> Iterator[Path]:
-    yield folder
-    shutil.rmtree(folder)
-
-
-def flow_runs(api: httpx.Client, **flow: str) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = api.post("/flow_runs/filter", json={}).json()
-    return found
