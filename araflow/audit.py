@@ -18,9 +18,10 @@ from araflow.clip import Outcome
 from araflow.errors import ManifestError
 from araflow.manifest import Manifest
 from araflow.pool import usable_cores
-from araflow.store import KINDS, LOSSLESS, Found, scan
+from araflow.store import KINDS, LOSSLESS, Found, reached, scan
 
 log = logging.getLogger(__name__)
+_REQUESTS_AT_ONCE = 32
 _SATURATED = 0.05
 """Share of a clip's flow beyond ±bound that is worth a warning."""
 
@@ -40,15 +41,22 @@ def validate(
 
     Returns:
         One line per difference; empty if all is well.
+
+    Raises:
+        OutputError: The manifest lies at an address, which cannot be reached.
     """
     rows = manifest.rows()
+    at_once = usable_cores() if isinstance(manifest.folder, Path) else _REQUESTS_AT_ONCE
 
     def check(row: dict[str, Any]) -> list[str]:
         found = [f"{row['key']}: {problem}" for problem in _check_row(row, manifest.folder, decode)]
         on_clip(row["key"])
         return found
 
-    with ThreadPoolExecutor(usable_cores()) as threads:  # cv2 and file reads let go of the interpreter lock
+    with (
+        reached(manifest.folder),
+        ThreadPoolExecutor(at_once) as threads,
+    ):  # cv2 and file reads let go of the interpreter lock
         problems = [line for lines in threads.map(check, rows) for line in lines]
     keys = [row["key"] for row in rows]
     problems += [f"{key}: listed twice" for key, next_key in itertools.pairwise(keys) if key == next_key]

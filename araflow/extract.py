@@ -193,7 +193,10 @@ def make(job: Job) -> ClipRecord:
         return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
     except OSError as error:
         if error.errno in _FULL:
-            raise OutputError(f"{job.store.out}: {error.strerror}: nothing more can be written there") from error
+            # The output itself, or the cache folder where the output is in object storage.
+            raise OutputError(
+                f"{job.store.state.parent}: {error.strerror}: nothing more can be written there"
+            ) from error
         text = f"io-error: {error.strerror or error}"
         return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
 

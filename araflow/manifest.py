@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from araflow import __version__
 from araflow.clip import Clip, ClipRecord, Outcome, source_status
 from araflow.errors import ManifestError
-from araflow.store import Store, replace
+from araflow.store import Store, reached, replace
 
 SCHEMA_VERSION = 1
 _META = "araflow"
@@ -167,14 +167,17 @@ class Manifest:
 
         Raises:
             ManifestError: There is none, it is not Parquet, or another schema version wrote it.
+            OutputError: The address cannot be reached.
         """
-        file = Store(path).manifest if path.is_dir() else path
-        if not file.is_file():
-            raise ManifestError(f"{file}: no such manifest")
+        with reached(path):
+            file = Store(path).manifest if path.is_dir() else path
+            if not file.is_file():
+                raise ManifestError(f"{file}: no such manifest")
+            content = None if isinstance(file, Path) else pa.py_buffer(file.read_bytes())
         try:
             # Neither a path, in which ~ would be expanded, nor Python's bytes with threads: a thread of Arrow that lets
             # go of them while Python ends aborts the process (seen once in 60 runs).
-            with pa.OSFile(str(file)) if isinstance(file, Path) else pa.BufferReader(file.read_bytes()) as opened:
+            with pa.OSFile(str(file)) if content is None else pa.BufferReader(content) as opened:
                 table = pq.read_table(opened, use_threads=False, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
             raise ManifestError(f"{file}: not a readable Parquet file: {error}") from error

@@ -4,32 +4,33 @@ The layout is that of a folder (``araflow.store``), so that a copy of it is one.
 same code and then uploaded, its proof last: without its proof it counts as nothing. What is only worked with (drawn or
 unpacked videos, half-made clips) lies in the cache folder of each machine.
 
-Object storage has no locks. A run holds the output by an object that it makes only where there is none (S3's
-``If-None-Match: *``) and renews; without renewal for two minutes it is dead, or at once where it names a process of
-this machine that is gone.
+Object storage has no locks; a run holds the output by ``araflow._lease``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import itertools
 import json
-import logging
-import os
-import platform
-import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+from araflow import _lease
 from araflow.clip import ClipRecord, Outcome
-from araflow.errors import OutputError, UnavailableError
+from araflow.errors import AraflowError, OutputError, UnavailableError
 from araflow.fingerprint import digest
 from araflow.store import KINDS, LOSSLESS, PROOF, ClipWriter, Store, _same
 
-log = logging.getLogger(__name__)
-_SECONDS_TO_RENEW, _SECONDS_TO_DIE = 20.0, 120.0
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_AT_ONCE = 32
+"""Requests at once: an answer takes tens of milliseconds."""
+_S3_CLIENT = {"connect_timeout": 10, "read_timeout": 60, "max_pool_connections": _AT_ONCE}
+"""In seconds; with s3fs's own tries, storage that does not answer is given up after some minutes."""
 _REMEDY = "check the address, the credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and, for a "
 _REMEDY += "server of your own, AWS_ENDPOINT_URL; what is done is kept: run it again"
 
@@ -45,7 +46,10 @@ def open_remote(url: str) -> RemoteStore:
         from upath import UPath
 
         # A listing that is kept would not show what other machines write.
-        root = UPath(url.rstrip("/"), use_listings_cache=False)
+        options: dict[str, Any] = {"use_listings_cache": False}
+        if url.startswith(("s3://", "s3a://")):
+            options["config_kwargs"] = _S3_CLIENT
+        root = UPath(url.rstrip("/"), **options)
         _ = root.fs
     except ImportError as error:
         raise UnavailableError(f"out: {url} needs fsspec's libraries: pip install 'araflow[s3]' ({error})") from error
@@ -66,10 +70,12 @@ class RemoteStore(Store):
         return cache_folder() / f"out-{digest({'out': str(self.out)})}"
 
     @property
-    def _fs(self) -> Any:  # noqa: ANN401 - a file system of fsspec
+    def files(self) -> Any:  # noqa: ANN401 - a file system of fsspec
+        """The file system of fsspec that the output lies in."""
         return cast(Any, self.out).fs
 
-    def _object(self, name: str) -> str:
+    def object(self, name: str) -> str:
+        """Return the path, in ``files``, of an object that is named from the output."""
         return cast(str, cast(Any, self.out).joinpath(*name.split("/")).path)
 
     @contextlib.contextmanager
@@ -79,102 +85,59 @@ class RemoteStore(Store):
             yield
         except FileNotFoundError as error:
             raise OutputError(f"{self.out}: no such bucket or folder ({error}); {_REMEDY}") from error
-        except OutputError:
+        except AraflowError:
             raise
         except Exception as error:  # botocore's and aiohttp's are no OSErrors, and other systems have their own
             raise OutputError(f"{self.out}: {type(error).__name__}: {error}; {_REMEDY}") from error
 
+    def working(self) -> contextlib.AbstractContextManager[None]:
+        """Say which folder of this machine cannot be written to."""
+        return Store(self.state).reached()
+
+    def each(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """Ask the storage about many things at once; see ``Store.each``."""
+        remaining = iter(items)
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            while some := list(
+                itertools.islice(remaining, 4 * _AT_ONCE)
+            ):  # few, or a first result would be long in coming
+                yield from threads.map(function, some)
+
     def _sizes(self, folder: str) -> dict[str, int]:
         """Return the objects below a folder, with their sizes in bytes; none where there is no folder."""
-        root = self._object(folder)
+        root = self.object(folder)
         with self.reached():
-            found = self._fs.find(root, detail=True)
+            found = self.files.find(root, detail=True)
         return {name[len(root) + 1 :]: int(info["size"]) for name, info in found.items() if name != root}
 
     def _content(self, name: str) -> bytes | None:
         with self.reached():
             try:
-                return cast(bytes, self._fs.cat_file(self._object(name)))
+                return cast(bytes, self.files.cat_file(self.object(name)))
             except FileNotFoundError:
                 return None
 
     def _put(self, name: str, content: bytes) -> None:
         with self.reached():
-            self._fs.pipe_file(self._object(name), content)
+            self.files.pipe_file(self.object(name), content)
 
     def _remove(self, names: list[str]) -> None:
         if names:
             with self.reached(), contextlib.suppress(FileNotFoundError):
-                self._fs.rm([self._object(name) for name in names])
+                self.files.rm([self.object(name) for name in names])
 
     # --- runs and sessions ---
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Store]:
         """Hold the output for one run; see ``Store.locked``."""
-        with Store.locked(self) as bound, cast(RemoteStore, bound)._leased():
+        with Store.locked(self) as bound, _lease.held(cast(RemoteStore, bound)):
             self._remove([f".araflow/ranges/{name}" for name in self._sizes(".araflow/ranges")])
             yield bound
 
-    @contextlib.contextmanager
-    def _leased(self) -> Iterator[None]:
-        deadline = time.monotonic() + _SECONDS_TO_RENEW
-        while not self._take_lease():
-            known = self._lease()
-            if known is not None and not _is_dead(known):
-                raise OutputError(
-                    f"{self.out}: another araflow run is writing here (on {known['host']}, process {known['pid']}); "
-                    f"wait for it, or choose another out. One that is gone is forgotten after {_SECONDS_TO_DIE:.0f} s"
-                )
-            if time.monotonic() > deadline:
-                raise OutputError(f"{self.out}: other araflow runs keep taking it; choose another out")
-            self._remove([_LEASE])
-        stop = threading.Event()
-        renewing = threading.Thread(target=self._renew, args=(stop,), name="araflow-lease", daemon=True)
-        renewing.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            renewing.join()
-            with contextlib.suppress(OutputError):  # the storage is gone; the lease dies by itself
-                self._remove([_LEASE])
-
-    def _take_lease(self) -> bool:
-        with self.reached():
-            try:
-                self._fs.pipe_file(self._object(_LEASE), self._lease_text(), mode="create")
-            except FileExistsError:
-                return False
-        return True
-
-    def _lease_text(self) -> bytes:
-        content = {"session": self.session_id, "host": platform.node(), "pid": os.getpid(), "time": time.time()}
-        return json.dumps(content).encode()
-
-    def _renew(self, stop: threading.Event) -> None:
-        while not stop.wait(_SECONDS_TO_RENEW):
-            try:
-                self._put(_LEASE, self._lease_text())
-            except OutputError as error:
-                log.warning("the hold on the output could not be renewed: %s", error)
-
-    def _lease(self) -> dict[str, Any] | None:
-        content = self._content(_LEASE)
-        if content is None:
-            return None
-        try:
-            known: dict[str, Any] = json.loads(content)
-            return known if {"session", "host", "pid", "time"} <= known.keys() else None
-        except ValueError:
-            return None
-
     def is_live(self, session_id: str) -> bool:
         """Whether the process that holds a session still lives, as far as its last renewal says."""
-        if Store.is_live(self, session_id):
-            return True
-        known = self._lease()
-        return known is not None and known["session"] == session_id and not _is_dead(known)
+        return Store.is_live(self, session_id) or _lease.is_live(self, session_id)
 
     def write_state(self, name: str, content: bytes) -> None:
         """Write an object that all machines see; see ``Store.write_state``."""
@@ -201,10 +164,10 @@ class RemoteStore(Store):
 
     def find_made(self, key: str) -> ClipRecord | None:
         """Return the proof of a clip whose objects are all there; see ``Store.find_made``."""
-        sizes = self._sizes(f"clips/{key}")
-        if PROOF not in sizes:
-            return None
-        record = _parsed(self._content(f"clips/{key}/{PROOF}"))
+        return self._made(key, self._sizes(f"clips/{key}"))
+
+    def _made(self, key: str, sizes: dict[str, int]) -> ClipRecord | None:
+        record = _parsed(self._content(f"clips/{key}/{PROOF}")) if PROOF in sizes else None
         return record if record is not None and _complete(sizes, record) else None
 
     def write_record(self, record: ClipRecord) -> None:
@@ -219,12 +182,18 @@ class RemoteStore(Store):
         """Forget an earlier run's record of a clip that is now made."""
         self._remove([self._record_name(key)])
 
-    def remove_clip(self, key: str, keep: set[str]) -> None:
-        """Remove a clip's objects, its proof first, but those to keep (by name below the clip)."""
-        names = set(self._sizes(f"clips/{key}"))
-        if PROOF in names:
+    def remove_clip(self, key: str, keep: set[str], sizes: dict[str, int] | None = None) -> None:
+        """Remove a clip's objects, its proof first.
+
+        Args:
+            key: The clip's key.
+            keep: Names of those that stay, below the clip.
+            sizes: What has been listed; ``None`` lists it. What another process has added since stays, too.
+        """
+        sizes = self._sizes(f"clips/{key}") if sizes is None else sizes
+        if PROOF in sizes:
             self._remove([f"clips/{key}/{PROOF}"])
-        self._remove([f"clips/{key}/{name}" for name in sorted(names - keep - {PROOF})])
+        self._remove([f"clips/{key}/{name}" for name in sorted(sizes.keys() - keep - {PROOF})])
 
     def begin(self, key: str, *, lossless: bool = False) -> ClipWriter:
         """Start a clip in the work area of this machine."""
@@ -253,36 +222,23 @@ class RemoteClipWriter(ClipWriter):
                 raise OutputError(
                     f"{store.out}/clips/{key}: would lie inside another clip's folder; choose another out"
                 )
-        if _same(store.find_made(key), record):  # another process was faster
+        sizes = store._sizes(f"clips/{key}")
+        if _same(store._made(key, sizes), record):  # another process was faster
             store.remove_record(key)
             return
-        names = [f"{kind}/{name}" for kind, own in self._names.items() for name in own]
-        kept = {name for name in store._sizes(f"clips/{key}") if keep_rgb and name.startswith("rgb/")}
-        store.remove_clip(key, kept)
+        names = {f"{kind}/{name}" for kind, own in self._names.items() for name in own}
+        kept = {name for name in sizes if keep_rgb and name.startswith("rgb/")}
+        if keep_rgb and len(kept) != record.frames:
+            raise FileNotFoundError(errno.ENOENT, "the rgb files to keep are gone", f"{store.out}/clips/{key}")
+        # What will be written over stays: a process that makes the same clip may have just uploaded it.
+        store.remove_clip(key, kept | names, sizes)
         with store.reached():
-            store._fs.put(
-                [str(self._folder / name) for name in names], [store._object(f"clips/{key}/{name}") for name in names]
+            store.files.put(
+                [str(self._folder / name) for name in sorted(names)],
+                [store.object(f"clips/{key}/{name}") for name in sorted(names)],
             )
-        store.remove_record(key)
+        store.remove_record(key)  # before the clip is there: killed in between, nobody would do it later
         store._put(f"clips/{key}/{PROOF}", json.dumps(record.to_json()).encode())
-        self.discard()
-
-
-_LEASE = ".araflow/lock.json"
-
-
-def _is_dead(lease: dict[str, Any]) -> bool:
-    if time.time() - lease["time"] > _SECONDS_TO_DIE:
-        return True
-    if lease["host"] != platform.node() or lease["pid"] == os.getpid():
-        return False
-    try:
-        os.kill(lease["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # another user's
-        return False
-    return False
 
 
 def _parsed(content: bytes | None) -> ClipRecord | None:

@@ -14,7 +14,7 @@ from araflow.errors import ManifestError, OutputError
 from araflow.manifest import Manifest
 from araflow.optical import FlowField
 from araflow.quantize import dequantize
-from araflow.store import replace, scan
+from araflow.store import reached, replace, scan
 
 CONTACT_SHEET = "contact_sheet.jpg"
 _CELL = 240
@@ -51,8 +51,13 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
 
     Raises:
         ManifestError: A frame does not decode.
-        OutputError: The picture cannot be written.
+        OutputError: The picture cannot be written, or the manifest lies at an address, which cannot be reached.
     """
+    with reached(manifest.folder):
+        return _write_contact_sheet(manifest)
+
+
+def _write_contact_sheet(manifest: Manifest) -> Path | None:
     chosen: dict[Any, dict[str, Any]] = {}
     for row in manifest.rows():
         if row["outcome"] == Outcome.DONE:
@@ -68,7 +73,7 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
     try:
         replace(path, cv2.imencode(".jpg", sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes())
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
 
 

@@ -173,8 +173,7 @@ def extract_shard(
 
     pending = {}
     try:
-        for clip in clips:
-            answer = _plan(clip, recipe, store)
+        for answer in store.each(lambda clip: _plan(clip, recipe, store), clips):
             if isinstance(answer, Job):
                 pending[pool.submit(extract.make, answer, run.clip_timeout)] = answer
             else:
@@ -238,8 +237,8 @@ def collect(clips: Sequence[Clip], recipe: Recipe, store: Store) -> list[ClipRec
         OutputError: A clip has no record: extraction has not finished.
     """
     records = []
-    for clip in clips:
-        record = store.find(clip.key, recipe.fingerprint)
+    found = store.each(lambda clip: store.find(clip.key, recipe.fingerprint), clips)
+    for clip, record in zip(clips, found, strict=True):
         if record is None:
             raise OutputError(f"{store.out}: {clip.key!r} has no record: run the build again to finish it")
         records.append(record)

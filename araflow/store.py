@@ -21,9 +21,9 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import filelock
 
@@ -34,6 +34,8 @@ from araflow.fingerprint import digest
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
     from araflow.spec import Naming
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 PROOF = ".araflow.json"
 STATE = ".araflow"
 KINDS = ("rgb", "u", "v")
@@ -113,7 +115,7 @@ class Store:
             OutputError: Another run holds it, it cannot be written to, or its file system has no locks.
         """
         lock = _file_lock(self.state / "lock")
-        with self.reached():
+        with self.working():
             self.state.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire()
@@ -141,7 +143,7 @@ class Store:
         Raises:
             OutputError: The folder cannot be written to, or its file system has no locks.
         """
-        with self.reached():
+        with self.working():
             bound, lock = self._begin_session()
         try:
             yield bound
@@ -180,6 +182,17 @@ class Store:
                     "work; mount it with locks, or choose another out"
                 ) from error
             raise OutputError(f"{self.out}: cannot be written to: {error.strerror}") from error
+
+    def working(self) -> contextlib.AbstractContextManager[None]:
+        """Do what ``reached`` does, where ``state`` is written."""
+        return self.reached()
+
+    def each(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """Yield what a function that looks into the output returns for each item, in their order.
+
+        One at a time here, when it is asked for: a disk answers at once.
+        """
+        return map(function, items)
 
     def _lock_file(self, session_id: str) -> Path:
         return self._sessions / f"{session_id}.lock"
@@ -454,6 +467,15 @@ def open_path(text: str) -> Path:
     return open_store(text).out
 
 
+def reached(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Turn what goes wrong at an address into an ``OutputError``; leave what goes wrong in a folder alone."""
+    if isinstance(path, Path):
+        return contextlib.nullcontext()
+    from araflow.remote_store import RemoteStore
+
+    return RemoteStore(path).reached()
+
+
 class Found(NamedTuple):
     """A file that ``scan`` found."""
 
@@ -467,10 +489,17 @@ def scan(folder: Path) -> list[Found]:
 
     Raises:
         OSError: There is none, or it cannot be read.
+        OutputError: The address cannot be reached.
     """
     if isinstance(folder, Path):
         return sorted(Found(entry.name, entry.stat().st_size, Path(entry.path)) for entry in os.scandir(folder))
-    listed = folder.fs.ls(folder.path, detail=True)
+    with reached(folder):
+        try:
+            listed = folder.fs.ls(folder.path, detail=True)
+        except FileNotFoundError:
+            listed = None
+    if listed is None:
+        raise FileNotFoundError(errno.ENOENT, "not there", str(folder))
     names = ((info["name"].rpartition("/")[2], int(info["size"])) for info in listed)
     return sorted(Found(name, size, folder / name) for name, size in names)
 
