@@ -22,7 +22,11 @@ _NO_OUTPUT: dict[str, Any] = {"changes_output": False}
 
 def plugin(package: str, *extra: str) -> Any:  # noqa: ANN401 - an annotation is built
     """A string that must name a plug-in file of ``package``; a drop-down in JSON Schema."""
-    names = (*extra, *resources.plugins(package))
+    return one_of(*extra, *resources.plugins(package))
+
+
+def one_of(*names: str) -> Any:  # noqa: ANN401 - an annotation is built
+    """A string that must be one of these; a drop-down in JSON Schema."""
 
     def check(value: str) -> str:
         if value not in names:

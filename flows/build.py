@@ -18,14 +18,13 @@ from pydantic import Field
 
 from araflow import build as plain
 from araflow import optical, spec_file, summary
-from araflow import spec as specs
 from araflow.build import settle
 from araflow.clip import Outcome
 from araflow.errors import AraflowError, ServerLostError
 from araflow.portions import Portion, Portions
 from araflow.spec import BuildSpec
 from araflow.store import open_store
-from flows import engines, show
+from flows import arguments, engines, show
 from flows.embedded import run_to_end
 from flows.tasks import StageResult, audit, fetch, fetch_part, manifest, plainly, select
 
@@ -52,24 +51,25 @@ _SETTING_OF = {
 """The flow's own arguments that are settings."""
 
 
-def resolve(arguments: dict[str, Any]) -> BuildSpec:
+def resolve(given: dict[str, Any]) -> BuildSpec:
     """Read the configuration; the flow's own arguments stand above ``overrides``, which stand above the file.
 
     Args:
-        arguments: The flow's arguments by name.
+        given: The flow's arguments by name.
 
     Raises:
         SpecError: A setting is wrong.
     """
-    tree = spec_file.load(arguments["config"], arguments["overrides"]).model_dump()
+    path = spec_file.find_config(given["config"])
+    tree = spec_file.override(spec_file.read(path), given["overrides"], BuildSpec)
     for name, setting in _SETTING_OF.items():
-        if arguments.get(name) is not None:
+        if arguments.given(given.get(name)):
             *groups, key = setting.split(".")
             branch = tree
             for group in groups:
-                branch = branch[group]
-            branch[key] = arguments[name]
-    return spec_file.parse(tree, f"flow arguments over {arguments['config']}")
+                branch = branch.setdefault(group, {})
+            branch[key] = given[name]
+    return spec_file.parse(tree, f"{path} with the flow's arguments")
 
 
 def _run_name() -> str:
@@ -90,41 +90,42 @@ def _run_name() -> str:
 def build(
     config: Annotated[str, Field(description="Configuration: a YAML file, or a shipped name such as hmdb5.")] = "hmdb5",
     overrides: Annotated[list[str], Field(description="Any other settings, each dotted.key=value.")] = [],  # noqa: B006
-    dataset: Annotated[specs.DatasetName | None, Field(description="Dataset; sample needs no data at all.")] = None,
-    classes: Annotated[list[str] | None, Field(description="Classes to take; empty: as configured.")] = None,
-    source: Annotated[str | None, Field(description="Folder, archive or address of the videos.")] = None,
-    splits: Annotated[str | None, Field(description="Folder, archive or address of the split files.")] = None,
-    protocol: Annotated[specs.Protocol | None, Field(description="How clips are split.")] = None,
-    fold: Annotated[int | None, Field(ge=1, le=3, description="Official fold.")] = None,
-    backend: Annotated[specs.BackendName | None, Field(description="What computes optical flow.")] = None,
-    algorithm: Annotated[specs.Algorithm | None, Field(description="Optical-flow algorithm.")] = None,
-    preset: Annotated[specs.Preset | None, Field(description="Speed against error.")] = None,
-    quantizer: Annotated[specs.Quantizer | None, Field(description="How flow becomes 8-bit.")] = None,
+    dataset: Annotated[arguments.Dataset, Field(description="Dataset; sample needs no data at all.")] = "configured",
+    classes: Annotated[list[str], Field(description="Classes to take; none: as configured.")] = [],  # noqa: B006
+    source: Annotated[str, Field(description="Folder, archive or address of the videos; empty: as configured.")] = "",
+    splits: Annotated[str, Field(description="Folder, archive or address of the split files.")] = "",
+    protocol: Annotated[arguments.Protocol, Field(description="How clips are split.")] = "configured",
+    fold: Annotated[int, Field(ge=0, le=3, description="Official fold, 1 to 3; 0: as configured.")] = 0,
+    backend: Annotated[arguments.Backend, Field(description="What computes optical flow.")] = "configured",
+    algorithm: Annotated[arguments.Algorithm, Field(description="Optical-flow algorithm.")] = "configured",
+    preset: Annotated[arguments.Preset, Field(description="Speed against error.")] = "configured",
+    quantizer: Annotated[arguments.Quantizer, Field(description="How flow becomes 8-bit.")] = "configured",
     bound: Annotated[
-        float | None, Field(gt=0, le=4096, description="Largest storable |u|, |v| in pixels per frame.")
-    ] = None,
-    workers: Annotated[int | None, Field(ge=1, description="Decoding processes; empty: one per core.")] = None,
-    shard_size: Annotated[int | None, Field(ge=1, description="Clips per task.")] = None,
-    on_error: Annotated[specs.OnError | None, Field(description="What a bad clip means.")] = None,
-    engine: Annotated[specs.Engine | None, Field(description="Where clips are made.")] = None,
-    dask_address: Annotated[str | None, Field(description="Dask scheduler, for engine dask.")] = None,
-    out: Annotated[str | None, Field(description="Output: a folder, or an address such as s3://bucket/name.")] = None,
+        float,
+        Field(ge=0, le=4096, description="Largest storable |u|, |v| in pixels per frame; 0: as configured."),
+    ] = 0.0,
+    workers: Annotated[int, Field(ge=0, description="Decoding processes; 0: as configured, or one per core.")] = 0,
+    shard_size: Annotated[int, Field(ge=0, description="Clips per task; 0: as configured.")] = 0,
+    on_error: Annotated[arguments.OnError, Field(description="What a bad clip means.")] = "configured",
+    engine: Annotated[arguments.Engine, Field(description="Where clips are made.")] = "configured",
+    dask_address: Annotated[str, Field(description="Dask scheduler, such as tcp://head:8786, for engine dask.")] = "",
+    out: Annotated[str, Field(description="Output: a folder, or an address such as s3://bucket/name.")] = "",
     strict: Annotated[bool, Field(description="Any clip that is not done fails the run.")] = False,
     accept_licence: Annotated[bool, Field(description="I accept the dataset's licence; download it.")] = False,
     train: Annotated[
-        str | None, Field(description="Experiment to train on the manifest, in this run: a file, or a shipped name.")
-    ] = None,
+        str, Field(description="Experiment to train on the manifest, in this run: a file, or a shipped name.")
+    ] = "",
 ) -> State[StageResult]:
     """Turn a dataset's videos into RGB frames, optical flow and a manifest."""
     return _build(locals())
 
 
 @plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
-def _build(arguments: dict[str, Any]) -> State[StageResult]:
-    spec = resolve(arguments)
-    recipe, why = settle(spec, accept_licence=arguments["accept_licence"])
+def _build(given: dict[str, Any]) -> State[StageResult]:
+    spec = resolve(given)
+    recipe, why = settle(spec, accept_licence=given["accept_licence"])
     engines.check(spec)
-    experiment = _experiment(arguments["train"], spec)
+    experiment = _experiment(given["train"], spec)
     log.info("optical flow: %s", why)
     start, made = time.monotonic(), 0
     with open_store(spec.out).locked() as store:
@@ -132,7 +133,7 @@ def _build(arguments: dict[str, Any]) -> State[StageResult]:
         # its failure as a state.
         files = fetch(spec, quote(store), return_state=True).result()
         selected = select.submit(
-            spec, files, quote(store), recipe.fingerprint, arguments["accept_licence"], return_state=False
+            spec, files, quote(store), recipe.fingerprint, given["accept_licence"], return_state=False
         )
         selection = selected.result()
         show.size(len(selection.clips))
@@ -161,7 +162,7 @@ def _build(arguments: dict[str, Any]) -> State[StageResult]:
     seconds = time.monotonic() - start
     line = summary.last_line(written.result(), made, seconds)
     log.info("%s", line)
-    if arguments["strict"] and set(checked.counts) - {Outcome.DONE, Outcome.FILTERED}:
+    if given["strict"] and set(checked.counts) - {Outcome.DONE, Outcome.FILTERED}:
         raise AraflowError(f"strict: {line}")
     if experiment is not None:
         from flows import train_eval
@@ -189,9 +190,9 @@ def _settle(
     return made
 
 
-def _experiment(name: str | None, spec: BuildSpec) -> Any:  # noqa: ANN401 - an ExperimentSpec, whose module is not imported
+def _experiment(name: str, spec: BuildSpec) -> Any:  # noqa: ANN401 - an ExperimentSpec, whose module is not imported
     """Read the experiment that follows the build, before any work starts."""
-    if name is None:
+    if not name:
         return None
     from flows import train_eval
 

@@ -23,13 +23,12 @@ from araflow.errors import AraflowError
 from araflow.recognition import experiment, reading
 from araflow.recognition import results as outcome
 from araflow.recognition import run as running
-from araflow.recognition import spec as recognition
 from araflow.recognition.evaluation import Evaluation
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.results import Result
 from araflow.recognition.run import Trained
 from araflow.recognition.spec import ExperimentSpec
-from flows import limits, show
+from flows import arguments, limits, show
 from flows.embedded import run_to_end
 from flows.tasks import plainly
 
@@ -42,7 +41,6 @@ _SETTING_OF = {
     "epochs": "training.epochs",
     "batch_size": "training.batch_size",
     "lr": "training.optimizer.lr",
-    "seed": "training.seed",
     "accelerator": "training.accelerator",
     "mode": "evaluation.mode",
     "out": "out",
@@ -50,16 +48,21 @@ _SETTING_OF = {
 """The flow's own arguments that are settings."""
 
 
-def resolve(arguments: dict[str, Any]) -> ExperimentSpec:
+def resolve(given: dict[str, Any]) -> ExperimentSpec:
     """Read the experiment; the flow's own arguments stand above ``overrides``, which stand above the file.
+
+    Args:
+        given: The flow's arguments by name.
 
     Raises:
         SpecError: A setting is wrong.
     """
-    own = [f"{setting}={arguments[name]}" for name, setting in _SETTING_OF.items() if arguments.get(name) is not None]
-    if arguments.get("protocols"):
-        own.append(f"protocols={list(arguments['protocols'])}")
-    return reading.read(arguments["spec"], [*arguments["overrides"], *own]).spec
+    own = [f"{key}={given[name]}" for name, key in _SETTING_OF.items() if arguments.given(given.get(name))]
+    if given.get("seed", -1) >= 0:
+        own.append(f"training.seed={given['seed']}")
+    if given.get("protocols"):
+        own.append(f"protocols={list(given['protocols'])}")
+    return reading.read(given["spec"], [*given["overrides"], *own]).spec
 
 
 def _run_name() -> str:
@@ -127,25 +130,27 @@ def _said(stage: Stage) -> Stage:
 def train_eval(
     spec: Annotated[str, Field(description="Experiment: a YAML file (ours or NVIDIA TAO's), or a shipped name.")],
     overrides: Annotated[list[str], Field(description="Any other settings, each dotted.key=value.")] = [],  # noqa: B006
-    manifest: Annotated[str | None, Field(description="A manifest, or a build's output folder.")] = None,
-    architecture: recognition.ArchitectureName | None = None,
-    modality: recognition.Modality | None = None,
-    epochs: Annotated[int | None, Field(ge=1, description="Passes over the training clips.")] = None,
-    batch_size: Annotated[int | None, Field(ge=1, description="Windows per step and device.")] = None,
-    lr: Annotated[float | None, Field(gt=0, description="Learning rate.")] = None,
-    seed: Annotated[int | None, Field(ge=0, description="Seed of weights, order, windows and augmentation.")] = None,
-    accelerator: Annotated[str | None, Field(description="auto, cpu or gpu.")] = None,
-    protocols: Annotated[list[specs.Protocol] | None, Field(description="Train under each of these splits.")] = None,
-    mode: recognition.EvaluationMode | None = None,
-    out: Annotated[str | None, Field(description="Folder of the run.")] = None,
+    manifest: Annotated[str, Field(description="A manifest, or a build's output folder; empty: as configured.")] = "",
+    architecture: Annotated[arguments.Architecture, Field(description="Network; see araflow models.")] = "configured",
+    modality: Annotated[arguments.Modality, Field(description="What it sees.")] = "configured",
+    epochs: Annotated[int, Field(ge=0, description="Passes over the training clips; 0: as configured.")] = 0,
+    batch_size: Annotated[int, Field(ge=0, description="Windows per step and device; 0: as configured.")] = 0,
+    lr: Annotated[float, Field(ge=0, description="Learning rate; 0: as configured.")] = 0.0,
+    seed: Annotated[
+        int, Field(ge=-1, description="Seed of weights, order, windows and augmentation; -1: as configured.")
+    ] = -1,
+    accelerator: Annotated[arguments.Accelerator, Field(description="Device.")] = "configured",
+    protocols: Annotated[list[specs.Protocol], Field(description="Train under each; none: as configured.")] = [],  # noqa: B006
+    mode: Annotated[arguments.Mode, Field(description="How a test clip is scored.")] = "configured",
+    out: Annotated[str, Field(description="Folder of the run; empty: as configured.")] = "",
 ) -> State[dict[str, Result]]:
     """Train a recogniser from a manifest, and evaluate it."""
     return _train_eval(locals())
 
 
 @plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
-def _train_eval(arguments: dict[str, Any]) -> State[dict[str, Result]]:
-    line, results = staged(resolve(arguments))
+def _train_eval(given: dict[str, Any]) -> State[dict[str, Result]]:
+    line, results = staged(resolve(given))
     return Completed(message=line, data=results)
 
 

@@ -73,7 +73,7 @@ def test_it_ends_by_saying_what_was_made_and_where(built):
 
 def test_history_holds_the_run_and_every_task_run(built, api: httpx.Client):
     (run,) = api.post("/flow_runs/filter", json={}).json()
-    assert run["name"] == "tiny-opencv-dis-balanced"
+    assert run["name"] == "tiny-opencv-dis-balanced-6-clips"
     assert run["state_type"] == "COMPLETED"
     assert run["state"]["message"].startswith("6 clips listed: 6 done")
     assert {"sample", "opencv", "dis"} <= set(run["tags"])

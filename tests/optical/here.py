@@ -40,7 +40,7 @@ def made(monkeypatch, source, out, run=None, rgb=None, **flow):
     """Build ``source`` into ``out``; return the manifest and the jobs that were done."""
     pool = Pool()
     monkeypatch.setattr(build, "WorkerPool", lambda workers: contextlib.nullcontext(pool))
-    tree = {"name": "test", "out": str(out), "optical": flow, "rgb": rgb or {}, "run": run or {}}
+    tree = {"name": "test", "out": str(out), "optical": flow, "rgb": rgb or {}, "run": {"retries": 0, **(run or {})}}
     return build.build(parse(tree), source=Path(source)), pool.jobs
 
 
