@@ -88,35 +88,55 @@ def _run_name() -> str:
     task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type] # Prefect's variance
 )
 def build(
-    config: Annotated[str, Field(description="Configuration: a YAML file, or a shipped name such as hmdb5.")] = "hmdb5",
-    overrides: Annotated[list[str], Field(description="Any other settings, each dotted.key=value.")] = [],  # noqa: B006
-    dataset: Annotated[arguments.Dataset, Field(description="Dataset; sample needs no data at all.")] = "configured",
-    classes: Annotated[list[str], Field(description="Classes to take; none: as configured.")] = [],  # noqa: B006
-    source: Annotated[str, Field(description="Folder, archive or address of the videos; empty: as configured.")] = "",
-    splits: Annotated[str, Field(description="Folder, archive or address of the split files.")] = "",
-    protocol: Annotated[arguments.Protocol, Field(description="How clips are split.")] = "configured",
-    fold: Annotated[int, Field(ge=0, le=3, description="Official fold, 1 to 3; 0: as configured.")] = 0,
-    backend: Annotated[arguments.Backend, Field(description="What computes optical flow.")] = "configured",
-    algorithm: Annotated[arguments.Algorithm, Field(description="Optical-flow algorithm.")] = "configured",
-    preset: Annotated[arguments.Preset, Field(description="Speed against error.")] = "configured",
-    quantizer: Annotated[arguments.Quantizer, Field(description="How flow becomes 8-bit.")] = "configured",
-    bound: Annotated[
-        float,
-        Field(ge=0, le=4096, description="Largest storable |u|, |v| in pixels per frame; 0: as configured."),
-    ] = 0.0,
-    workers: Annotated[int, Field(ge=0, description="Decoding processes; 0: as configured, or one per core.")] = 0,
-    shard_size: Annotated[int, Field(ge=0, description="Clips per task; 0: as configured.")] = 0,
-    on_error: Annotated[arguments.OnError, Field(description="What a bad clip means.")] = "configured",
-    engine: Annotated[arguments.Engine, Field(description="Where clips are made.")] = "configured",
-    dask_address: Annotated[str, Field(description="Dask scheduler, such as tcp://head:8786, for engine dask.")] = "",
-    out: Annotated[str, Field(description="Output: a folder, or an address such as s3://bucket/name.")] = "",
-    strict: Annotated[bool, Field(description="Any clip that is not done fails the run.")] = False,
-    accept_licence: Annotated[bool, Field(description="I accept the dataset's licence; download it.")] = False,
-    train: Annotated[
-        str, Field(description="Experiment to train on the manifest, in this run: a file, or a shipped name.")
-    ] = "",
+    config: str = "hmdb5",
+    overrides: list[str] = [],  # noqa: B006
+    dataset: arguments.Dataset = "configured",
+    classes: list[str] = [],  # noqa: B006
+    source: str = "",
+    splits: str = "",
+    protocol: arguments.Protocol = "configured",
+    fold: Annotated[int, Field(ge=0, le=3)] = 0,
+    backend: arguments.Backend = "configured",
+    algorithm: arguments.Algorithm = "configured",
+    preset: arguments.Preset = "configured",
+    quantizer: arguments.Quantizer = "configured",
+    bound: Annotated[float, Field(ge=0, le=4096)] = 0.0,
+    workers: Annotated[int, Field(ge=0)] = 0,
+    shard_size: Annotated[int, Field(ge=0)] = 0,
+    on_error: arguments.OnError = "configured",
+    engine: arguments.Engine = "configured",
+    dask_address: str = "",
+    out: str = "",
+    strict: bool = False,
+    accept_licence: bool = False,
+    train: str = "",
 ) -> State[StageResult]:
-    """Turn a dataset's videos into RGB frames, optical flow and a manifest."""
+    """Turn a dataset's videos into RGB frames, optical flow and a manifest.
+
+    Args:
+        config: Configuration: a YAML file, or a shipped name such as hmdb5.
+        overrides: Any other settings, each dotted.key=value.
+        dataset: Dataset; sample needs no data at all.
+        classes: Classes to take; none: as configured.
+        source: Folder, archive or address of the videos; empty: as configured.
+        splits: Folder, archive or address of the split files.
+        protocol: How clips are split.
+        fold: Official fold, 1 to 3; 0: as configured.
+        backend: What computes optical flow.
+        algorithm: Optical-flow algorithm.
+        preset: Speed against error.
+        quantizer: How flow becomes 8-bit.
+        bound: Largest storable |u|, |v| in pixels per frame; 0: as configured.
+        workers: Decoding processes; 0: as configured, or one per core.
+        shard_size: Clips per task; 0: as configured.
+        on_error: What a bad clip means.
+        engine: Where clips are made.
+        dask_address: Dask scheduler, such as tcp://head:8786, for engine dask.
+        out: Output: a folder, or an address such as s3://bucket/name.
+        strict: Any clip that is not done fails the run.
+        accept_licence: I accept the dataset's licence; download it.
+        train: Experiment to train on the manifest, in this run: a file, or a shipped name.
+    """
     return _build(locals())
 
 

@@ -97,7 +97,7 @@ def _all() -> Iterator[Deployment]:
         config = flow.name.removeprefix("build-")
         for engine, text in _ENGINES.items():
             parameters = {"config": config} | ({} if engine == "local" else {"engine": engine})
-            about = f"{build.description} {text}"
+            about = f"Turn a dataset's videos into RGB frames, optical flow and a manifest. {text}"
             yield Deployment(flow, engine, attribute, parameters, about)
     about = "Train a recogniser from a manifest, evaluate it, export it and build its engine."
     yield Deployment(train_eval, "local", "train_eval", {"spec": "sample_flow"}, about)

@@ -14,7 +14,7 @@ import json
 import logging
 import threading
 import time
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import httpx
 from prefect import State, flow, task
@@ -27,7 +27,6 @@ from prefect.futures import as_completed
 from prefect.states import Cancelled, Cancelling, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
-from pydantic import Field
 
 from araflow.clip import Clip
 from araflow.errors import AraflowError, OutputError, PoolClosedError
@@ -62,11 +61,17 @@ class RangeLostError(Exception):
     task_runner=ThreadPoolTaskRunner(max_workers=SHARDS_AT_ONCE),  # type: ignore[arg-type] # Prefect's variance
 )
 def extract_range(
-    out: Annotated[str, Field(description="Output of the build, as every machine sees it.")],
-    name: Annotated[str, Field(description="Name of the range below <out>/.araflow/ranges.")],
-    parent: Annotated[str, Field(description="Session of the build that asked.")],
+    out: str,
+    name: str,
+    parent: str,
 ) -> State[StageResult]:
-    """Make the clips of one range. Builds start this; there is no need to run it by hand."""
+    """Make the clips of one range. Builds start this; there is no need to run it by hand.
+
+    Args:
+        out: Output of the build, as every machine sees it.
+        name: Name of the range below <out>/.araflow/ranges.
+        parent: Session of the build that asked.
+    """
     return _extract_range(out, name, parent)
 
 

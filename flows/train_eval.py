@@ -128,23 +128,37 @@ def _said(stage: Stage) -> Stage:
 
 @flow(name="train-eval", flow_run_name=_run_name)
 def train_eval(
-    spec: Annotated[str, Field(description="Experiment: a YAML file (ours or NVIDIA TAO's), or a shipped name.")],
-    overrides: Annotated[list[str], Field(description="Any other settings, each dotted.key=value.")] = [],  # noqa: B006
-    manifest: Annotated[str, Field(description="A manifest, or a build's output folder; empty: as configured.")] = "",
-    architecture: Annotated[arguments.Architecture, Field(description="Network; see araflow models.")] = "configured",
-    modality: Annotated[arguments.Modality, Field(description="What it sees.")] = "configured",
-    epochs: Annotated[int, Field(ge=0, description="Passes over the training clips; 0: as configured.")] = 0,
-    batch_size: Annotated[int, Field(ge=0, description="Windows per step and device; 0: as configured.")] = 0,
-    lr: Annotated[float, Field(ge=0, description="Learning rate; 0: as configured.")] = 0.0,
-    seed: Annotated[
-        int, Field(ge=-1, description="Seed of weights, order, windows and augmentation; -1: as configured.")
-    ] = -1,
-    accelerator: Annotated[arguments.Accelerator, Field(description="Device.")] = "configured",
-    protocols: Annotated[list[specs.Protocol], Field(description="Train under each; none: as configured.")] = [],  # noqa: B006
-    mode: Annotated[arguments.Mode, Field(description="How a test clip is scored.")] = "configured",
-    out: Annotated[str, Field(description="Folder of the run; empty: as configured.")] = "",
+    spec: str,
+    overrides: list[str] = [],  # noqa: B006
+    manifest: str = "",
+    architecture: arguments.Architecture = "configured",
+    modality: arguments.Modality = "configured",
+    epochs: Annotated[int, Field(ge=0)] = 0,
+    batch_size: Annotated[int, Field(ge=0)] = 0,
+    lr: Annotated[float, Field(ge=0)] = 0.0,
+    seed: Annotated[int, Field(ge=-1)] = -1,
+    accelerator: arguments.Accelerator = "configured",
+    protocols: list[specs.Protocol] = [],  # noqa: B006
+    mode: arguments.Mode = "configured",
+    out: str = "",
 ) -> State[dict[str, Result]]:
-    """Train a recogniser from a manifest, and evaluate it."""
+    """Train a recogniser from a manifest, and evaluate it.
+
+    Args:
+        spec: Experiment: a YAML file (ours or NVIDIA TAO's), or a shipped name.
+        overrides: Any other settings, each dotted.key=value.
+        manifest: A manifest, or a build's output folder; empty: as configured.
+        architecture: Network; see araflow models.
+        modality: What it sees.
+        epochs: Passes over the training clips; 0: as configured.
+        batch_size: Windows per step and device; 0: as configured.
+        lr: Learning rate; 0: as configured.
+        seed: Seed of weights, order, windows and augmentation; -1: as configured.
+        accelerator: Device.
+        protocols: Train under each; none: as configured.
+        mode: How a test clip is scored.
+        out: Folder of the run; empty: as configured.
+    """
     return _train_eval(locals())
 
 
