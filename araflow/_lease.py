@@ -168,7 +168,9 @@ def _is_ours(store: RemoteStore, known: dict[str, Any] | None) -> bool:
 
 
 def _is_dead(store: RemoteStore, known: dict[str, Any]) -> bool:
-    if known.get("machine") == _machine() and known["pid"] != os.getpid():
+    if known.get("machine") == _machine():
+        if known["pid"] == os.getpid():
+            return not store.is_live_here(known["session"])
         try:
             os.kill(known["pid"], 0)
         except ProcessLookupError:

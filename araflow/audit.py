@@ -106,12 +106,16 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
     counts = dict(zip(KINDS, (row["frames"], row["flows"], row["flows"]), strict=True))
     if row["lossless_bytes"] is not None:
         counts[LOSSLESS] = row["flows"]
+    try:
+        found = scan(folder / row["path"])
+    except OSError as error:
+        yield f"rgb: {error.strerror or 'cannot be read'}"
+        return
     for kind, count in counts.items():
-        try:
-            files[kind] = scan(folder / row["path"] / kind)
-        except OSError as error:
-            yield f"{kind}: {error.strerror or 'not there'}"
+        if kind not in found:
+            yield f"{kind}: No such file or directory"
             return
+        files[kind] = found[kind]
         if len(files[kind]) != count:
             yield f"{kind} holds {len(files[kind])} files, the row says {count}"
     stems = {kind: [Path(entry.name).stem for entry in files[kind]] for kind in counts}

@@ -48,7 +48,8 @@ def open_remote(url: str) -> RemoteStore:
         # A listing that is kept would not show what other machines write.
         options: dict[str, Any] = {"use_listings_cache": False}
         if url.startswith(("s3://", "s3a://")):
-            options["config_kwargs"] = _S3_CLIENT
+            # Else each small object would be asked for its size before it is read.
+            options |= {"config_kwargs": _S3_CLIENT, "max_concurrency": 1}
         root = UPath(url.rstrip("/"), **options)
         _ = root.fs
     except ImportError as error:
@@ -137,7 +138,11 @@ class RemoteStore(Store):
 
     def is_live(self, session_id: str) -> bool:
         """Whether the process that holds a session still lives, as far as its last renewal says."""
-        return Store.is_live(self, session_id) or _lease.is_live(self, session_id)
+        return self.is_live_here(session_id) or _lease.is_live(self, session_id)
+
+    def is_live_here(self, session_id: str) -> bool:
+        """Whether the process that holds a session lives on this machine."""
+        return Store.is_live(self, session_id)
 
     def write_state(self, name: str, content: bytes) -> None:
         """Write an object that all machines see; see ``Store.write_state``."""
@@ -164,11 +169,8 @@ class RemoteStore(Store):
 
     def find_made(self, key: str) -> ClipRecord | None:
         """Return the proof of a clip whose objects are all there; see ``Store.find_made``."""
-        return self._made(key, self._sizes(f"clips/{key}"))
-
-    def _made(self, key: str, sizes: dict[str, int]) -> ClipRecord | None:
-        record = _parsed(self._content(f"clips/{key}/{PROOF}")) if PROOF in sizes else None
-        return record if record is not None and _complete(sizes, record) else None
+        record = _parsed(self._content(f"clips/{key}/{PROOF}"))
+        return record if record is not None and _complete(self._sizes(f"clips/{key}"), record) else None
 
     def write_record(self, record: ClipRecord) -> None:
         """Keep the record of a clip that was not made; see ``Store.write_record``."""
@@ -223,7 +225,8 @@ class RemoteClipWriter(ClipWriter):
                     f"{store.out}/clips/{key}: would lie inside another clip's folder; choose another out"
                 )
         sizes = store._sizes(f"clips/{key}")
-        if _same(store._made(key, sizes), record):  # another process was faster
+        made = _parsed(store._content(f"clips/{key}/{PROOF}")) if PROOF in sizes else None
+        if made is not None and _same(made, record) and _complete(sizes, made):  # another process was faster
             store.remove_record(key)
             return
         names = {f"{kind}/{name}" for kind, own in self._names.items() for name in own}

@@ -80,7 +80,9 @@ def _write_contact_sheet(manifest: Manifest) -> Path | None:
 def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
     """One clip: a caption, frames above, flow below."""
     clip = folder / row["path"]
-    names = [found.path.stem for found in scan(clip / "u")]
+    names = [found.path.stem for found in scan(clip).get("u", ())]
+    if not names:
+        raise ManifestError(f"{clip}: holds no flow; `araflow manifest validate` finds all such clips")
     frames, flows = [], []
     for position in range(_COLUMNS):
         index = (2 * position + 1) * len(names) // (2 * _COLUMNS)
@@ -101,7 +103,10 @@ def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
 
 
 def _read(path: Path, flags: int) -> NDArray[np.uint8]:
-    data = np.frombuffer(path.read_bytes(), np.uint8) if path.exists() else np.empty(0, np.uint8)
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except FileNotFoundError:
+        data = np.empty(0, np.uint8)
     image = cv2.imdecode(data, flags) if data.size else None
     if image is None:
         raise ManifestError(f"{path}: does not decode; `araflow manifest validate` finds all such files")

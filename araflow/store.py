@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -484,24 +485,26 @@ class Found(NamedTuple):
     path: Path
 
 
-def scan(folder: Path) -> list[Found]:
-    """List the files of a folder, or of an address, sorted by name.
+def scan(folder: Path) -> dict[str, list[Found]]:
+    """List the files in each folder of a clip, which lies in a folder or at an address, sorted by name.
 
     Raises:
-        OSError: There is none, or it cannot be read.
+        OSError: A folder cannot be read.
         OutputError: The address cannot be reached.
     """
+    listed: dict[str, list[Found]] = defaultdict(list)
     if isinstance(folder, Path):
-        return sorted(Found(entry.name, entry.stat().st_size, Path(entry.path)) for entry in os.scandir(folder))
-    with reached(folder):
-        try:
-            listed = folder.fs.ls(folder.path, detail=True)
-        except FileNotFoundError:
-            listed = None
-    if listed is None:
-        raise FileNotFoundError(errno.ENOENT, "not there", str(folder))
-    names = ((info["name"].rpartition("/")[2], int(info["size"])) for info in listed)
-    return sorted(Found(name, size, folder / name) for name, size in names)
+        for kind in (entry for entry in os.scandir(folder) if entry.is_dir()):
+            listed[kind.name] += [
+                Found(entry.name, entry.stat().st_size, Path(entry.path)) for entry in os.scandir(kind)
+            ]
+    else:
+        with reached(folder):
+            found = folder.fs.find(folder.path, detail=True)
+        for path, info in found.items():
+            *_, kind, name = path.split("/")
+            listed[kind].append(Found(name, int(info["size"]), folder / kind / name))
+    return {kind: sorted(own) for kind, own in listed.items()}
 
 
 def _same(made: ClipRecord | None, record: ClipRecord) -> bool:

@@ -47,7 +47,7 @@ def _cluster() -> str | None:
 
 
 def _s3() -> str | None:
-    absent = [name for name in ("s3fs", "upath", "moto") if not importlib.util.find_spec(name)]
+    absent = [name for name in ("s3fs", "upath", "boto3", "swift") if not importlib.util.find_spec(name)]
     return f"{', '.join(absent)} not installed: pip install '.[dev]'" if absent else None
 
 
