@@ -3,9 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo test check format schema bench lock wheel clean
+.PHONY: help install demo test check format schema bench lock wheel clean
 
 help:
+	@echo "make install araflow in .venv, without PyTorch"
 	@echo "make demo    the whole path on the drawn sample dataset, through Prefect flows (about five minutes)"
 	@echo "make test    all tests that need no GPU, browser, cluster or network"
 	@echo "make check   lint and types, and that generated files are up to date"
@@ -14,6 +15,8 @@ help:
 	@echo "make schema  write configs/schema.json and prefect.yaml"
 	@echo "make lock    write constraints.txt from the newest versions that fit"
 	@echo "make wheel   build the wheel into dist/"
+
+install: .venv/core
 
 # Two steps, so that the demo does not wait for developers' tools.
 .venv/core: pyproject.toml constraints.txt

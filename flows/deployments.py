@@ -20,9 +20,6 @@ from flows.build import build
 from flows.ranges import extract_range
 from flows.train_eval import train_eval
 
-POOL = "araflow"
-"""The work pool, unless ``run.pool`` says another."""
-
 build_sample = build.with_options(name="build-sample")
 build_hmdb5 = build.with_options(name="build-hmdb5")
 build_hmdb51 = build.with_options(name="build-hmdb51")
@@ -72,7 +69,7 @@ class Deployment:
             description=self.description,
             tags=[settings.TAG],
             entrypoint_type=EntrypointType.MODULE_PATH,
-            work_pool_name=POOL if self.on_pool else None,
+            work_pool_name=settings.POOL if self.on_pool else None,
             job_variables={"env": settings.FOR_RUNS} if self.on_pool else None,
         )
         deployment.entrypoint = f"{__name__}.{self.attribute}"  # Prefect takes the function's own name
@@ -86,7 +83,7 @@ class Deployment:
             "tags": [settings.TAG],
             "entrypoint": f"flows/deployments.py:{self.attribute}",
             "parameters": self.parameters,
-            "work_pool": {"name": POOL, "job_variables": {"env": settings.FOR_RUNS}},
+            "work_pool": {"name": settings.POOL, "job_variables": {"env": settings.FOR_RUNS}},
         }
 
 

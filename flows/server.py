@@ -23,7 +23,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings, update_current
 
 from araflow.errors import AraflowError
 from flows import settings
-from flows.deployments import POOL, Deployment
+from flows.deployments import Deployment
 from flows.embedded import answers
 
 log = logging.getLogger("araflow.flows")
@@ -95,12 +95,12 @@ def prepare(deployments: Sequence[Deployment]) -> None:
     """Tell the server of the work pool, of what runs on it, and of the automation."""
     with get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+            client.create_work_pool(WorkPoolCreate(name=settings.POOL, type="process"))
         if not client.read_automations_by_name(AUTOMATION):
             client.create_automation(automation())
     for one in deployments:
         if one.on_pool:
-            one.for_runner().apply(work_pool_name=POOL)
+            one.for_runner().apply(work_pool_name=settings.POOL)
 
 
 def serve(deployments: Sequence[Deployment], limit: int) -> None:

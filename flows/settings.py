@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+POOL = "araflow"
+"""Work pool that ranges, and the deployments of prefect.yaml, run on."""
 TAG = "araflow"
 """Tag of every run. Only runs that carry it are ended when their heartbeat stops (``flows.server``)."""
 HEARTBEAT_SECONDS = 30

@@ -19,7 +19,9 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[httpx.Client]
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+        # Its pages look for the API at port 4200, unless they are told.
+        told = environment | {"PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+        server = subprocess.Popen(command, cwd=folder, env=told, stdout=log, stderr=log)
         try:
             with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30) as client:
                 for _ in range(240):

@@ -1,0 +1,89 @@
+"""The README's walk-through, run in order in a clean environment: from nothing to a run in the history."""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+UI = "http://127.0.0.1:4200"
+
+
+def walk_through() -> list[str]:
+    text = (ROOT / "README.md").read_text().partition("\n## Run history\n")[2]
+    block = re.search(r"```sh\n(.*?)```", text, re.S)
+    assert block is not None and UI in text
+    return [line.partition("  #")[0].strip() for line in block[1].splitlines()]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """What somebody has who clones the project; a folder of their own, and a home with nothing in it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout: nothing says which files a clone would have")
+    folder = tmp_path / "araflow"
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (tmp_path / "home").mkdir()
+    return folder
+
+
+def test_from_nothing_to_a_run_in_the_history_in_five_commands(clone: Path, need):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 4200), timeout=1):
+        need("prefect", "something listens on port 4200, which the README's server needs")
+    commands = walk_through()
+    assert len(commands) <= 5
+    install, activate, up, run = commands
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "VIRTUAL_ENV"))}
+    environment = kept | {"HOME": str(clone.parent / "home"), "PYTHON": sys.executable, "CI": "true"}
+
+    def shell(command: str, **more: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", "-c", command], cwd=clone, env=environment, start_new_session=True, text=True, **more
+        )
+
+    with shell(f"{install} PYTHON={sys.executable}", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as installing:
+        said, _ = installing.communicate()
+    assert installing.returncode == 0, said
+    with (clone / "up.log").open("w") as log:
+        serving = shell(f"{activate} && exec {up}", stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 240
+        while "serving; Ctrl-C ends it" not in (clone / "up.log").read_text():
+            assert serving.poll() is None and time.monotonic() < deadline, (clone / "up.log").read_text()
+            time.sleep(0.5)
+        with shell(f"{activate} && {run}", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+            said, _ = running.communicate(timeout=400)
+        assert running.returncode == 0, said
+        (found,) = httpx.post(f"{UI}/api/flow_runs/filter", json={}).json()
+        assert found["name"] == "hmdb5-opencv-dis-balanced-120-clips"
+        assert found["state"]["message"].startswith("120 clips listed: 120 done; 120 worked on")
+        assert (clone / "data" / "hmdb5" / "manifest.parquet").is_file()
+        assert httpx.get(f"{UI}/runs").status_code == 200
+        family = psutil.Process(serving.pid).children(recursive=True)
+        assert family, "the server is its child"
+    finally:
+        os.killpg(serving.pid, signal.SIGINT)  # Ctrl-C in the terminal
+        try:
+            serving.wait(60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(serving.pid, signal.SIGKILL)
+    assert not psutil.wait_procs(family, timeout=30)[1], "Ctrl-C leaves no process"

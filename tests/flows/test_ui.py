@@ -1,0 +1,195 @@
+"""What a person sees: a real server, a real worker, `prefect deployment run build-hmdb5/local`, and a real browser.
+
+``ARAFLOW_SCREENSHOTS=docs`` keeps the pictures that the documentation shows.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect_server import serving
+
+from flows import settings
+
+pytestmark = [pytest.mark.prefect, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+CLIPS = 40
+SMALL = [
+    "dataset.sample.clips_per_class=8",
+    "dataset.sample.sources_per_class=8",
+    "dataset.sample.width=160",
+    "dataset.sample.height=120",
+    "rgb.max_frames=12",
+]
+TRAINING = {
+    "name": "small_flow",
+    "manifest": "unused",
+    "network": {"architecture": "arn_2d", "modality": "flow", "flow": {"frames": 4, "width": 48, "height": 48}},
+    "data": {"sampler": "consecutive", "crop": "none", "workers": 0},
+    "split": {"protocol": "group", "test_fraction": 0.25},
+    "training": {"epochs": 2, "batch_size": 8, "accelerator": "cpu", "tensorboard": False},
+    "evaluation": {"mode": "center"},
+}
+# Without the flags on background networking, the browser looks for its maker's hosts.
+BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
+BROWSER += ("--disable-component-update", "--disable-sync", "--no-first-run")
+
+
+class Ran:
+    """The server's API, and what `prefect deployment run` said and did."""
+
+    def __init__(self, api: Any, said: str, run: dict[str, Any], folder: Path) -> None:
+        self.api, self.said, self.run, self.folder = api, said, run, folder
+        self.ui = str(api.base_url).rstrip("/").removesuffix("/api")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    folder = tmp_path_factory.mktemp("ui")
+    (folder / "train.yaml").write_text(yaml.safe_dump(TRAINING | {"out": str(folder / "run")}))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = kept | settings.DEFAULTS | {"PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "2"}
+    with serving(folder, environment) as api:
+        environment["PREFECT_API_URL"] = str(api.base_url).rstrip("/")
+
+        def prefect(*arguments: str) -> str:
+            command = [sys.executable, "-m", "prefect", *arguments]
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        with (folder / "worker.log").open("wb") as log:
+            pool = ("--pool", settings.POOL, "--type", "process", "--install-policy", "never", "--limit", "1")
+            command = [sys.executable, "-m", "prefect", "worker", "start", *pool]
+            worker = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        try:
+            while api.get(f"/work_pools/{settings.POOL}").status_code != 200:
+                assert worker.poll() is None, (folder / "worker.log").read_text()
+            prefect("--no-prompt", "deploy", "--all")
+            arguments = {"dataset": "sample", "shard_size": 8, "out": folder / "out", "train": folder / "train.yaml"}
+            given = [f"{name}={value}" for name, value in arguments.items()] + [f"overrides={json.dumps(SMALL)}"]
+            flags = [flag for one in given for flag in ("-p", one)]
+            said = prefect("deployment", "run", "build-hmdb5/local", *flags, "--watch")
+            (run,) = api.post("/flow_runs/filter", json={}).json()
+            yield Ran(api, said, run, folder)
+        finally:
+            worker.terminate()
+            worker.wait(30)
+
+
+@pytest.fixture(scope="module")
+def page(ran: Ran) -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(BROWSER))
+        opened = browser.new_page(viewport={"width": 1280, "height": 860})
+        opened.set_default_timeout(30_000)
+        yield opened
+        browser.close()
+
+
+def keep(page: Any, name: str) -> None:
+    if folder := os.environ.get("ARAFLOW_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"ui-{name}.png")
+
+
+def test_the_run_completes_and_its_name_says_dataset_backend_and_size(ran: Ran):
+    assert ran.run["state_type"] == "COMPLETED", ran.run["state"]["message"]
+    assert ran.run["name"] == f"hmdb5-opencv-dis-balanced-{CLIPS}-clips"
+    assert ran.run["state"]["message"].startswith(f"{CLIPS} clips listed: {CLIPS} done; {CLIPS} worked on")
+    assert "small_flow: top-1 " in ran.run["state"]["message"]
+    assert "Completed" in ran.said
+
+
+def test_a_wrong_argument_is_refused_before_a_run_exists(ran: Ran):
+    deployment = ran.api.get("/deployments/name/build-hmdb5/local").json()
+    for wrong in ({"backend": "nope"}, {"fold": 9}):
+        answer = ran.api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": wrong})
+        assert answer.status_code in (409, 422), answer.text
+    assert len(ran.api.post("/flow_runs/filter", json={}).json()) == 1
+
+
+def test_the_graph_goes_from_fetch_to_engine(ran: Ran):
+    tasks = ran.api.post("/task_runs/filter", json={}).json()
+    name_of = {task["id"]: task["name"].partition("-")[0] for task in tasks}
+    edges = {
+        (name_of[item["id"]], name_of[task["id"]])
+        for task in tasks
+        for inputs in task["task_inputs"].values()
+        for item in inputs
+        if item["input_type"] == "task_run"
+    }
+    chain = ["fetch", "select", "extract", "manifest", "audit", "train", "evaluate"]
+    assert set(itertools.pairwise(chain)) <= edges
+    assert {("train", "export"), ("export", "engine"), ("export", "bench")} <= edges
+
+
+def test_the_page_of_runs_shows_it(ran: Ran, page: Any):
+    page.goto(f"{ran.ui}/runs")
+    page.get_by_text(f"hmdb5-opencv-dis-balanced-{CLIPS}-clips").first.wait_for()
+    text = page.inner_text("body")
+    for shown in ("build-hmdb5", "Completed", "14 Task runs", "1 run"):
+        assert shown in text
+    keep(page, "runs")
+
+
+def test_the_page_of_the_run_shows_the_graph_and_a_line_per_shard(ran: Ran, page: Any):
+    page.goto(f"{ran.ui}/runs/flow-run/{ran.run['id']}")
+    page.get_by_text("Finished in state Completed()").first.wait_for()
+    text = page.inner_text("body")
+    assert f"{CLIPS} clips of 5 classes listed" in text
+    for shard in range(CLIPS // 8):
+        assert f"shard {shard}: 8 done (8 worked on" in text
+    box = page.locator("canvas").first.bounding_box()
+    assert box["width"] > 400 and box["height"] > 200, "the graph is drawn"
+    page.wait_for_timeout(1500)  # it comes into view with a movement
+    keep(page, "run")
+
+
+def test_the_artifacts_show_counts_and_pictures(ran: Ran, page: Any):
+    page.goto(f"{ran.ui}/runs/flow-run/{ran.run['id']}")
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.get_by_text("contact-sheet").first.wait_for()
+    text = page.inner_text("body").lower()
+    for key in ("progress", "contact-sheet", "manifest", "lineage", "outcomes", "curves", "metrics", "confusion"):
+        assert key in text, key
+    keep(page, "artifacts")
+    artifacts = {one["key"]: one["id"] for one in ran.api.post("/artifacts/filter", json={}).json()}
+    for key in ("contact-sheet", "confusion", "curves"):
+        page.goto(f"{ran.ui}/artifacts/artifact/{artifacts[key]}")
+        image = page.locator("img[src^='data:image']").first
+        image.wait_for()
+        page.wait_for_function("image => image.complete && image.naturalWidth > 200", arg=image.element_handle())
+        if key == "contact-sheet":
+            keep(page, "contact-sheet")
+    page.goto(f"{ran.ui}/artifacts/artifact/{artifacts['outcomes']}")
+    page.get_by_text("fall_floor").first.wait_for()
+    row = page.inner_text("body")
+    assert "all" in row and str(CLIPS) in row
+    page.goto(f"{ran.ui}/artifacts/artifact/{artifacts['progress']}")
+    page.get_by_text(f"{CLIPS} of {CLIPS} clips").first.wait_for()
+
+
+def test_the_form_has_drop_downs_bounds_and_help(ran: Ran, page: Any):
+    deployment = ran.api.get("/deployments/name/build-hmdb5/local").json()
+    properties = deployment["parameter_openapi_schema"]["properties"]
+    page.goto(f"{ran.ui}/deployments/deployment/{deployment['id']}/run")
+    page.get_by_text("What computes optical flow").first.wait_for()
+    text = page.inner_text("body")
+    for shown in ("Dataset; sample needs no data at all.", "Official fold, 1 to 3", "Speed against error."):
+        assert shown in text
+    keep(page, "form")
+    drop_downs = sum(one.get("enum", [""])[0] == "configured" for one in properties.values())
+    assert page.get_by_text("configured", exact=True).count() >= drop_downs > 7
+    assert properties["backend"]["enum"][:2] == ["configured", "auto"]
+    assert (properties["fold"]["minimum"], properties["fold"]["maximum"]) == (0, 3)
