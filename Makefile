@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test check format schema bench lock wheel clean
+.PHONY: help install demo test check format schema bench bench-orchestration lock wheel clean
 
 help:
 	@echo "make install araflow in .venv, without PyTorch"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   lint and types, and that generated files are up to date"
 	@echo "make format  format the code"
 	@echo "make bench   the speed comparison, as a table (some minutes)"
+	@echo "make bench-orchestration  what Prefect costs, up to 650,000 clips (two hours)"
 	@echo "make schema  write configs/schema.json and prefect.yaml"
 	@echo "make lock    write constraints.txt from the newest versions that fit"
 	@echo "make wheel   build the wheel into dist/"
@@ -63,6 +64,9 @@ schema: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.loader
+
+bench-orchestration: .venv/dev
+	$(BIN)/python -m benchmarks.orchestration
 
 lock:
 	$(PYTHON) -m venv .venv-lock
