@@ -5,6 +5,7 @@ The server is OpenStack Swift, over HTTP on loopback; boto3, which is not under 
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ import s3_server
 from click.testing import CliRunner
 from test_store import KEY, make, record
 
-from araflow import build, cli
+from araflow import _lease, build, cli
 from araflow.audit import validate
 from araflow.errors import OutputError, SpecError, UnavailableError
 from araflow.manifest import Manifest
@@ -316,6 +317,18 @@ def test_a_second_run_is_refused_with_who_holds_it_and_a_killed_ones_hold_is_tak
     code = f"from araflow.store import open_store\nimport os\nwith open_store({url!r}).locked(): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
     assert [item.key for item in bucket.objects.all()] == ["out/.araflow/lock.json"]
+    with open_store(url).locked():
+        pass
+    assert not list(bucket.objects.all())
+
+
+def test_a_hold_is_as_old_as_the_storage_says(bucket: Any, monkeypatch: pytest.MonkeyPatch):
+    url = f"s3://{bucket.name}/out"
+    far = {"session": "other", "host": "far", "machine": "far 1", "pid": 7, "time": 0.0}  # a clock that is far behind
+    bucket.Object("out/.araflow/lock.json").put(Body=json.dumps(far).encode())
+    with pytest.raises(OutputError, match=r"on far, process 7"), open_store(url).locked():
+        pass
+    monkeypatch.setattr(_lease, "_SECONDS_TO_DIE", -60.0)
     with open_store(url).locked():
         pass
     assert not list(bucket.objects.all())
