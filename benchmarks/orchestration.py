@@ -4,18 +4,17 @@ Each run is a process of its own; each flow has a fresh ``prefect server start``
 ``flows/settings.py``. The cost of orchestration is the CPU time of the flow's process and of the server, less that of
 the plain build's process; worker processes, which do the same work for both, are counted apart.
 
-``--clips`` makes small drawn clips, so that little of the time is work. ``--simulate`` does no work: every clip is
-listed, but its video is absent, which one look finds and a record keeps. No code is replaced.
+``--clips`` makes small drawn clips, so that little of the time is work. ``--simulate`` does no work: a list names so
+many videos, and the making of a shard is replaced by records that say at once that the videos are absent; they are kept
+in memory. All else is the real thing: list, splits, note, task runs, progress, manifest, audit, artifacts.
 """
 
-# Worker processes import this file, so that everything which only the parent needs is imported where it is used.
 from __future__ import annotations
 
 import argparse
 import csv
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,9 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from benchmarks import served
+from benchmarks.one_build import Spent
 
 EXAMPLES = """Examples:
   python -m benchmarks.orchestration                             # an hour
@@ -44,25 +46,6 @@ optical: {{backend: opencv, algorithm: dis, preset: fastest}}
 run: {{workers: 2, shard_size: {shard_size}}}
 out: {out}
 """
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a build took, from its process's first import to its end.
-
-    Attributes:
-        wall: Seconds.
-        cpu: CPU seconds of the process itself.
-        workers: CPU seconds of its worker processes.
-        peak: Largest resident memory of the process, in MB.
-        counts: Clips by outcome.
-    """
-
-    wall: float
-    cpu: float
-    workers: float
-    peak: float
-    counts: dict[str, int]
 
 
 @dataclass
@@ -121,11 +104,7 @@ def main() -> None:
     parser.add_argument("--shard-size", type=int, default=512, help="run.shard_size of --simulate (default: 512)")
     parser.add_argument("--out", type=Path, help="folder to work in, emptied afterwards (default: the temporary one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every measurement to FILE")
-    parser.add_argument("--one", nargs=2, metavar=("KIND", "CONFIG"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        one(*arguments.one)
-        return
     if min([*arguments.clips, *arguments.simulate, arguments.shard_size]) < 1:
         parser.error("numbers must be at least 1")
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that the server ends, too
@@ -143,36 +122,9 @@ def main() -> None:
     print(last_line(rows))
 
 
-def one(kind: str, config: str) -> None:
-    """Build in this process, and print as JSON what it took."""
-    start = time.monotonic()
-    if kind == "flow":
-        from flows import settings
-
-        settings.apply()
-    from araflow import spec_file
-
-    spec = spec_file.parse(spec_file.read(Path(config)), config)
-    if kind == "flow":
-        from flows.build import run
-
-        counts = run(spec, config, []).counts
-    else:
-        from araflow.build import build
-
-        counts = dict(build(spec).outcomes())
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu, workers = (usage.ru_utime + usage.ru_stime for usage in (own, children))
-    wall = time.monotonic() - start
-    from benchmarks import served  # now, so that neither build is charged for what only the benchmark needs
-
-    print(json.dumps(asdict(Spent(wall, cpu, workers, served.peak(os.getpid()), counts))))
-
-
 def measure(folder: Path, clips: int, shard_size: int, *, simulated: bool) -> Row:
     """Build so many clips without Prefect, then through the flow."""
-    from benchmarks import served
-
+    work = "none" if simulated else "real"
     what = f"{clips:,} {'clips without work' if simulated else 'small clips'}"
     print(f"{what}: making the source ...", file=sys.stderr)
     source = list_absent(folder, clips) if simulated else copy_drawn(folder, clips)
@@ -185,12 +137,13 @@ def measure(folder: Path, clips: int, shard_size: int, *, simulated: bool) -> Ro
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment = kept | {"PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
     print(f"{what}, without Prefect ...", file=sys.stderr)
-    plain = spend("plain", configs["plain"], environment)
+    plain = spend("plain", work, configs["plain"], environment)
     shutil.rmtree(folder / "plain")
     with served.serving(folder, environment) as (server, api):
         print(f"{what}, through a server ...", file=sys.stderr)
         before = served.cpu_of(server.pid)
-        flow = spend("flow", configs["flow"], environment | {"PREFECT_API_URL": str(api.base_url).rstrip("/")})
+        known = environment | {"PREFECT_API_URL": str(api.base_url).rstrip("/")}
+        flow = spend("flow", work, configs["flow"], known)
         row = Row(clips, shard_size, simulated, plain, flow, expected=len(STAGES) - 1 + -(-clips // shard_size))
         start = time.monotonic()
         runs = served.history(api, row.expected)
@@ -237,11 +190,9 @@ def list_absent(folder: Path, clips: int) -> Path:
     return source
 
 
-def spend(kind: str, config: Path, environment: dict[str, str]) -> Spent:
-    """Run ``one`` in a process of its own."""
-    from benchmarks import served
-
-    command = [sys.executable, "-m", "benchmarks.orchestration", "--one", kind, str(config)]
+def spend(kind: str, work: str, config: Path, environment: dict[str, str]) -> Spent:
+    """Build in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.one_build", kind, work, str(config)]
     log = config.with_suffix(".log")
     with log.open("wb") as file, subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=file) as run:
         try:

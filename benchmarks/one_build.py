@@ -1,0 +1,104 @@
+"""One build for ``benchmarks.orchestration``, in a process of its own: ``one_build plain|flow real|none CONFIG``."""
+
+# Worker processes import this file, so that everything which only the parent needs is imported where it is used.
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from araflow.clip import Clip, ClipRecord
+    from araflow.extract import Recipe
+    from araflow.pool import WorkerPool
+    from araflow.spec import RunSpec
+    from araflow.store import Store
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a build took, from its process's first import to its end.
+
+    Attributes:
+        wall: Seconds.
+        cpu: CPU seconds of the process itself.
+        workers: CPU seconds of its worker processes.
+        peak: Largest resident memory of the process, in MB.
+        counts: Clips by outcome.
+    """
+
+    wall: float
+    cpu: float
+    workers: float
+    peak: float
+    counts: dict[str, int]
+
+
+def one(kind: str, work: str, config: str) -> None:
+    """Build in this process, and print as JSON what it took.
+
+    Args:
+        kind: ``plain`` or ``flow``.
+        work: ``real``, or ``none``.
+        config: A file.
+    """
+    start = time.monotonic()
+    if kind == "flow":
+        from flows import settings
+
+        settings.apply()
+    from araflow import spec_file
+
+    spec = spec_file.parse(spec_file.read(Path(config)), config)
+    if work == "none":
+        do_no_work()
+    if kind == "flow":
+        from flows.build import run
+
+        counts = run(spec, config, []).counts
+    else:
+        from araflow.build import build
+
+        counts = dict(build(spec).outcomes())
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu, workers = (usage.ru_utime + usage.ru_stime for usage in (own, children))
+    wall = time.monotonic() - start
+    from benchmarks import served  # now, so that neither build is charged for what only the benchmark needs
+
+    print(json.dumps(asdict(Spent(wall, cpu, workers, served.peak(os.getpid()), counts))))
+
+
+def do_no_work() -> None:
+    """Replace the making of clips, and the reading of their records, in this process."""
+    from araflow import retries, stages
+    from araflow.clip import ClipRecord, Outcome
+
+    kept: dict[str, ClipRecord] = {}
+
+    def make(
+        clips: Sequence[Clip],
+        recipe: Recipe,
+        store: Store,
+        pool: WorkerPool,
+        run: RunSpec,
+        on_record: Callable[[ClipRecord, bool], None] = lambda record, made: None,
+    ) -> list[ClipRecord]:
+        fingerprint = recipe.fingerprint
+        records = [ClipRecord(c.key, Outcome.QUARANTINED, "missing", fingerprint=fingerprint) for c in clips]
+        for record in records:
+            kept[record.key] = record
+            on_record(record, True)
+        return records
+
+    retries.extract_shard = make
+    stages.collect = lambda clips, recipe, store: [kept[clip.key] for clip in clips]
+
+
+if __name__ == "__main__":
+    one(*sys.argv[1:])
