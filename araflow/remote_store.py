@@ -13,24 +13,30 @@ import contextlib
 import dataclasses
 import errno
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from araflow import _lease
+from araflow import _lease, clip_files
 from araflow.clip import ClipRecord, Outcome
+from araflow.clip_files import KINDS, LOSSLESS, PROOF, is_same, is_whole
+from araflow.clip_writer import ClipWriter
 from araflow.errors import AraflowError, OutputError, UnavailableError
 from araflow.fingerprint import digest
-from araflow.store import KINDS, LOSSLESS, PROOF, ClipWriter, Store, _same
+from araflow.store import Store
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _AT_ONCE = 32
 """Requests at once: an answer takes tens of milliseconds."""
-_S3_CLIENT = {"connect_timeout": 10, "read_timeout": 60, "max_pool_connections": _AT_ONCE}
-"""In seconds; with s3fs's own tries, storage that does not answer is given up after some minutes."""
+_S3_CLIENT = {
+    "connect_timeout": 10,
+    "read_timeout": 30,
+    "retries": {"mode": "standard", "total_max_attempts": 2},
+    "max_pool_connections": _AT_ONCE,
+}
+"""In seconds; s3fs tries five times itself, so storage that never answers is given up after five minutes."""
 _REMEDY = "check the address, the credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and, for a "
 _REMEDY += "server of your own, AWS_ENDPOINT_URL; what is done is kept: run it again"
 
@@ -165,20 +171,20 @@ class RemoteStore(Store):
         return f".araflow/records/{digest({'key': key})}.json"
 
     def _find_unmade(self, key: str) -> ClipRecord | None:
-        return _parsed(self._content(self._record_name(key)))
+        return clip_files.parse(self._content(self._record_name(key)))
 
     def find_made(self, key: str) -> ClipRecord | None:
         """Return the proof of a clip whose objects are all there; see ``Store.find_made``."""
-        record = _parsed(self._content(f"clips/{key}/{PROOF}"))
-        return record if record is not None and _complete(self._sizes(f"clips/{key}"), record) else None
+        record = clip_files.parse(self._content(f"clips/{key}/{PROOF}"))
+        return record if record is not None and is_whole(self._sizes(f"clips/{key}"), record) else None
 
     def write_record(self, record: ClipRecord) -> None:
         """Keep the record of a clip that was not made; see ``Store.write_record``."""
-        if record.outcome is Outcome.FAILED and _same(self.find_made(record.key), record):
+        if record.outcome is Outcome.FAILED and is_same(self.find_made(record.key), record):
             return
         if record.outcome is not Outcome.FAILED and record.source_sha256 is not None:
             self.remove_clip(record.key, set())
-        self._put(self._record_name(record.key), json.dumps(record.to_json()).encode())
+        self._put(self._record_name(record.key), clip_files.encode(record))
 
     def remove_record(self, key: str) -> None:
         """Forget an earlier run's record of a clip that is now made."""
@@ -225,8 +231,8 @@ class RemoteClipWriter(ClipWriter):
                     f"{store.out}/clips/{key}: would lie inside another clip's folder; choose another out"
                 )
         sizes = store._sizes(f"clips/{key}")
-        made = _parsed(store._content(f"clips/{key}/{PROOF}")) if PROOF in sizes else None
-        if made is not None and _same(made, record) and _complete(sizes, made):  # another process was faster
+        made = clip_files.parse(store._content(f"clips/{key}/{PROOF}")) if PROOF in sizes else None
+        if made is not None and is_same(made, record) and is_whole(sizes, made):  # another process was faster
             store.remove_record(key)
             return
         names = {f"{kind}/{name}" for kind, own in self._names.items() for name in own}
@@ -241,23 +247,4 @@ class RemoteClipWriter(ClipWriter):
                 [store.object(f"clips/{key}/{name}") for name in sorted(names)],
             )
         store.remove_record(key)  # before the clip is there: killed in between, nobody would do it later
-        store._put(f"clips/{key}/{PROOF}", json.dumps(record.to_json()).encode())
-
-
-def _parsed(content: bytes | None) -> ClipRecord | None:
-    try:
-        return None if content is None else ClipRecord.from_json(json.loads(content))
-    except (ValueError, TypeError, KeyError):
-        return None  # half-written or another version's
-
-
-def _complete(sizes: dict[str, int], record: ClipRecord) -> bool:
-    counts = dict(zip(KINDS, (record.frames, record.flows, record.flows), strict=True))
-    counts[LOSSLESS] = record.flows if record.lossless_bytes is not None else 0
-    own = {kind: [size for name, size in sizes.items() if name.startswith(f"{kind}/")] for kind in counts}
-    return (
-        {kind: len(found) for kind, found in own.items()} == counts
-        and sum(own["rgb"]) == record.rgb_bytes
-        and sum(own["u"]) + sum(own["v"]) == record.flow_bytes
-        and sum(own[LOSSLESS]) == (record.lossless_bytes or 0)
-    )
+        store._put(f"clips/{key}/{PROOF}", clip_files.encode(record))

@@ -17,48 +17,46 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import json
 import os
 import shutil
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TypeVar
 
 import filelock
 
+from araflow import clip_files
 from araflow.clip import ClipRecord, Outcome
+from araflow.clip_files import KINDS, LOSSLESS, PROOF, is_same, is_whole, stem
+from araflow.clip_writer import ClipWriter
 from araflow.errors import OutputError
 from araflow.fingerprint import digest
+from araflow.places import Found, is_remote, open_path, open_store, reached, replace, scan
 
-if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
-    from araflow.spec import Naming
+__all__ = [
+    "KINDS",
+    "LOSSLESS",
+    "PROOF",
+    "STATE",
+    "ClipWriter",
+    "Found",
+    "Store",
+    "is_remote",
+    "open_path",
+    "open_store",
+    "reached",
+    "replace",
+    "scan",
+    "stem",
+]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-PROOF = ".araflow.json"
 STATE = ".araflow"
-KINDS = ("rgb", "u", "v")
-LOSSLESS = "flow"
-"""The fourth folder of a clip, where 16-bit flow is asked for."""
-_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 _MOST_TRIES = 20
-"""To start a session or place a clip while others do the same; each try that fails means that another one got on."""
-_FIRST = {"card": 0, "recipe": 1}
-_DIGITS = {"card": 4, "recipe": 6}
-
-
-def stem(naming: Naming, index: int, total: int) -> str:
-    """Return the file name, without suffix, of 0-based frame ``index`` of ``total``.
-
-    Zero-padded, so that sorting names sorts frames: at least 4 digits from 0 (``card``, after NVIDIA's model card), at
-    least 6 from 1 (``recipe``, after its scripts), more where ``total`` needs them. Flow from frame k to k+1 has frame
-    k's name.
-    """
-    first = _FIRST[naming]
-    return f"{index + first:0{max(_DIGITS[naming], len(str(total - 1 + first)))}d}"
+"""To start a session while others do the same; each try that fails means that another one got on."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -265,12 +263,12 @@ class Store:
         return None
 
     def _find_unmade(self, key: str) -> ClipRecord | None:
-        return _load(self._record_file(key))
+        return clip_files.load(self._record_file(key))
 
     def find_made(self, key: str) -> ClipRecord | None:
         """Return the proof of a clip that is made, by whatever settings; ``None`` if it is not whole."""
-        record = _load(self.clip_folder(key) / PROOF)
-        return record if record is not None and _complete(self.clip_folder(key), record) else None
+        record = clip_files.load(self.clip_folder(key) / PROOF)
+        return record if record is not None and is_whole(clip_files.sizes_in(self.clip_folder(key)), record) else None
 
     def write_record(self, record: ClipRecord) -> None:
         """Keep the record of a clip that was not made.
@@ -281,13 +279,13 @@ class Store:
         Raises:
             OutputError: It cannot be written.
         """
-        if record.outcome is Outcome.FAILED and _same(self.find_made(record.key), record):
+        if record.outcome is Outcome.FAILED and is_same(self.find_made(record.key), record):
             return
         path = self._record_file(record.key)
         part = self.work / f"{uuid.uuid4().hex}.json"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _dump(part, record)
+            clip_files.dump(part, record)
             if record.outcome is not Outcome.FAILED and record.source_sha256 is not None:
                 retired = self.retire(record.key)
                 if retired is not None:
@@ -325,190 +323,10 @@ class Store:
         return ClipWriter(self, key, (*KINDS, LOSSLESS) if lossless else KINDS)
 
 
-class ClipWriter:
-    """Writes one clip into the work area and moves it into place when it is complete.
-
-    Args:
-        store: The output folder.
-        key: The clip's key.
-        kinds: Its folders.
-    """
-
-    def __init__(self, store: Store, key: str, kinds: tuple[str, ...] = KINDS) -> None:
-        self._store, self._key = store, key
-        self._folder = store.work / uuid.uuid4().hex
-        self.written = dict.fromkeys(kinds, 0)
-        self._names: dict[str, list[str]] = {kind: [] for kind in kinds}
-        for kind in kinds:
-            (self._folder / kind).mkdir(parents=True)
-        self._prefixes = {kind: f"{self._folder / kind}{os.sep}" for kind in kinds}
-
-    def write(self, kind: str, name: str, data: bytes) -> None:
-        """Write one frame file.
-
-        Raises:
-            OSError: It cannot be written whole.
-        """
-        with open(self._prefixes[kind] + name, "xb", buffering=0) as file:  # noqa: PTH123 - twice as fast as Path.open
-            done = file.write(data)
-            while done < len(data):  # a disk that fills up takes the first part without an error
-                done += file.write(data[done:])
-        self.written[kind] += len(data)
-        self._names[kind].append(name)
-
-    def rename_frames(self, naming: Naming, total: int) -> None:
-        """Give the names their final width where a clip's header was wrong about the number of frames."""
-        for kind, names in self._names.items():
-            # Backwards, because a shorter number never equals a longer one but order keeps it plainly safe.
-            for index in reversed(range(len(names))):
-                final = stem(naming, index, total) + Path(names[index]).suffix
-                if final != names[index]:
-                    Path(self._prefixes[kind] + names[index]).rename(self._prefixes[kind] + final)
-                    names[index] = final
-
-    def kept_rgb(self) -> list[int]:
-        """Return the sizes in bytes of the earlier clip's ``rgb`` files."""
-        return [entry.stat().st_size for entry in os.scandir(self._store.clip_folder(self._key) / "rgb")]
-
-    def commit(self, record: ClipRecord, *, keep_rgb: bool) -> None:
-        """Write the proof and move the clip into place, replacing what an earlier run made.
-
-        Where another process has made the same clip meanwhile, its is kept: both hold the same.
-
-        Args:
-            record: The clip's record; its ``outcome`` is done.
-            keep_rgb: Take over the earlier clip's ``rgb`` folder instead of this one's (empty) one.
-
-        Raises:
-            OutputError: The clip would lie inside another one's folder.
-            OSError: It cannot be written, or the ``rgb`` folder to keep is gone.
-        """
-        final = self._store.clip_folder(self._key)
-        # Whatever needs space comes first: on a full disk the earlier clip stays.
-        _dump(self._folder / PROOF, record)
-        if any((parent / PROOF).exists() for parent in final.parents if self._store.clips in parent.parents):
-            raise OutputError(f"{final}: would lie inside another clip's folder; choose another out")
-        final.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(_MOST_TRIES):
-            if _same(self._store.find_made(self._key), record):
-                self._store.remove_record(self._key)
-                return
-            retired = self._store.retire(self._key)
-            if keep_rgb:
-                if retired is None:
-                    raise FileNotFoundError(errno.ENOENT, "the rgb files to keep are gone", str(final))
-                (self._folder / "rgb").rmdir()
-                (retired / "rgb").rename(self._folder / "rgb")
-                keep_rgb = False
-            self._store.remove_record(
-                self._key
-            )  # before the clip is there: killed in between, nobody would do it later
-            try:
-                self._folder.rename(final)
-            except OSError as error:
-                if error.errno not in _TAKEN:
-                    raise
-                continue  # another process was faster
-            finally:
-                if retired is not None:
-                    shutil.rmtree(retired)
-            return
-        raise OSError(errno.EBUSY, "another process keeps writing this clip", str(final))
-
-    def discard(self) -> None:
-        """Remove a clip that was begun but not committed."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; leave it untouched if it says the same already.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    if not isinstance(path, Path):  # an object, which appears whole
-        if not path.is_file() or path.read_bytes() != content:
-            path.write_bytes(content)
-        return
-    part = path.with_name(path.name + ".part")
-    if path.is_file() and path.read_bytes() == content:
-        part.unlink(missing_ok=True)  # of a run that was killed
-        return
-    part.write_bytes(content)
-    part.replace(path)
-
-
 def _file_lock(path: Path) -> filelock.BaseFileLock:
     # Where the file system has no locks, filelock would take the mere presence of the file for one, which a killed
     # process leaves for ever.
     return filelock.FileLock(path, timeout=0, fallback_to_soft=False)
-
-
-def open_store(out: str) -> Store:
-    """Return the output at a folder, or at an address such as ``s3://bucket/folder``.
-
-    Raises:
-        UnavailableError: What reaches the address is not installed.
-        OutputError: The address cannot be one.
-    """
-    if not is_remote(out):
-        return Store(Path(out))
-    from araflow.remote_store import open_remote
-
-    return open_remote(out)
-
-
-def is_remote(out: str) -> bool:
-    """Whether an output is an address, and not a folder."""
-    return "://" in out
-
-
-def open_path(text: str) -> Path:
-    """Return the path of a file or folder, or of an address, which has a path's methods; see ``open_store``."""
-    return open_store(text).out
-
-
-def reached(path: Path) -> contextlib.AbstractContextManager[None]:
-    """Turn what goes wrong at an address into an ``OutputError``; leave what goes wrong in a folder alone."""
-    if isinstance(path, Path):
-        return contextlib.nullcontext()
-    from araflow.remote_store import RemoteStore
-
-    return RemoteStore(path).reached()
-
-
-class Found(NamedTuple):
-    """A file that ``scan`` found."""
-
-    name: str
-    size: int
-    path: Path
-
-
-def scan(folder: Path) -> dict[str, list[Found]]:
-    """List the files in each folder of a clip, which lies in a folder or at an address, sorted by name.
-
-    Raises:
-        OSError: A folder cannot be read.
-        OutputError: The address cannot be reached.
-    """
-    listed: dict[str, list[Found]] = defaultdict(list)
-    if isinstance(folder, Path):
-        for kind in (entry for entry in os.scandir(folder) if entry.is_dir()):
-            listed[kind.name] += [
-                Found(entry.name, entry.stat().st_size, Path(entry.path)) for entry in os.scandir(kind)
-            ]
-    else:
-        with reached(folder):
-            found = folder.fs.find(folder.path, detail=True)
-        for path, info in found.items():
-            *_, kind, name = path.split("/")
-            listed[kind].append(Found(name, int(info["size"]), folder / kind / name))
-    return {kind: sorted(own) for kind, own in listed.items()}
-
-
-def _same(made: ClipRecord | None, record: ClipRecord) -> bool:
-    return made is not None and (made.fingerprint, made.source_sha256) == (record.fingerprint, record.source_sha256)
 
 
 def _exists(path: Path) -> bool:
@@ -516,31 +334,3 @@ def _exists(path: Path) -> bool:
         return path.exists()
     except OSError:  # a name too long to exist
         return False
-
-
-def _complete(folder: Path, record: ClipRecord) -> bool:
-    """Whether all files are there and whole: a power cut can leave a proof beside files that were never written out."""
-    counts = dict(zip(KINDS, (record.frames, record.flows, record.flows), strict=True))
-    if record.lossless_bytes is not None:
-        counts[LOSSLESS] = record.flows
-    try:
-        sizes = {kind: [entry.stat().st_size for entry in os.scandir(folder / kind)] for kind in counts}
-    except OSError:
-        return False
-    return (
-        {kind: len(own) for kind, own in sizes.items()} == counts
-        and sum(sizes["rgb"]) == record.rgb_bytes
-        and sum(sizes["u"]) + sum(sizes["v"]) == record.flow_bytes
-        and sum(sizes.get(LOSSLESS, ())) == (record.lossless_bytes or 0)
-    )
-
-
-def _load(path: Path) -> ClipRecord | None:
-    try:
-        return ClipRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # absent, half-written or another version's: all mean "make it again"
-
-
-def _dump(path: Path, record: ClipRecord) -> None:
-    path.write_text(json.dumps(record.to_json()), encoding="utf-8")

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from araflow import extract, optical, quantize, store, video
+from araflow import clip_files, clip_writer, extract, optical, quantize, store, video
 from araflow.clip import REASONS, ClipRecord, Outcome
 from araflow.errors import OutputError
 from araflow.extract import Job, Recipe
@@ -289,7 +289,7 @@ def lie_about_frames(path, count):
 )
 def test_names_are_as_wide_as_the_decoded_clip_needs(tmp_path, monkeypatch, naming, count, header, keep_rgb):
     # With one digit as the least, 12 frames do what 10,001 do with four.
-    monkeypatch.setattr(store, "_DIGITS", {"card": 1, "recipe": 1})
+    monkeypatch.setattr(clip_files, "_DIGITS", {"card": 1, "recipe": 1})
     source = lie_about_frames(video_file(tmp_path / "clip.avi", count), header)
     recipe = recipe_of(**{"rgb.naming": naming, "optical.lossless": True})
     record = make(source, tmp_path, recipe)
@@ -308,7 +308,7 @@ def test_names_are_as_wide_as_the_decoded_clip_needs(tmp_path, monkeypatch, nami
 
 @pytest.mark.parametrize("limit", [2, 5, 11, 12, 13, 500])
 def test_max_frames_takes_the_first_ones(clip, tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(store, "_DIGITS", {"card": 1, "recipe": 1})
+    monkeypatch.setattr(clip_files, "_DIGITS", {"card": 1, "recipe": 1})
     make(clip, tmp_path / "all")
     record = make(clip, tmp_path / "some", recipe_of(**{"rgb.max_frames": limit}))
     count = min(limit, 12)
@@ -479,14 +479,14 @@ class Disk:
 @pytest.mark.parametrize("room", [0, 5_000, 40_000])
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_full_disk_ends_the_run(clip, tmp_path, monkeypatch, room, error):
-    monkeypatch.setattr(store, "open", Disk(room, error), raising=False)
+    monkeypatch.setattr(clip_writer, "open", Disk(room, error), raising=False)
     with pytest.raises(OutputError, match=f"{os.strerror(error)}: nothing more can be written"):
         make(clip, tmp_path)
     assert_nothing_lies_about(tmp_path)
 
 
 def test_another_write_error_fails_the_clip(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "open", Disk(5_000, errno.EIO), raising=False)
+    monkeypatch.setattr(clip_writer, "open", Disk(5_000, errno.EIO), raising=False)
     record = make(clip, tmp_path)
     assert (record.outcome, record.reason) == (Outcome.FAILED, f"io-error: {os.strerror(errno.EIO)}")
     assert record.frames
@@ -496,7 +496,7 @@ def test_another_write_error_fails_the_clip(clip, tmp_path, monkeypatch):
 def test_no_file_is_left_half_written(clip, tmp_path, monkeypatch):
     # A write may take a part only, without an error.
     make(clip, tmp_path / "plain")
-    monkeypatch.setattr(store, "open", Disk(10**9, piece=700), raising=False)
+    monkeypatch.setattr(clip_writer, "open", Disk(10**9, piece=700), raising=False)
     make(clip, tmp_path / "pieces")
     assert files(tmp_path / "pieces") == files(tmp_path / "plain")
 
@@ -509,7 +509,7 @@ def test_a_disk_too_full_for_the_proof_costs_no_earlier_clip(clip, tmp_path, mon
     def full(path, record):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store, "_dump", full)
+    monkeypatch.setattr(clip_files, "dump", full)
     with pytest.raises(OutputError):
         make(clip, tmp_path, recipe_of(**{"optical.bound": 5.0}), keep_rgb=keep_rgb)
     assert files(tmp_path) == before
