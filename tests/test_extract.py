@@ -485,6 +485,22 @@ def test_a_full_disk_ends_the_run(clip, tmp_path, monkeypatch, room, error):
     assert_nothing_lies_about(tmp_path)
 
 
+def test_a_full_cache_folder_ends_a_run_into_object_storage(clip, tmp_path, monkeypatch):
+    pytest.importorskip("upath", reason="needs universal-pathlib: pip install 'araflow[s3]'")
+    monkeypatch.setenv("ARAFLOW_CACHE", str(tmp_path / "cache"))
+    output = store.open_store(f"memory://full{tmp_path}/out")
+    with output.session() as bound:
+        job = dataclasses.replace(job_of(clip, tmp_path), store=bound)
+        with monkeypatch.context() as patch:
+            patch.setattr(clip_writer, "open", Disk(5_000), raising=False)
+            with pytest.raises(OutputError, match=rf"{tmp_path}/cache: .*: nothing more can be written"):
+                extract.make(job)
+        assert not list(bound.work.iterdir())
+        assert output.files.find(output.object("")) == []
+        made = extract.make(job)
+    assert output.find(KEY) == made and made.outcome == Outcome.DONE
+
+
 def test_another_write_error_fails_the_clip(clip, tmp_path, monkeypatch):
     monkeypatch.setattr(clip_writer, "open", Disk(5_000, errno.EIO), raising=False)
     record = make(clip, tmp_path)
