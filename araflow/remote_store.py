@@ -32,11 +32,13 @@ _AT_ONCE = 32
 """Requests at once: an answer takes tens of milliseconds."""
 _S3_CLIENT = {
     "connect_timeout": 10,
-    "read_timeout": 30,
-    "retries": {"mode": "standard", "total_max_attempts": 2},
+    "read_timeout": 20,
+    "retries": {"mode": "standard", "total_max_attempts": 4},
     "max_pool_connections": _AT_ONCE,
 }
-"""In seconds; s3fs tries five times itself, so storage that never answers is given up after five minutes."""
+"""In seconds."""
+_S3_ROUNDS = 2
+"""How often s3fs has the client try; for reading, twice within twice. Storage that never answers costs five minutes."""
 _REMEDY = "check the address, the credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and, for a "
 _REMEDY += "server of your own, AWS_ENDPOINT_URL; what is done is kept: run it again"
 
@@ -79,7 +81,10 @@ class RemoteStore(Store):
     @property
     def files(self) -> Any:  # noqa: ANN401 - a file system of fsspec
         """The file system of fsspec that the output lies in."""
-        return cast(Any, self.out).fs
+        files = cast(Any, self.out).fs
+        if hasattr(files, "call_s3"):
+            files.retries = _S3_ROUNDS  # not one of its arguments
+        return files
 
     def object(self, name: str) -> str:
         """Return the path, in ``files``, of an object that is named from the output."""
