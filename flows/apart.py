@@ -16,6 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from araflow.clip import Attributes, Clip
+from araflow.errors import OutputError
 from araflow.extract import Recipe
 from araflow.pool import WorkerPool
 from araflow.spec import BuildSpec
@@ -44,11 +45,18 @@ def pool_for(store: Store, parent: str, workers: int | None) -> WorkerPool:
 
 def _end_with(store: Store, parent: str) -> None:
     pause = threading.Event()
-    while store.is_live(parent):
+    while _lives(store, parent):
         pause.wait(_SECONDS_BETWEEN_LOOKS)
     with _lock:
         pool = _pools.pop(parent)
     pool.close()
+
+
+def _lives(store: Store, parent: str) -> bool:
+    try:
+        return store.is_live(parent)
+    except OutputError:  # nothing can be known while the storage does not answer
+        return True
 
 
 def everywhere(spec: BuildSpec) -> BuildSpec:

@@ -16,11 +16,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from araflow import build as plain
 from araflow import optical, spec_file, summary
 from araflow.build import settle
 from araflow.clip import Outcome
-from araflow.errors import AraflowError, ServerLostError
+from araflow.errors import AraflowError
 from araflow.portions import Portion, Portions
 from araflow.spec import BuildSpec
 from araflow.store import open_store
@@ -232,31 +231,16 @@ def run(
         strict: See the flow's argument.
 
     Raises:
-        AraflowError: The run failed. Losing the Prefect server is no failure: the work is finished without history.
+        AraflowError: The run failed.
     """
     named = build.with_options(name=f"build-{spec.name}")
     choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
-    start = time.monotonic()
-    try:
-        return run_to_end(
-            named,
-            StageResult,
-            (spec.dataset.name, choice.backend, choice.algorithm),
-            config=config,
-            overrides=list(overrides),
-            accept_licence=accept_licence,
-            strict=strict,
-        )
-    except ServerLostError as error:
-        log.warning("%s; the work goes on without it", error)
-    made = 0
-
-    def count(_: object, worked_on: bool) -> None:
-        nonlocal made
-        made += worked_on
-
-    local = spec.model_copy(update={"run": spec.run.model_copy(update={"engine": "local"})})
-    written = plain.build(local, accept_licence=accept_licence, on_record=count)
-    if strict and set(written.outcomes()) - {Outcome.DONE, Outcome.FILTERED}:
-        raise AraflowError(f"strict: {summary.last_line(written, made, time.monotonic() - start)}")
-    return StageResult("build", dict(written.outcomes()), made, time.monotonic() - start)
+    return run_to_end(
+        named,
+        StageResult,
+        (spec.dataset.name, choice.backend, choice.algorithm),
+        config=config,
+        overrides=list(overrides),
+        accept_licence=accept_licence,
+        strict=strict,
+    )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import signal
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import httpx
@@ -21,6 +24,8 @@ from flows import settings
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_TO_ANSWER = 5.0
+_SECONDS_BETWEEN_LOOKS, _MISSED_WHEN_LOST = 5.0, 4
+"""A server that refuses connections so many times in a row is lost, and not just being started again."""
 _Result = TypeVar("_Result")
 
 
@@ -64,6 +69,52 @@ def _reached() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """Start the command again if the user's server is lost on the way.
+
+    Prefect would try to reach it for many minutes, in each of its threads and once more when Python exits.
+    """
+    url = PREFECT_API_URL.value()
+    if url is None:
+        yield
+        return
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(url, over), name="araflow-server-watch", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(url: str, over: threading.Event) -> None:
+    missed = 0
+    while not over.wait(_SECONDS_BETWEEN_LOOKS):
+        try:
+            httpx.get(f"{url}/health", timeout=_SECONDS_TO_ANSWER)
+            missed = 0
+        except httpx.ConnectError:  # a busy server, which only takes long, is not lost
+            missed += 1
+        except httpx.HTTPError:
+            missed = 0
+        if missed == _MISSED_WHEN_LOST:
+            _start_again()
+            return
+
+
+def _start_again() -> None:
+    """Replace this process by the same command, which goes on from what is done and finds that no server answers.
+
+    Its decoding processes end with it. Nothing is done where Python was not started by the command.
+    """
+    if Path(sys.argv[0]).name not in ("araflow", "__main__.py"):
+        return
+    log.warning("the Prefect server was lost; the command starts again without it, from what is done")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "araflow", *sys.argv[1:]])
+
+
 def server_url() -> str:
     """Return the address of the server that commands ask.
 
@@ -104,10 +155,12 @@ def run_to_end(
         AraflowError: The run failed, or could not begin.
     """
     try:
-        with _reached(), interruptible(), tags(settings.TAG, *labels):
+        with _reached(), interruptible(), _watched(), tags(settings.TAG, *labels):
             state = flow(**arguments, return_state=True)
     except httpx.HTTPError as error:
-        raise ServerLostError(f"the Prefect server does not answer any more ({error})") from error
+        if PREFECT_API_URL.value() is not None:
+            _start_again()
+        raise ServerLostError(f"the Prefect server does not answer any more ({error}); run it again") from error
     except RuntimeError as error:  # before the run began: within it, errors become states
         raise AraflowError(f"Prefect could not run the flow: {error}") from error
     # The embedded server announces its end when Python exits; the last line shall be what was made.

@@ -106,11 +106,7 @@ def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
     cache_policy=NO_CACHE,
     retries=_TRIES - 1,
     retry_delay_seconds=2,
-    retry_condition_fn=lambda task, run, state: (
-        isinstance(state.data, RangeLostError)
-        or isinstance(getattr(state, "_exception", None), RangeLostError)
-        or "RangeLostError" in (state.message or "")
-    ),
+    retry_condition_fn=lambda task, run, state: RangeLostError.__name__ in (state.message or ""),  # Prefect's wording
 )
 @plainly
 def extract_elsewhere(
@@ -164,7 +160,6 @@ def _wait(run: FlowRun, name: str, stop: threading.Event) -> FlowRun:
             lost: State[Any] = Crashed(message=f"not started within {_SECONDS_TO_START:.0f} s: its worker is gone")
             with contextlib.suppress(httpx.HTTPError), get_client(sync_client=True) as client:
                 client.set_flow_run_state(run.id, lost, force=True)  # should it start after all, Prefect refuses that
-            continue
         if not told and state is not None and state.is_scheduled() and heard - begun > _SECONDS_UNTAKEN:
             told = True
             log.warning(

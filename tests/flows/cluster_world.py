@@ -148,12 +148,19 @@ class Cluster:
         file.write_text(CONFIG.format(drawn=self.drawn, out=self.folder / out))
         return str(file)
 
-    def build(self, out: str, *settings: str) -> subprocess.Popen[str]:
+    def lose_server(self) -> None:
+        port = str(self.api.base_url.port)
+        for process in psutil.process_iter(["cmdline"]):
+            command = process.info["cmdline"] or []
+            if port in command and any("prefect" in word for word in command):
+                process.kill()
+
+    def build(self, out: str, *settings: str, **environment: str) -> subprocess.Popen[str]:
         """Begin ``araflow build``, with this server."""
         return subprocess.Popen(
             [sys.executable, "-m", "araflow", "build", self.configure(out), *settings],
             cwd=self.folder,
-            env=self.environment,
+            env=self.environment | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -87,3 +87,27 @@ def test_a_build_killed_again_and_again_ends_as_if_it_had_not_been(cluster: Clus
     assert run.returncode == 3, said
     print(engine, "clips made at each kill:", at_kill)
     assert tree(out) == tree(undisturbed)
+
+
+def test_a_server_that_does_not_answer_costs_no_more_than_the_place_of_the_history(cluster: Cluster, undisturbed: Path):
+    run = cluster.build("unanswered", PREFECT_API_URL="http://127.0.0.1:1/api")
+    said, _ = run.communicate(timeout=300)
+    assert run.returncode == 3, said
+    assert "no Prefect server answers at http://127.0.0.1:1/api" in said
+    assert tree(cluster.folder / "unanswered") == tree(undisturbed)
+    run = cluster.build("refused", "run.engine=workers", PREFECT_API_URL="http://127.0.0.1:1/api")
+    said, _ = run.communicate(timeout=300)
+    assert run.returncode == 1
+    assert said.splitlines()[-1].startswith("error: run.engine: workers needs a Prefect server")
+
+
+def test_a_server_that_is_lost_on_the_way_costs_history_and_no_data(cluster: Cluster, undisturbed: Path):
+    """The last test: it takes the server away."""
+    run = cluster.build("lost")
+    while made(cluster.folder / "lost") < 6 and run.poll() is None:
+        time.sleep(0.05)
+    cluster.lose_server()
+    said, _ = run.communicate(timeout=600)
+    assert run.returncode == 3, said
+    assert "the command starts again without it" in said
+    assert tree(cluster.folder / "lost") == tree(undisturbed)
