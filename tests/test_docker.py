@@ -231,6 +231,7 @@ def test_the_cluster_pages_settings_exist_and_its_scripts_parse(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.network  # two minutes: ARAFLOW_REQUIRE=network; tests/flows/test_readme.py installs araflow, too
 def test_the_install_steps_work_in_a_clean_environment_and_araflow_runs_there(tmp_path: Path, need):
     """The stages of the CPU image, without extras, which differ in what is downloaded alone."""
     index = subprocess.run(
