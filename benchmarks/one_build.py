@@ -1,4 +1,4 @@
-"""One build for ``benchmarks.orchestration``, in a process of its own: ``one_build plain|flow real|none CONFIG``."""
+"""One build for ``benchmarks.orchestration``, in a process of its own: ``one_build plain|flow real|SECONDS CONFIG``."""
 
 # Worker processes import this file, so that everything which only the parent needs is imported where it is used.
 from __future__ import annotations
@@ -45,7 +45,7 @@ def one(kind: str, work: str, config: str) -> None:
 
     Args:
         kind: ``plain`` or ``flow``.
-        work: ``real``, or ``none``.
+        work: ``real``, or how many seconds a clip takes in which nothing is done.
         config: A file.
     """
     start = time.monotonic()
@@ -56,8 +56,8 @@ def one(kind: str, work: str, config: str) -> None:
     from araflow import spec_file
 
     spec = spec_file.parse(spec_file.read(Path(config)), config)
-    if work == "none":
-        do_no_work()
+    if work != "real":
+        do_no_work(float(work))
     if kind == "flow":
         from flows.build import run
 
@@ -74,8 +74,12 @@ def one(kind: str, work: str, config: str) -> None:
     print(json.dumps(asdict(Spent(wall, cpu, workers, served.peak(os.getpid()), counts))))
 
 
-def do_no_work() -> None:
-    """Replace the making of clips, and the reading of their records, in this process."""
+def do_no_work(pause: float) -> None:
+    """Replace the making of clips, and the reading of their records, in this process.
+
+    Args:
+        pause: Seconds that a clip takes.
+    """
     from araflow import retries, stages
     from araflow.clip import ClipRecord, Outcome
 
@@ -92,6 +96,8 @@ def do_no_work() -> None:
         fingerprint = recipe.fingerprint
         records = [ClipRecord(c.key, Outcome.QUARANTINED, "missing", fingerprint=fingerprint) for c in clips]
         for record in records:
+            if pause:
+                time.sleep(pause)
             kept[record.key] = record
             on_record(record, True)
         return records

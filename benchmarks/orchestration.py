@@ -38,6 +38,7 @@ MOST_SHARE = 0.02
 SHARD_SIZE = 64
 STAGES = ("fetch", "select", "extract", "manifest", "audit")
 _CLASSES = 700
+_SECONDS_IDLE = 20.0
 _CONFIG = """
 name: bench
 dataset: {{name: folder, source: {source}}}
@@ -60,6 +61,7 @@ class Row:
         flow: The build through the flow.
         server_cpu: CPU seconds of the server, from before the flow until the history was whole.
         server_peak: Its largest resident memory, in MB.
+        server_idle: CPU seconds of the server per second when nothing runs any more.
         database: Size of its SQLite files, in MB.
         expected: Task runs that the flow has.
         completed: Those that the history has, in state Completed.
@@ -75,6 +77,7 @@ class Row:
     flow: Spent
     server_cpu: float = 0.0
     server_peak: float = 0.0
+    server_idle: float = 0.0
     database: float = 0.0
     expected: int = 0
     completed: int = 0
@@ -102,6 +105,9 @@ def main() -> None:
         "--simulate", type=int, nargs="*", default=[10000, 100000, 650000], metavar="N", help="clips without work"
     )
     parser.add_argument("--shard-size", type=int, default=512, help="run.shard_size of --simulate (default: 512)")
+    parser.add_argument(
+        "--pause", type=float, default=0.0, metavar="SECONDS", help="that a clip of --simulate takes (default: 0)"
+    )
     parser.add_argument("--out", type=Path, help="folder to work in, emptied afterwards (default: the temporary one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every measurement to FILE")
     arguments = parser.parse_args()
@@ -113,7 +119,7 @@ def main() -> None:
     rows = []
     for clips, shard_size, simulated in sizes:
         with tempfile.TemporaryDirectory(prefix="araflow-bench-", dir=arguments.out) as folder:
-            rows.append(measure(Path(folder), clips, shard_size, simulated=simulated))
+            rows.append(measure(Path(folder), clips, shard_size, simulated=simulated, pause=arguments.pause))
         print(f"{clips:,} clips: {last_line(rows[-1:])}", file=sys.stderr)
         if arguments.json:  # after each, since the next may take half an hour
             arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
@@ -122,9 +128,9 @@ def main() -> None:
     print(last_line(rows))
 
 
-def measure(folder: Path, clips: int, shard_size: int, *, simulated: bool) -> Row:
+def measure(folder: Path, clips: int, shard_size: int, *, simulated: bool, pause: float) -> Row:
     """Build so many clips without Prefect, then through the flow."""
-    work = "none" if simulated else "real"
+    work = str(pause) if simulated else "real"
     what = f"{clips:,} {'clips without work' if simulated else 'small clips'}"
     print(f"{what}: making the source ...", file=sys.stderr)
     source = list_absent(folder, clips) if simulated else copy_drawn(folder, clips)
@@ -152,6 +158,9 @@ def measure(folder: Path, clips: int, shard_size: int, *, simulated: bool) -> Ro
         row.stages = served.durations(runs)
         row.server_cpu = served.cpu_of(server.pid) - before
         row.server_peak = sum(served.peak(pid) for pid in served.family(server.pid))
+        idle = served.cpu_of(server.pid)
+        time.sleep(_SECONDS_IDLE)
+        row.server_idle = (served.cpu_of(server.pid) - idle) / _SECONDS_IDLE
         row.database = sum(file.stat().st_size for file in (folder / "prefect").glob("prefect.db*")) / 1e6
         row.load = os.getloadavg()[0]
         if api.get("/health").status_code != 200:
@@ -209,14 +218,22 @@ def show(title: str, rows: list[Row]) -> None:
     if not rows:
         return
     print(f"\n{title}: CPU s and MB by process; orchestration = (flow + server - plain) / clips\n")
-    names = "clips|task runs|plain: wall s|CPU s|MB|flow: wall s|CPU s|MB|workers CPU s|server CPU s|MB|database MB"
+    names = (
+        "clips|task runs|plain: wall s|CPU s|MB|flow: wall s|CPU s|MB|workers CPU s|server CPU s|idle|MB|database MB"
+    )
     print(f"|{names}|orchestration, CPU ms/clip|wall ms/clip|of 0.3 s|history late by s|load|")
-    print("|" + "--:|" * 17)
+    print("|" + "--:|" * 18)
     for row in rows:
         cells = [f"{row.clips:,}", f"{row.completed:,} of {row.expected:,}"]
         for spent in (row.plain, row.flow):
             cells += [f"{spent.wall:.1f}", f"{spent.cpu:.1f}", f"{spent.peak:.0f}"]
-        cells += [f"{row.flow.workers:.1f}", f"{row.server_cpu:.1f}", f"{row.server_peak:.0f}", f"{row.database:.0f}"]
+        cells += [
+            f"{row.flow.workers:.1f}",
+            f"{row.server_cpu:.1f}",
+            f"{row.server_idle:.1%}",
+            f"{row.server_peak:.0f}",
+            f"{row.database:.0f}",
+        ]
         cells += [f"{1e3 * row.cost:.3f}", f"{1e3 * row.wall_cost:.3f}", f"{row.cost / SECONDS_OF_WORK:.2%}"]
         print("|" + "|".join([*cells, f"{row.late:.1f}", f"{row.load:.1f}"]) + "|")
     print(f"\nWall us per clip of each stage in the flow\n\n|clips|shard size|{'|'.join(STAGES)}|\n|{'--:|' * 7}")
