@@ -65,11 +65,13 @@ def serve(names: tuple[str, ...], limit: int) -> None:
 def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whose module is not imported
     from flows import server
 
-    for one in chosen:
-        if not one.on_pool:
-            click.echo(f"  prefect deployment run {one.full_name}")
-    click.echo("serving; Ctrl-C ends it, and what runs")
-    server.serve(chosen, limit)
+    def tell() -> None:
+        for one in chosen:
+            if not one.on_pool:
+                click.echo(f"  prefect deployment run {one.full_name}")
+        click.echo("serving; Ctrl-C ends it, and what runs")
+
+    server.serve(chosen, limit, tell)
 
 
 @click.command()

@@ -173,7 +173,7 @@ def measure(folder: Path, clips: int, shard_size: int, *, simulated: bool, pause
 
 
 def copy_drawn(folder: Path, clips: int) -> Path:
-    """Draw five clips of 64x48 and a few frames; copy them under so many names."""
+    """Draw five clips of 64x64 and a few frames; copy them under so many names."""
     from araflow.datasets._sample import draw_sample
 
     draw_sample(folder / "drawn", clips_per_class=1, sources_per_class=1, width=64, height=64, seconds=(0.13, 0.14))

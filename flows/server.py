@@ -6,19 +6,20 @@ does not have.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-import prefect
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, TerminationSignal
+from prefect.runner import Runner
 from prefect.settings import PREFECT_API_URL, temporary_settings, update_current_profile
 
 from araflow.errors import AraflowError
@@ -103,17 +104,22 @@ def prepare(deployments: Sequence[Deployment]) -> None:
             one.for_runner().apply(work_pool_name=settings.POOL)
 
 
-def serve(deployments: Sequence[Deployment], limit: int) -> None:
+def serve(deployments: Sequence[Deployment], limit: int, on_ready: Callable[[], None]) -> None:
     """Register deployments, and run what is asked of them until interrupted.
 
     Args:
         deployments: Which.
         limit: Runs at once; more wait.
+        on_ready: Called when the server knows all of them, before the first run; ``prefect.serve`` says it too soon.
     """
     prepare(deployments)
-    prefect.serve(
-        *(one.for_runner() for one in deployments if not one.on_pool), limit=limit, print_starting_message=False
-    )
+    runner = Runner(limit=limit)
+    for one in deployments:
+        if not one.on_pool:
+            runner.add_deployment(one.for_runner())
+    on_ready()
+    with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())
 
 
 def automation() -> AutomationCore:

@@ -12,7 +12,7 @@ from araflow import resources, spec
 from araflow.errors import SpecError
 from araflow.fingerprint import digest
 from araflow.resources import plugins
-from araflow.spec import Algorithm, BuildSpec
+from araflow.spec import Algorithm, BuildSpec, RunSpec
 from araflow.spec_file import load, parse
 
 DATASETS, BACKENDS = (", ".join(names) for names in (plugins("datasets"), ("auto", *plugins("optical"))))
@@ -56,6 +56,11 @@ FIELDS: dict[str, tuple[object, bool, list[str]]] = {
     "run.shard_size": (1, False, []),
     "run.on_error": ("stop", False, []),
     "run.clip_timeout": (5.0, False, []),
+    "run.retries": (5, False, []),
+    "run.engine": ("workers", False, []),
+    "run.range_size": (512, False, []),
+    "run.dask_address": ("tcp://head:8786", False, []),
+    "run.parts_at_once": (3, False, []),
     "out": ("elsewhere", False, []),
 }
 
@@ -193,7 +198,7 @@ def test_a_spec_is_frozen_and_hashable():
         ("optical.algoritm", "algorithm", "backend, algorithm, preset, quantizer, bound, jpeg_quality, lossless"),
         ("dataset.sample.widht", "width", "clips_per_class, sources_per_class, width, height, seed"),
         ("opticals", "optical", "name, dataset, split, rgb, optical, run, out"),
-        ("run.worker", "workers", "workers, shard_size, on_error, clip_timeout"),
+        ("run.worker", "workers", ", ".join(RunSpec.model_fields)),
     ],
 )
 @pytest.mark.parametrize("how", ["yaml", "override"])

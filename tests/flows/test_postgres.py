@@ -150,8 +150,8 @@ def test_a_build_and_all_its_tasks_are_kept_in_postgres(
         time.sleep(0.5)
     assert sorted(task["name"].rpartition("-")[0] for task in tasks) == names
     (kept,) = api.post("/flow_runs/filter", json={}).json()
-    assert (kept["name"], kept["state_type"]) == ("tiny-opencv-dis-balanced", "COMPLETED")
+    assert (kept["name"], kept["state_type"]) == ("tiny-opencv-dis-balanced-6-clips", "COMPLETED")
     # The same, from Postgres itself: the server has no other place.
-    assert postgres.ask("select name, state_type from flow_run") == ["tiny-opencv-dis-balanced|COMPLETED"]
+    assert postgres.ask("select name, state_type from flow_run") == ["tiny-opencv-dis-balanced-6-clips|COMPLETED"]
     assert postgres.ask("select state_type, count(*) from task_run group by 1") == [f"COMPLETED|{len(names)}"]
     assert not list((home / "prefect").glob("*.db*"))
