@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from araflow.console import say_error
+
 if TYPE_CHECKING:
     from flows.runs import Asked
 
@@ -107,7 +109,11 @@ def run(flow: str, deployment: str, given: tuple[str, ...], watch: bool, as_json
     if not as_json:
         click.echo(f"{asked.name}: {asked.url}")
     if watch:
-        asked = runs.watch(asked, tell)
+        try:
+            asked = runs.watch(asked, tell)
+        except KeyboardInterrupt:
+            say_error(f"no longer watched; the run goes on. To end it: prefect flow-run cancel {asked.id}")
+            sys.exit(130)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(asked), indent=2))
     sys.exit(0 if not watch or asked.state == "COMPLETED" else 1)

@@ -72,6 +72,8 @@ class Deployment:
             work_pool_name=settings.POOL if self.on_pool else None,
             job_variables={"env": settings.FOR_RUNS} if self.on_pool else None,
         )
+        # Prefect would send its defaults for these, and with them undo what the user has set in the UI.
+        deployment.model_fields_set.difference_update({"schedules", "paused"})
         deployment.entrypoint = f"{__name__}.{self.attribute}"  # Prefect takes the function's own name
         return deployment
 

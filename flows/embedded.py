@@ -11,13 +11,17 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from uuid import UUID
 
 import httpx
-from prefect import State, tags
+from prefect import Flow, State, tags
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
+from prefect.states import Cancelled
 
 from araflow.errors import AraflowError, ServerLostError
 from flows import settings
@@ -26,6 +30,9 @@ log = logging.getLogger("araflow.flows")
 _SECONDS_TO_ANSWER = 5.0
 _SECONDS_BETWEEN_LOOKS, _MISSED_WHEN_LOST = 5.0, 4
 """A server that refuses connections so many times in a row is lost, and not just being started again."""
+_CANCELLED = "cancelled; what is done is kept: run it again"
+_LOST = "ARAFLOW_SERVER_LOST"
+"""Environment variable of a command that was started again without the server."""
 _Result = TypeVar("_Result")
 
 
@@ -35,9 +42,11 @@ def interruptible() -> Iterator[None]:
 
     Ctrl-C goes to every process of the terminal. An embedded server that ends with it leaves Prefect retrying, for
     minutes, to tell it that the run was cancelled; so the server is started in a session of its own. Prefect stops it
-    when Python exits, which SIGTERM would skip; so SIGTERM becomes an exit.
+    when Python exits, which SIGTERM, and SIGHUP of a terminal that is closed, would skip; so they become an exit.
     """
-    previous = signal.signal(signal.SIGTERM, _exit)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
+    previous = {number: signal.signal(number, _exit) for number in numbers}
     try:
         if PREFECT_API_URL.value() is not None:  # a server of the user's own
             yield
@@ -52,54 +61,77 @@ def interruptible() -> Iterator[None]:
         finally:
             server.subprocess = subprocess  # type: ignore[attr-defined]
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
 def _reached() -> Iterator[None]:
     """Use the embedded server where the user's own does not answer: that costs nothing but the place of the history."""
     url = PREFECT_API_URL.value()
-    if url is None or answers(url):
+    lost = bool(os.environ.get(_LOST))
+    if url is None or (not lost and answers(url)):
         yield
         return
-    log.warning(
-        "no Prefect server answers at %s: the history of this run goes to the local database (araflow up shows it)", url
-    )
+    why = "the Prefect server at %s was lost" if lost else "no Prefect server answers at %s"
+    log.warning(f"{why}: the history of this run goes to the local database (araflow up shows it)", url)
     with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}, restore_defaults={PREFECT_API_URL}):
         yield
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[None]:
-    """Start the command again if the user's server is lost on the way.
+def _watched(begun: Sequence[UUID]) -> Iterator[None]:
+    """Do what the user's server says, and start the command again if that is lost on the way.
 
-    Prefect would try to reach it for many minutes, in each of its threads and once more when Python exits.
+    Prefect would try to reach it for many minutes, in each of its threads and once more when Python exits. And it
+    cancels only runs that it has started itself.
+
+    Args:
+        begun: The run, once there is one.
     """
     url = PREFECT_API_URL.value()
     if url is None:
         yield
         return
-    over = threading.Event()
-    threading.Thread(target=_watch, args=(url, over), name="araflow-server-watch", daemon=True).start()
+    over, cancelled = threading.Event(), threading.Event()
+    watch = threading.Thread(
+        target=_watch, args=(url, begun, over, cancelled), name="araflow-server-watch", daemon=True
+    )
+    watch.start()
     try:
         yield
     finally:
         over.set()
+        if cancelled.is_set():  # Prefect has taken the signal for a crash
+            with contextlib.suppress(httpx.HTTPError, ObjectNotFound), get_client(sync_client=True) as client:
+                client.set_flow_run_state(begun[0], Cancelled(message=_CANCELLED), force=True)
 
 
-def _watch(url: str, over: threading.Event) -> None:
+def _watch(url: str, begun: Sequence[UUID], over: threading.Event, cancelled: threading.Event) -> None:
     missed = 0
     while not over.wait(_SECONDS_BETWEEN_LOOKS):
         try:
-            httpx.get(f"{url}/health", timeout=_SECONDS_TO_ANSWER)
+            httpx.get(f"{url.rstrip('/')}/health", timeout=_SECONDS_TO_ANSWER)
             missed = 0
+            if begun and _is_cancelled(begun[0]):
+                log.warning("on the server: %s", _CANCELLED)
+                cancelled.set()
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
         except httpx.ConnectError:  # a busy server, which only takes long, is not lost
             missed += 1
-        except httpx.HTTPError:
+        except (httpx.HTTPError, ObjectNotFound):  # a run that somebody has deleted goes on
             missed = 0
         if missed == _MISSED_WHEN_LOST:
             _start_again()
             return
+
+
+def _is_cancelled(run: UUID) -> bool:
+    """Whether somebody has asked the server to cancel a run."""
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(run).state
+        return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def _start_again() -> None:
@@ -107,8 +139,9 @@ def _start_again() -> None:
 
     Its decoding processes end with it. Nothing is done where Python was not started by the command.
     """
-    if Path(sys.argv[0]).name not in ("araflow", "__main__.py"):
+    if Path(sys.argv[0]).name not in ("araflow", "__main__.py") or os.environ.get(_LOST):
         return
+    os.environ[_LOST] = "1"
     log.warning("the Prefect server was lost; the command starts again without it, from what is done")
     sys.stdout.flush()
     sys.stderr.flush()
@@ -131,13 +164,14 @@ def server_url() -> str:
 def answers(url: str) -> bool:
     """Whether a Prefect server answers at an API address, such as ``http://127.0.0.1:4200/api``."""
     try:
-        return httpx.get(f"{url}/health", timeout=_SECONDS_TO_ANSWER).is_success
-    except httpx.HTTPError:
+        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=_SECONDS_TO_ANSWER)
+    except (httpx.HTTPError, httpx.InvalidURL):
         return False
+    return answer.is_success and answer.text.strip() == "true"  # another server may answer everything with a page
 
 
 def run_to_end(
-    flow: Callable[..., State[Any]],
+    flow: Flow[..., State[Any]],
     kind: type[_Result],
     labels: Sequence[str],
     **arguments: Any,  # noqa: ANN401 - each flow has its own
@@ -154,9 +188,16 @@ def run_to_end(
         ServerLostError: The server was lost during the run.
         AraflowError: The run failed, or could not begin.
     """
+    begun: list[UUID] = []
+    noted = flow.with_options(on_running=[lambda flow, run, state: begun.append(run.id)])
     try:
-        with _reached(), interruptible(), _watched(), tags(settings.TAG, *labels):
-            state = flow(**arguments, return_state=True)
+        with _reached(), interruptible(), _watched(begun), tags(settings.TAG, *labels):
+            state = noted(**arguments, return_state=True)
+    except httpx.HTTPStatusError as error:  # it answers, but refuses
+        url = PREFECT_API_URL.value()
+        raise AraflowError(
+            f"the Prefect server at {url} refuses: {error}; with a password: set PREFECT_API_AUTH_STRING"
+        ) from error
     except httpx.HTTPError as error:
         if PREFECT_API_URL.value() is not None:
             _start_again()

@@ -12,11 +12,12 @@ import functools
 import logging
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
@@ -28,8 +29,15 @@ DEFAULTS: dict[Kind, int] = {"download": 2, "disk": 8, "gpu": 1}
 """Slots: datasets being downloaded; shards being written per machine; users of the GPU per machine."""
 _LEASE_SECONDS = 60.0
 """Prefect's least."""
+_SECONDS_BETWEEN_LOOKS = 3.0
 _SECONDS_OF_SILENCE = 5.0
 """After which the log says what is waited for."""
+
+
+# Prefect would log an error at every look.
+logging.getLogger("prefect._internal.concurrency").addFilter(
+    lambda record: "raised TimeoutError" not in record.getMessage()
+)
 
 
 def name_of(kind: Kind) -> str:
@@ -38,11 +46,15 @@ def name_of(kind: Kind) -> str:
 
 
 @contextlib.contextmanager
-def slot(kind: Kind) -> Iterator[None]:
+def slot(kind: Kind, while_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Hold a slot, waiting for one if need be.
 
     Without a server of the user's own there is one run, and nothing to share. Where the server cannot be reached, the
     work goes on without a slot: the server may cost history, never data.
+
+    Args:
+        kind: Of what.
+        while_waiting: Called every few seconds; what it raises ends the waiting.
     """
     if PREFECT_API_URL.value() is None:
         yield
@@ -53,9 +65,9 @@ def slot(kind: Kind) -> Iterator[None]:
     waiting.start()
     try:
         _ensure(kind)
-        holding = concurrency(name_of(kind), lease_duration=_LEASE_SECONDS, raise_on_lease_renewal_failure=False)
-        held.enter_context(holding)
-    except (httpx.HTTPError, OSError) as error:
+        while not _held(kind, held):
+            while_waiting()
+    except (httpx.HTTPError, OSError, ConcurrencySlotAcquisitionError) as error:
         log.warning("no slot of %s could be asked for (%s); going on without", name_of(kind), error)
     finally:
         waiting.cancel()
@@ -66,6 +78,22 @@ def slot(kind: Kind) -> Iterator[None]:
             held.close()
         except (httpx.HTTPError, OSError) as error:
             log.warning("the slot of %s could not be given back (%s); it ends by itself", name_of(kind), error)
+
+
+def _held(kind: Kind, held: contextlib.ExitStack) -> bool:
+    """Wait a little for a slot; return whether it is held now."""
+    try:
+        held.enter_context(
+            concurrency(
+                name_of(kind),
+                timeout_seconds=_SECONDS_BETWEEN_LOOKS,
+                lease_duration=_LEASE_SECONDS,
+                raise_on_lease_renewal_failure=False,
+            )
+        )
+    except AcquireConcurrencySlotTimeoutError:
+        return False
+    return True
 
 
 @functools.cache

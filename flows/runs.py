@@ -43,7 +43,7 @@ class Asked:
     def of(cls, run: FlowRun) -> Asked:
         """Take what a person wants to know of a run."""
         state = run.state
-        base = PREFECT_UI_URL.value() or str(PREFECT_API_URL.value()).removesuffix("/api")
+        base = PREFECT_UI_URL.value() or str(PREFECT_API_URL.value()).rstrip("/").removesuffix("/api")
         url = f"{base}/runs/flow-run/{run.id}"
         return cls(
             str(run.id), run.name, state.type.value if state else "PENDING", (state.message if state else "") or "", url
@@ -60,6 +60,7 @@ def ask(name: str, parameters: dict[str, Any]) -> Asked:
     Raises:
         SpecError: There is no such deployment, or an argument is wrong.
         AraflowError: No server answers.
+        ServerLostError: It stops answering.
     """
     url = server_url()
     deployments.find([name])
@@ -68,8 +69,13 @@ def ask(name: str, parameters: dict[str, Any]) -> Asked:
     except ObjectNotFound as error:
         raise SpecError(f"the server at {url} has no deployment {name}: register it with araflow serve") from error
     except PrefectHTTPStatusError as error:
-        detail = error.response.json().get("detail", error)
+        try:
+            detail = error.response.json()["detail"]
+        except (ValueError, KeyError, TypeError):
+            detail = error
         raise SpecError(f"{name}: {detail}") from error
+    except httpx.HTTPError as error:
+        raise ServerLostError(f"the Prefect server at {url} does not answer any more ({error})") from error
     except ValueError as error:  # Prefect's own check of names
         raise SpecError(f"{name}: {error}") from error
 

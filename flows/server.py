@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.context import get_settings_context
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, TerminationSignal
 from prefect.runner import Runner
@@ -47,19 +50,37 @@ def running(host: str, port: int) -> Iterator[str]:
     Raises:
         AraflowError: It does not start.
     """
-    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    url = f"http://{shown}:{port}/api"
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/api"
     with contextlib.ExitStack() as stack:
+        _end_as_by_ctrl_c()
         if answers(url):
             log.info("the Prefect server at %s is used", url)
         else:
             stack.enter_context(_started(host, port, url))
         if "PREFECT_API_URL" not in os.environ:
-            profile = update_current_profile({PREFECT_API_URL: url})
-            log.info("PREFECT_API_URL=%s is kept in Prefect's profile %s", url, profile.name)
+            _keep(url)
         os.environ["PREFECT_API_URL"] = url  # of the runs, which are processes of their own
         stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
         yield url
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let a closed terminal, or SIGTERM before deployments are served, stop the server as well."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
+def _keep(url: str) -> None:
+    """Write the address into Prefect's profile, unless that holds another machine's."""
+    kept = get_settings_context().profile.settings.get(PREFECT_API_URL)
+    if kept is None or httpx.URL(str(kept)).host in ("127.0.0.1", "localhost", "::1", "0.0.0.0"):
+        profile = update_current_profile({PREFECT_API_URL: url})
+        log.info("PREFECT_API_URL=%s is kept in Prefect's profile %s", url, profile.name)
+    else:
+        log.warning("Prefect's profile stays at %s; in other terminals: export PREFECT_API_URL=%s", kept, url)
 
 
 @contextlib.contextmanager
@@ -113,7 +134,8 @@ def serve(deployments: Sequence[Deployment], limit: int, on_ready: Callable[[], 
         on_ready: Called when the server knows all of them, before the first run; ``prefect.serve`` says it too soon.
     """
     prepare(deployments)
-    runner = Runner(limit=limit)
+    # Others may serve the same deployments, and what is scheduled meanwhile runs when somebody serves again.
+    runner = Runner(limit=limit, pause_on_shutdown=False)
     for one in deployments:
         if not one.on_pool:
             runner.add_deployment(one.for_runner())

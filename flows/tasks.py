@@ -150,10 +150,13 @@ def extract_now(
             last = time.monotonic()
             log.info("%s: %d of %d clips", name, seen, len(clips), extra={"shard": name})
 
+    def stopped() -> None:
+        pool.pause(0.0)
+
     with contextlib.ExitStack() as slots:
-        slots.enter_context(limits.slot("disk"))
+        slots.enter_context(limits.slot("disk", stopped))
         if optical.needs_device(recipe.backend):
-            slots.enter_context(limits.slot("gpu"))
+            slots.enter_context(limits.slot("gpu", stopped))
         records = retries.extract_shard(clips, recipe, store, pool, spec.run, count)
     seconds = time.monotonic() - start
     counts = stages.outcomes(records)

@@ -1,0 +1,184 @@
+"""Servers that are not what they should be, what they keep of a user's own, and how they end."""
+
+import contextlib
+import http.server
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prefect_server import serving
+
+from flows import settings
+
+pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(300)]
+
+SLOTS = """
+from flows import settings; settings.apply()
+import sys, time
+from flows import limits
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return kept | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_CLIENT_MAX_RETRIES": "0"}
+
+
+@contextlib.contextmanager
+def answering(health: str, status: int) -> Iterator[str]:
+    """Yield the address of a server that says ``health`` of its health, and to all else only a status."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = health.encode() if self.path.endswith("/health") else b"{}"
+            self.send_response(200 if self.path.endswith("/health") else status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def run(*arguments: str, cwd: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_server_that_refuses_ends_the_command_with_one_message(tmp_path: Path, environment: dict[str, str]):
+    with answering("true", 401) as url:
+        known = environment | {"PREFECT_API_URL": f"{url}/api"}
+        refused = run("-m", "araflow", "build", "sample", "out=out", cwd=tmp_path, environment=known)
+    assert refused.returncode == 1
+    last = refused.stderr.splitlines()[-1]
+    assert last.startswith(f"error: the Prefect server at {url}/api refuses: ")
+    assert "401" in last and "PREFECT_API_AUTH_STRING" in last
+    assert "Traceback" not in refused.stderr and "starts again" not in refused.stderr
+
+
+def test_a_server_of_another_kind_is_not_taken_for_prefects(tmp_path: Path, environment: dict[str, str]):
+    with answering("<html>", 200) as url:
+        port = url.rpartition(":")[2]
+        up = run("-m", "araflow", "up", "--port", port, cwd=tmp_path, environment=environment)
+    assert up.returncode == 1
+    assert f"is port {port} taken?" in up.stderr
+    profiles = tmp_path / "prefect" / "profiles.toml"
+    assert not profiles.is_file() or port not in profiles.read_text()
+
+
+def test_a_profile_that_names_another_machine_stays(tmp_path: Path, environment: dict[str, str]):
+    (tmp_path / "prefect").mkdir()
+    profiles = tmp_path / "prefect" / "profiles.toml"
+    profiles.write_text('active = "team"\n\n[profiles.team]\nPREFECT_API_URL = "https://team.example/api"\n')
+    keep = "from flows import settings; settings.apply()\nfrom flows import server; server._keep('http://[::1]:4/api')"
+    kept = run("-c", keep, cwd=tmp_path, environment=environment)
+    assert kept.returncode == 0, kept.stderr
+    assert "https://team.example/api" in profiles.read_text()
+    profiles.write_text(profiles.read_text().replace("https://team.example", "http://127.0.0.1:4200"))
+    assert run("-c", keep, cwd=tmp_path, environment=environment).returncode == 0
+    assert "http://[::1]:4/api" in profiles.read_text()
+
+
+def test_a_slot_that_the_server_cannot_give_does_not_end_the_work(tmp_path: Path, environment: dict[str, str]):
+    code = SLOTS + "limits._ensure = lambda kind: None\nwith limits.slot('disk'): print('working')"
+    with answering("true", 500) as url:
+        known = environment | {"PREFECT_API_URL": f"{url}/api"}
+        worked = run("-c", code, cwd=tmp_path, environment=known)
+    assert (worked.returncode, worked.stdout) == (0, "working\n"), worked.stderr
+    assert "going on without" in worked.stderr
+
+
+def test_what_a_user_has_set_on_the_server_stays(tmp_path: Path, environment: dict[str, str]):
+    with serving(tmp_path, environment | settings.DEFAULTS) as api:
+        known = environment | {"PREFECT_API_URL": f"{str(api.base_url).rstrip('/')}/"}  # some people write it so
+        register = SLOTS + "from flows import deployments\n"
+        register += "for one in deployments.find(['build-sample/local']):\n    one.on_pool or one.for_runner().apply()"
+        assert run("-c", register, cwd=tmp_path, environment=known).returncode == 0
+        deployment = api.get("/deployments/name/build-sample/local").json()
+        assert (deployment["schedules"], deployment["paused"]) == ([], False)
+        schedule = [{"schedule": {"cron": "0 3 * * *"}, "active": True}]
+        api.post(f"/deployments/{deployment['id']}/schedules", json=schedule).raise_for_status()
+        api.post(f"/deployments/{deployment['id']}/pause_deployment").raise_for_status()
+        assert run("-c", register, cwd=tmp_path, environment=known).returncode == 0
+        deployment = api.get("/deployments/name/build-sample/local").json()
+        assert [one["schedule"]["cron"] for one in deployment["schedules"]] == ["0 3 * * *"]
+        assert deployment["paused"]
+
+        # One slot, and it is held: a build that waits for it hears that it is stopped.
+        wait = "with limits.slot('gpu'):\n    def stop(): raise RuntimeError('stopped')\n"
+        wait += "    try:\n        with limits.slot('gpu', stop): print('held twice')\n"
+        wait += "    except RuntimeError as error: print(error)"
+        waited = run("-c", SLOTS + wait, cwd=tmp_path, environment=known)
+        assert waited.stdout == "stopped\n", waited.stderr
+        assert "failed" not in waited.stderr
+
+        shown = run("-m", "araflow", "run", "build-nothing", cwd=tmp_path, environment=known)
+        assert "no deployment 'build-nothing/local'" in shown.stderr
+
+
+def test_a_run_of_the_command_is_cancelled_from_the_server(tmp_path: Path, environment: dict[str, str]):
+    with serving(tmp_path, environment | settings.DEFAULTS) as api:
+        known = environment | {"PREFECT_API_URL": str(api.base_url).rstrip("/")}
+        command = [sys.executable, "-m", "araflow", "build", "sample", "out=out", "optical.preset=accurate"]
+        build = subprocess.Popen(command, cwd=tmp_path, env=known, stderr=subprocess.PIPE, text=True)
+        try:
+            while not (tmp_path / "out" / "clips").exists():
+                assert build.poll() is None
+                time.sleep(0.1)
+            family = psutil.Process(build.pid).children(recursive=True)
+            (asked,) = api.post("/flow_runs/filter", json={}).json()
+            cancelling = {"state": {"type": "CANCELLING"}}
+            api.post(f"/flow_runs/{asked['id']}/set_state", json=cancelling).raise_for_status()
+            begun = time.monotonic()
+            said = build.communicate(timeout=60)[1]
+            print(f"gone after {time.monotonic() - begun:.1f} s")
+        finally:
+            build.kill()
+        assert build.returncode == 128 + signal.SIGTERM, said
+        assert not psutil.wait_procs(family, timeout=10)[1]
+        assert "on the server: cancelled" in said and "Traceback" not in said
+        state = api.get(f"/flow_runs/{asked['id']}").json()["state"]
+        assert (state["type"], state["message"]) == ("CANCELLED", "cancelled; what is done is kept: run it again")
+        assert not (tmp_path / "out" / "manifest.parquet").exists()
+        assert not (tmp_path / "out" / ".araflow" / "work").exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system whose terminals send no SIGHUP")
+def test_a_closed_terminal_takes_the_server_with_it(tmp_path: Path, environment: dict[str, str]):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "araflow", "up", "build-sample/local", "--port", str(port)]
+    for moment in ("while it starts", "while it serves"):
+        with (tmp_path / "up.log").open("w") as log:
+            up = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+        try:
+            family: list[psutil.Process] = []
+            while not family or ("serves" in moment and "serving;" not in (tmp_path / "up.log").read_text()):
+                assert up.poll() is None, (tmp_path / "up.log").read_text()
+                family = psutil.Process(up.pid).children(recursive=True)
+                time.sleep(0.1)
+            up.send_signal(signal.SIGHUP)
+            up.wait(60)
+        finally:
+            up.kill()
+        assert not psutil.wait_procs(family, timeout=30)[1], moment
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://127.0.0.1:{port}/api/health")
