@@ -56,6 +56,19 @@ def held(store: RemoteStore) -> Iterator[None]:
             known = look(store)
             if _is_ours(store, known):
                 store.remove_state(_STATE)
+    _check(store, known)
+
+
+def check(store: RemoteStore) -> None:
+    """Make sure that a run still has its hold, which it may not if it slept for minutes.
+
+    Raises:
+        OutputError: Another run has taken it.
+    """
+    _check(store, look(store))
+
+
+def _check(store: RemoteStore, known: dict[str, Any] | None) -> None:
     if known is not None and not _is_ours(store, known):
         raise OutputError(
             f"{_refusal(store, known)} It has taken this one for dead; run it again when that one has ended"
@@ -94,7 +107,12 @@ def _take(store: RemoteStore) -> None:
     doubtful = False
     for _ in range(_MOST_TRIES):
         known = look(store)
-        if known is not None:
+        if _is_ours(store, known):  # the answer to our own request was lost, and it was sent again
+            time.sleep(_SECONDS_TO_SETTLE)
+            if _is_ours(store, look(store)):
+                return
+            doubtful = True
+        elif known is not None:
             if not _is_dead(store, known):
                 raise OutputError(_refusal(store, known))
             if look(store) == known:  # and not that of another run that has found it dead, too

@@ -17,6 +17,7 @@ from araflow.build_note import BuildNote
 from araflow.errors import OutputError
 from araflow.manifest import Manifest
 from araflow.remote_store import RemoteStore
+from araflow.report import CONTACT_SHEET
 from araflow.store import KINDS, PROOF, Store
 
 _CLIP = "clip that is not listed"
@@ -57,10 +58,9 @@ def remove(store: Store) -> list[Item]:
         ManifestError: See ``find``.
     """
     found = find(store)
-    with store.locked():  # which itself removes what dead sessions have left, and ranges
-        now = _find(store)
-        for item in now:
-            _remove(store, item)
+    with store.locked() as held:  # which itself removes what dead sessions have left, and ranges
+        for item in _find(store):
+            _remove(held, item)
         left = {item.path for item in _find(store)}
     return [item for item in found if item.path not in left]
 
@@ -74,7 +74,11 @@ def _remove(store: Store, item: Item) -> None:
         return
     path = store.out / item.path
     try:
-        if path.is_dir() and not path.is_symlink():
+        if item.kind == _CLIP:  # at once, so that no half of it is left in its place
+            retired = store.retire(item.path.removeprefix("clips/"))
+            if retired is not None:
+                shutil.rmtree(retired)
+        elif path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
@@ -136,7 +140,9 @@ def _unfinished(store: Store) -> Iterator[Path]:
     """Files that were being written when a run was killed, where araflow writes any; not in what was unpacked."""
     if isinstance(store, RemoteStore):
         return  # objects appear whole
-    for folder in (store.out, store.state, store.state / "records", store.state / "ranges"):
+    own = (store.manifest.name, CONTACT_SHEET)  # beside these, the folder is the user's
+    yield from (path for name in own if (path := store.out / f"{name}.part").is_file())
+    for folder in (store.state, store.state / "records", store.state / "ranges"):
         yield from (path for path in folder.glob("*.part") if path.is_file())
 
 

@@ -7,8 +7,9 @@ import datetime
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from araflow import _remote_look, build_note
 from araflow.build_note import BuildNote
@@ -35,6 +36,7 @@ class Entry:
         outcome: What became of it under the current settings; ``None`` if that is to come.
         reason: Why, as in the manifest.
         settled: When that was written, in seconds since 1970.
+        made_from: Fingerprint of the settings and SHA-256 of the source that it was made from.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Entry:
     outcome: Outcome | None = None
     reason: str = ""
     settled: float | None = None
+    made_from: tuple[str | None, str | None] | None = None
 
     @property
     def reason_code(self) -> str:
@@ -99,11 +102,16 @@ def survey(store: Store) -> Survey:
     running = is_running(store)
     note = build_note.read(store)
     manifest = Manifest.read(store.manifest) if store.manifest.is_file() else None
+    written: dict[str, Entry] = {}
     if note is not None:
         fingerprint, label_of = note.fingerprint, note.label_of
     elif manifest is not None:
-        keys, labels, prints = (manifest.table.column(name).to_pylist() for name in ("key", "label", "fingerprint"))
-        fingerprint, label_of = prints[0] if prints else "", dict(zip(keys, labels, strict=True))
+        rows = list(manifest.rows())
+        fingerprint = rows[0]["fingerprint"] if rows else ""
+        label_of = {row["key"]: row["label"] for row in rows}
+        # A copy of what is visible has no records, and its manifest is all that is known of clips that are not there.
+        unmade_rows = (row for row in rows if row["outcome"] != Outcome.DONE)
+        written = {row["key"]: _entry_of(row) for row in unmade_rows}
     else:
         return Survey(store, None, None, None, running)
     again = begun(note) - _CLOCK_STEP if note is not None and running else None
@@ -114,14 +122,20 @@ def survey(store: Store) -> Survey:
             (one for one in (made, unmade.get(key)) if one is not None and one[0].fingerprint == fingerprint), None
         )
         if found is None:
-            entries.append(Entry(key, label))
+            entries.append(written.get(key) or Entry(key, label))
             continue
         record, time = found
         if again is not None and record.outcome is Outcome.FAILED and time is not None and time < again:
             entries.append(Entry(key, label))  # an earlier run's, which this one will try
             continue
-        entries.append(Entry(key, label, record.outcome, record.reason, time))
+        made_from = (record.fingerprint, record.source_sha256)
+        entries.append(Entry(key, label, record.outcome, record.reason, time, made_from))
     return Survey(store, note, manifest, entries, running)
+
+
+def _entry_of(row: Mapping[str, Any]) -> Entry:
+    outcome, made_from = Outcome(row["outcome"]), (row["fingerprint"], row["source_sha256"])
+    return Entry(row["key"], row["label"], outcome, row["reason"], None, made_from)
 
 
 def is_running(store: Store) -> bool:

@@ -94,6 +94,8 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
     if dry_run:
         _show_chosen(chosen, as_json)
         return
+    if seen.note is None and seen.manifest is None:
+        raise OutputError(f"{out}: it was stopped before its clips were listed; run its araflow build again")
     if seen.note is None:
         raise OutputError(f"{out}: an older araflow built it and left no settings; run its araflow build again")
     if seen.running:
@@ -102,8 +104,13 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
     source = None if note.source is None else Path(note.source)
     if source is not None and not source.exists():  # before anything is forgotten
         raise SourceError(f"{source}: no such file or folder, from which {out} was made")
-    settle(spec, accept_licence=note.accept_licence, use_dataset=source is None)
+    recipe, why = settle(spec, accept_licence=note.accept_licence, use_dataset=source is None)
     now = operate.status(seen, time.time())
+    if now.done and recipe.fingerprint != note.fingerprint:
+        raise SpecError(
+            f"{out}: this machine would make its clips in another way ({why}), and {now.done:,} done ones anew; retry "
+            "it where it was built, or run its araflow build again to make them all anew"
+        )
     if not chosen and now.complete:
         finish(spec, made=0, seconds=0.0, as_json=as_json)
     operate.forget(store, chosen)

@@ -18,6 +18,7 @@ from araflow._survey import Entry, Survey, begun, live_sessions
 from araflow.build_note import NO_CLASS, BuildNote
 from araflow.clip import Outcome
 from araflow.errors import SpecError
+from araflow.manifest import Manifest
 from araflow.spec import BuildSpec
 from araflow.store import PROOF, Store, is_remote
 
@@ -172,10 +173,24 @@ def _by_class(entries: list[Entry]) -> list[dict[str, Any]]:
 def _manifest_state(seen: Survey) -> str:
     if seen.manifest is None:
         return "absent"
-    table = seen.manifest.table
-    written = zip(*(table.column(name).to_pylist() for name in ("key", "outcome", "reason")), strict=True)
-    now = {entry.key: (str(entry.outcome), entry.reason) for entry in seen.entries or ()}
-    return "current" if {key: rest for key, *rest in written} == {k: list(v) for k, v in now.items()} else "stale"
+    columns = ("key", "outcome", "reason", "fingerprint", "source_sha256")
+    written = zip(*(seen.manifest.table.column(name).to_pylist() for name in columns), strict=True)
+    now = {one.key: [str(one.outcome), one.reason, *(one.made_from or (None, None))] for one in seen.entries or ()}
+    same = {key: rest for key, *rest in written} == now
+    return "current" if same and _settings_are_those_of(seen.manifest, seen.note) else "stale"
+
+
+def _settings_are_those_of(manifest: Manifest, note: BuildNote | None) -> bool:
+    """Whether a manifest was written by the build that left the note: its splits can be others with the same clips."""
+    if note is None:
+        return True
+    try:
+        wanted = settings(note, note.spec["out"]).output_settings()
+    except SpecError:
+        return True  # another version's, of which nothing is known
+    if note.source is not None:
+        del wanted["dataset"], wanted["split"]
+    return bool(manifest.metadata["spec"] == json.loads(json.dumps(wanted)))
 
 
 def last_line(now: Status) -> str:

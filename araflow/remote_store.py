@@ -30,6 +30,8 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _AT_ONCE = 32
 """Requests at once: an answer takes tens of milliseconds."""
+_PATTERN = frozenset("*?[")
+"""Characters by which fsspec's ``rm`` takes a name for a pattern, which removes other clips: ``Title [id]``."""
 _S3_CLIENT = {
     "connect_timeout": 10,
     "read_timeout": 20,
@@ -134,9 +136,18 @@ class RemoteStore(Store):
             self.files.pipe_file(self.object(name), content)
 
     def _remove(self, names: list[str]) -> None:
-        if names:
-            with self.reached(), contextlib.suppress(FileNotFoundError):
-                self.files.rm([self.object(name) for name in names])
+        paths = [self.object(name) for name in names]
+        plain = [path for path in paths if not _PATTERN & set(path)]
+        with self.reached():
+            if plain:
+                with contextlib.suppress(FileNotFoundError):
+                    self.files.rm(plain)
+            for _ in self.each(self._remove_one, (path for path in paths if _PATTERN & set(path))):
+                pass
+
+    def _remove_one(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.files.rm_file(path)
 
     # --- runs and sessions ---
 
@@ -146,6 +157,11 @@ class RemoteStore(Store):
         with Store.locked(self) as bound, _lease.held(cast(RemoteStore, bound)):
             self._remove([f".araflow/ranges/{name}" for name in self._sizes(".araflow/ranges")])
             yield bound
+
+    def check_held(self) -> None:
+        """Ask the storage; see ``Store.check_held``."""
+        if self.session_id:
+            _lease.check(self)
 
     def is_live(self, session_id: str) -> bool:
         """Whether the process that holds a session still lives, as far as its last renewal says."""

@@ -291,6 +291,7 @@ def write_manifest(
         },
         folder=store.out,
     )
+    store.check_held()
     with store.reached():
         manifest.write(store.manifest)
     return manifest

@@ -193,6 +193,13 @@ class Store:
         """
         return map(function, items)
 
+    def check_held(self) -> None:
+        """Make sure that this run still holds the output; a folder's lock cannot be taken away.
+
+        Raises:
+            OutputError: Another run has taken it.
+        """
+
     def _lock_file(self, session_id: str) -> Path:
         return self._sessions / f"{session_id}.lock"
 

@@ -26,13 +26,15 @@ def _console() -> Console:
 def print_rows(rows: Sequence[Mapping[str, object]], title: str | None = None) -> None:
     """Print one row per mapping; numbers to the right, columns that are 0 throughout left out."""
     names = [name for name in rows[0] if any(row[name] for row in rows)]
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    shown = None if title is None else escape(title)
+    table = Table(title=shown, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in names:
         table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
     for row in rows:
         last = row is rows[-1] and row[names[0]] == "all"
         table.add_row(
-            *(f"{row[n]:,}" if isinstance(row[n], int) else str(row[n]) for n in names), style="bold" if last else ""
+            *(f"{row[n]:,}" if isinstance(row[n], int) else escape(str(row[n])) for n in names),
+            style="bold" if last else "",
         )
     _console().print(table)
 

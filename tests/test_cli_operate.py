@@ -1,6 +1,7 @@
 """``araflow status``, ``retry``, ``clean`` and ``--log-json``, as a user runs them, on real builds."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pty
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from araflow import build, json_log
+from araflow import _rubbish, build, json_log, tables
 from araflow.cli import main
 from araflow.clip import ClipRecord, Outcome
 from araflow.datasets._sample import draw_sample
@@ -200,6 +201,27 @@ def test_what_cannot_be_retried_says_why_and_forgets_nothing(videos: Path, tmp_p
     assert tree(out) == before
     (out / ".araflow" / "build.json").unlink()
     assert "an older araflow" in araflow("retry", out).stderr
+    (out / "manifest.parquet").unlink()
+    assert "stopped before its clips were listed" in araflow("retry", out).stderr
+
+
+def test_a_machine_that_would_make_done_clips_in_another_way_makes_none(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    before = tree(out)
+    whole = build.settle
+
+    def elsewhere(*arguments: object, **more: object) -> object:
+        recipe, _ = whole(*arguments, **more)
+        return dataclasses.replace(recipe, backend="elsewhere"), "the GPU is gone"
+
+    monkeypatch.setattr(build, "settle", elsewhere)
+    refused = araflow("retry", out)
+    assert refused.exit_code == 1
+    assert "in another way (the GPU is gone), and 2 done ones anew" in refused.stderr
+    assert tree(out) == before
 
 
 @pytest.mark.prefect
@@ -277,6 +299,7 @@ def test_rubbish_is_shown_then_removed_and_nothing_else(videos: Path, tmp_path: 
         "notes/a.part",
         ".araflow/unpacked",
         "clips/half/rgb/a",
+        "holiday.mp4.part",
     ):
         (out / own).parent.mkdir(parents=True, exist_ok=True)
         (out / own).write_text("mine")
@@ -300,6 +323,33 @@ def test_rubbish_is_shown_then_removed_and_nothing_else(videos: Path, tmp_path: 
     assert tree(out) == before
     assert not (out / "clips" / "jump").exists(), "no empty class folders stay"
     assert araflow("clean", out, "--yes").stdout == "removed: 0 items, 0 bytes\n"
+
+
+def test_removing_a_clip_that_is_cut_short_leaves_no_half_of_it(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    plant(out)
+
+    def cut(path: Path, **_: object) -> None:
+        if (Path(path) / "rgb").is_dir():
+            (Path(path) / ".araflow.json").unlink()
+            raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_rubbish.shutil, "rmtree", cut)
+        assert araflow("clean", out, "--yes").exit_code == 1
+    assert len(list(out.glob("clips/**/old"))) == 1, "one is gone, and the other is whole"
+    assert all((path / ".araflow.json").is_file() for path in out.glob("clips/**/old"))
+    assert araflow("clean", out, "--yes").exit_code == 0
+    assert not list(out.glob("clips/**/old"))
+
+
+def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]):
+    tables.print_rows([{"path": "clips/walk/Title [dQw4w9WgXcQ]"}, {"path": "clips/walk[/b]"}], "data/[x]")
+    shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["data/[x]", "path", "clips/walk/Title [dQw4w9WgXcQ]", "clips/walk[/b]"]
 
 
 def test_a_run_at_work_is_left_alone(videos: Path, tmp_path: Path):

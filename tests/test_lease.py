@@ -159,6 +159,25 @@ def test_a_run_that_was_taken_for_dead_says_so_and_leaves_the_others_hold(
     assert output.is_live("other")
 
 
+def test_a_run_that_has_lost_its_hold_may_not_write_the_manifest(output: RemoteStore):
+    with pytest.raises(OutputError, match="taken this one for dead"), output.locked() as bound:
+        bound.check_held()
+        hold(output, time=time.time())
+        bound.check_held()
+        pytest.fail("it still thinks that it holds the output")
+
+
+def test_a_hold_whose_making_was_sent_twice_is_not_taken_for_anothers(
+    output: RemoteStore, monkeypatch: pytest.MonkeyPatch
+):
+    whole = _lease._make
+    # The first answer is lost; the client asks again, and hears that there is one.
+    monkeypatch.setattr(_lease, "_make", lambda store: whole(store) and False)
+    with output.locked() as bound:
+        assert output.is_live(bound.session_id)
+    assert not objects(output)
+
+
 def test_an_error_within_a_run_is_not_hidden(output: RemoteStore):
     with pytest.raises(ZeroDivisionError), output.locked():
         hold(output, time=time.time())
@@ -327,6 +346,19 @@ def test_records_and_clips_replace_each_other_as_in_a_folder(output: RemoteStore
         bound.write_record(bad(fingerprint="second"))
         assert [name for name in objects(output) if name.startswith("/clips")] == []
         assert output.find(KEY) == bad(fingerprint="second")
+
+
+def test_names_that_look_like_patterns_are_names(output: RemoteStore):
+    with output.session() as bound:
+        make(bound, record("walk/v1"))
+        make(bound, record("walk/v[1]"))
+        make(bound, record("walk/v?"))
+        bound.remove_clip("walk/v[1]", set())
+        assert output.find("walk/v[1]") is None
+        assert output.find("walk/v1") == record("walk/v1")
+        bound.remove_clip("walk/v?", set())
+        assert output.find("walk/v1") == record("walk/v1")
+        assert {name.split("/")[3] for name in objects(output)} == {"v1"}
 
 
 def test_many_are_asked_for_at_once_and_come_in_order(output: RemoteStore):

@@ -131,7 +131,11 @@ def test_an_output_of_an_older_araflow_has_a_manifest_alone(out: Path):
     rates = {"begun": None, "clips_per_minute": None}
     assert dataclasses.replace(now, **rates) == dataclasses.replace(with_note, **rates)
     shutil.rmtree(out / ".araflow")
-    assert look(out).left == 2  # the clips that were not made have no record any more
+    copied = look(out)  # the manifest is all that is known of the clips that were not made
+    assert (copied.left, copied.quarantined, copied.complete) == (0, 2, True)
+    assert copied.reasons == with_note.reasons
+    shutil.rmtree(next(out.glob("clips/run/*")))
+    assert look(out).left == 1
     assert "the same araflow build goes on" in operate.last_line(look(out))
 
 
@@ -175,6 +179,19 @@ def test_under_new_settings_what_was_made_by_the_old_ones_is_left(out: Path, dra
     assert "araflow retry" in operate.last_line(now)
     build.build(settings(drawn, out, optical={"bound": 5.0}))
     assert (look(out).done, look(out).manifest) == (4, "current")
+
+
+@pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("changed", [{"optical": {"bound": 5.0}}, {"split": {"fold": 2}}])
+def test_a_manifest_of_other_settings_is_stale_though_its_clips_and_outcomes_are_the_same(
+    out: Path, drawn: Path, changed: dict[str, Any]
+):
+    old = (out / "manifest.parquet").read_bytes()
+    build.build(settings(drawn, out, **changed))
+    assert look(out).manifest == "current"
+    (out / "manifest.parquet").write_bytes(old)  # as if killed before it was written
+    now = look(out)
+    assert (now.left, now.manifest, now.complete) == (0, "stale", False)
 
 
 PROGRAM = """
