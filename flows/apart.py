@@ -21,6 +21,7 @@ from araflow.extract import Recipe
 from araflow.pool import WorkerPool
 from araflow.spec import BuildSpec
 from araflow.store import Store, open_store
+from flows import limits
 from flows.tasks import StageResult, extract_now, plainly
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -105,4 +106,6 @@ def extract_on_dask(shard: int, packed: bytes, parent: str) -> StageResult:
     # A machine may run one Dask worker with many threads, or many with one: each brings its share of the cores.
     workers = spec.run.workers or get_worker().state.nthreads
     with open_store(spec.out).session() as store:
-        return extract_now(f"shard {shard}", clips, spec, recipe, store, pool_for(store, parent, workers))
+        pool = pool_for(store, parent, workers)
+        with limits.of_making(recipe.backend, while_waiting=lambda: pool.pause(0.0)):
+            return extract_now(f"shard {shard}", clips, spec, recipe, store, pool)

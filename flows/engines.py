@@ -24,6 +24,7 @@ from araflow.pool import WorkerPool
 from araflow.spec import BuildSpec
 from araflow.stages import shards
 from araflow.store import Store
+from flows import limits
 from flows.apart import extract_on_dask, pack
 from flows.ranges import SHARDS_AT_ONCE, extract_elsewhere
 from flows.tasks import StageResult, extract
@@ -135,6 +136,7 @@ class LocalEngine(Engine):
     counts_clips = True
 
     def _open(self) -> None:
+        self._stack.enter_context(limits.of_making(self._recipe.backend))
         self._pool = self._stack.enter_context(WorkerPool(self._spec.run.workers))
         self._runner = self._stack.enter_context(ThreadPoolTaskRunner[StageResult](SHARDS_AT_ONCE))
 

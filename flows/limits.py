@@ -1,4 +1,4 @@
-"""Slots of Prefect's concurrency limits: how many downloads, writing shards and GPU users run at once.
+"""Slots of Prefect's concurrency limits: how many downloads, runs that write and GPU users there are at once.
 
 A limit is made with its default when it is first needed and then belongs to the user, who changes it on the UI's page
 Concurrency. GPU and disk are counted per machine, downloads over all of them. A process that is killed gives its slot
@@ -22,11 +22,13 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
+from araflow import optical
+
 log = logging.getLogger("araflow.flows")
 
 Kind = Literal["download", "disk", "gpu"]
-DEFAULTS: dict[Kind, int] = {"download": 2, "disk": 8, "gpu": 1}
-"""Slots: datasets being downloaded; shards being written per machine; users of the GPU per machine."""
+DEFAULTS: dict[Kind, int] = {"download": 2, "disk": 4, "gpu": 1}
+"""Slots: datasets being downloaded; runs that make clips, per machine; users of the GPU, per machine."""
 _LEASE_SECONDS = 60.0
 """Prefect's least."""
 _SECONDS_BETWEEN_LOOKS = 3.0
@@ -43,6 +45,24 @@ logging.getLogger("prefect._internal.concurrency").addFilter(
 def name_of(kind: Kind) -> str:
     """Return the limit's name, such as ``araflow-download`` or ``araflow-gpu-box1``."""
     return f"araflow-{kind}" if kind == "download" else f"araflow-{kind}-{platform.node()}"
+
+
+@contextlib.contextmanager
+def of_making(backend: str, while_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the slots that making clips needs.
+
+    For a run and not for each shard: Prefect's server on SQLite answers requests that come at once with "busy", after
+    which its client waits for two seconds.
+
+    Args:
+        backend: The optical-flow backend.
+        while_waiting: See ``slot``.
+    """
+    with contextlib.ExitStack() as slots:
+        slots.enter_context(slot("disk", while_waiting))
+        if optical.needs_device(backend):
+            slots.enter_context(slot("gpu", while_waiting))
+        yield
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from araflow.extract import Recipe
 from araflow.spec import BuildSpec
 from araflow.stages import shards
 from araflow.store import Store, open_store
+from flows import limits
 from flows.apart import everywhere, pack, pool_for, unpack
 from flows.tasks import StageResult, extract, plainly
 
@@ -83,6 +84,7 @@ def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
         raise PoolClosedError(f"{out}: the build that asked for {name} has ended, or this is not its output's place")
     with output.session() as store, contextlib.ExitStack() as stack:
         spec, recipe, clips = unpack(_read(store, name))
+        stack.enter_context(limits.of_making(recipe.backend))
         pool = pool_for(store, parent, spec.run.workers)
         stack.callback(pool.close)  # whatever ends this, the shards end with it
         futures = [

@@ -6,7 +6,6 @@ that its files are there.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import logging
@@ -19,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Failed
 
 from araflow import audit as auditing
-from araflow import build_note, optical, retries, stages
+from araflow import build_note, retries, stages
 from araflow.clip import Clip, ClipRecord
 from araflow.datasets import Sources
 from araflow.errors import AraflowError, PoolClosedError
@@ -150,14 +149,7 @@ def extract_now(
             last = time.monotonic()
             log.info("%s: %d of %d clips", name, seen, len(clips), extra={"shard": name})
 
-    def stopped() -> None:
-        pool.pause(0.0)
-
-    with contextlib.ExitStack() as slots:
-        slots.enter_context(limits.slot("disk", stopped))
-        if optical.needs_device(recipe.backend):
-            slots.enter_context(limits.slot("gpu", stopped))
-        records = retries.extract_shard(clips, recipe, store, pool, spec.run, count)
+    records = retries.extract_shard(clips, recipe, store, pool, spec.run, count)
     seconds = time.monotonic() - start
     counts = stages.outcomes(records)
     shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
