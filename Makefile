@@ -12,7 +12,7 @@ help:
 	@echo "make check   lint and types, and that generated files are up to date"
 	@echo "make format  format the code"
 	@echo "make bench   the speed comparison, as a table (some minutes)"
-	@echo "make bench-orchestration  what Prefect costs, up to 650,000 clips (two hours)"
+	@echo "make bench-orchestration  what Prefect costs, up to 650,000 clips (ten minutes)"
 	@echo "make schema  write configs/schema.json and prefect.yaml"
 	@echo "make lock    write constraints.txt from the newest versions that fit"
 	@echo "make wheel   build the wheel into dist/"

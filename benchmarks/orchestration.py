@@ -28,7 +28,7 @@ from benchmarks import served
 from benchmarks.one_build import Spent
 
 EXAMPLES = """Examples:
-  python -m benchmarks.orchestration                             # an hour
+  python -m benchmarks.orchestration                             # ten minutes
   python -m benchmarks.orchestration --clips 100 --simulate      # a minute
   python -m benchmarks.orchestration --clips --simulate 650000 --shard-size 64 --json kinetics.json
 """
@@ -121,7 +121,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="araflow-bench-", dir=arguments.out) as folder:
             rows.append(measure(Path(folder), clips, shard_size, simulated=simulated, pause=arguments.pause))
         print(f"{clips:,} clips: {last_line(rows[-1:])}", file=sys.stderr)
-        if arguments.json:  # after each, since the next may take half an hour
+        if arguments.json:  # after each, since the next may take minutes
             arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="utf-8")
     for title, simulated in (("Small clips", False), ("No work (simulation)", True)):
         show(title, [row for row in rows if row.simulated is simulated])
