@@ -9,6 +9,7 @@ import http.server
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,10 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REQUIRE = "ARAFLOW_REQUIRE"
 REAL_DATA = "ARAFLOW_REAL_DATA"
