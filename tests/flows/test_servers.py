@@ -168,7 +168,15 @@ def test_a_closed_terminal_takes_the_server_with_it(tmp_path: Path, environment:
     command = [sys.executable, "-m", "araflow", "up", "build-sample/local", "--port", str(port)]
     for moment in ("while it starts", "while it serves"):
         with (tmp_path / "up.log").open("w") as log:
-            up = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
+            # Under nohup it is ignored, and what tests start would ignore it, too.
+            up = subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+            )
         try:
             family: list[psutil.Process] = []
             while not family or ("serves" in moment and "serving;" not in (tmp_path / "up.log").read_text()):
@@ -179,6 +187,7 @@ def test_a_closed_terminal_takes_the_server_with_it(tmp_path: Path, environment:
             up.wait(60)
         finally:
             up.kill()
+            up.wait()
         assert not psutil.wait_procs(family, timeout=30)[1], moment
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"http://127.0.0.1:{port}/api/health")
