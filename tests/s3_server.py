@@ -96,6 +96,18 @@ class Server:
         return process
 
 
+def environment(server: Server) -> dict[str, str]:
+    """Return the variables by which a client finds a server, and may write there."""
+    return {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[Server]:
     """Run a server until the end of the block."""

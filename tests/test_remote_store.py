@@ -91,14 +91,7 @@ def bucket(server: s3_server.Server, monkeypatch: pytest.MonkeyPatch, request: p
     """An empty bucket, as boto3 sees it."""
     import boto3
 
-    for name, value in {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": s3_server.KEY,
-        "AWS_SECRET_ACCESS_KEY": s3_server.SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NO_PROXY": "127.0.0.1",
-    }.items():
+    for name, value in s3_server.environment(server).items():
         monkeypatch.setenv(name, value)
     name = request.node.originalname.removeprefix("test_").replace("_", "-")[:40].strip("-")
     found = boto3.resource("s3", endpoint_url=server.url).Bucket(name)
