@@ -27,7 +27,7 @@ ENV HOME=/home/araflow \
     PREFECT_HOME=/prefect \
     # Prefect's server copies its user interface to where its program lies, unless it is told another place.
     PREFECT_SERVER_UI_STATIC_DIRECTORY=/tmp/prefect-ui \
-    # From here on as in flows/settings.py, for commands of Prefect's own.
+    # From here on as in flows/server/settings.py, for commands of Prefect's own.
     DO_NOT_TRACK=1 \
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY=30 \
     PREFECT_LOGGING_EXTRA_LOGGERS=araflow \

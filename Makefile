@@ -50,7 +50,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m araflow.spec --check
+	$(BIN)/python -m araflow.cli.schema --check
 	$(BIN)/python -m flows.deployments --check
 
 format: .venv/dev
@@ -58,7 +58,7 @@ format: .venv/dev
 	$(BIN)/ruff format .
 
 schema: .venv/dev
-	$(BIN)/python -m araflow.spec
+	$(BIN)/python -m araflow.cli.schema
 	$(BIN)/python -m flows.deployments
 
 bench: .venv/dev

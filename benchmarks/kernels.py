@@ -23,8 +23,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from araflow import optical, png, quantize, video
-from araflow.pool import keep_freed_memory
+from araflow import optical
+from araflow.build.pool import keep_freed_memory
+from araflow.media import png, quantize, video
 from benchmarks.single_pass import SETTINGS
 
 BOUND, JPEG = 20.0, (cv2.IMWRITE_JPEG_QUALITY, 95)  # the defaults of araflow's specification

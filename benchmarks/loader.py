@@ -32,13 +32,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from araflow import png, video
 from araflow.datasets._sample import draw_sample
-from araflow.recognition.data import TrainingWindows, VideoClip, load_window
-from araflow.recognition.frames import read_frames
-from araflow.recognition.samplers import training_window
+from araflow.media import png, video
+from araflow.recognition.data.frames import read_frames
+from araflow.recognition.data.samplers import training_window
+from araflow.recognition.data.transforms import View, training_view
+from araflow.recognition.data.windows import TrainingWindows, VideoClip, load_window
 from araflow.recognition.spec import DataSpec, ModelSpec
-from araflow.recognition.transforms import View, training_view
 
 LENGTH, SIDE, SHORT_SIDE, MEAN, STD = 32, 224, 256, 0.5, 0.5
 SEED = 0

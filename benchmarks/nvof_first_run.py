@@ -27,12 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from araflow.optical import _nvof_api as api
-from araflow.optical import nvof, opencv
-from araflow.optical._cuda_driver import LIBRARY as CUDA
-from araflow.optical._cuda_driver import CudaDriver
-from araflow.optical._nvof_engine import Engine, newest_version, open_flow_library
-from araflow.optical._nvof_session import Session, Settings
+from araflow.optical.backends import nvof, opencv
+from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof.cuda_driver import LIBRARY as CUDA
+from araflow.optical.backends.nvof.cuda_driver import CudaDriver
+from araflow.optical.backends.nvof.hardware import Engine, newest_version, open_flow_library
+from araflow.optical.backends.nvof.session import Session, Settings
 from benchmarks import nvof_scenes as scenes
 
 STEP_SECONDS = 240

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from araflow.clip import Clip, ClipRecord
-    from araflow.extract import Recipe
-    from araflow.pool import WorkerPool
-    from araflow.spec import RunSpec
-    from araflow.store import Store
+    from araflow.build.extract import Recipe
+    from araflow.build.pool import WorkerPool
+    from araflow.core.clip import Clip, ClipRecord
+    from araflow.core.spec import RunSpec
+    from araflow.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def one(kind: str, work: str, config: str) -> None:
     """
     start = time.monotonic()
     if kind == "flow":
-        from flows import settings
+        from flows.server import settings
 
         settings.apply()
-    from araflow import spec_file
+    from araflow.core import spec_file
 
     spec = spec_file.parse(spec_file.read(Path(config)), config)
     if work != "real":
@@ -63,7 +63,7 @@ def one(kind: str, work: str, config: str) -> None:
 
         counts = run(spec, config, []).counts
     else:
-        from araflow.build import build
+        from araflow.build.run import build
 
         counts = dict(build(spec).outcomes())
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -80,8 +80,8 @@ def do_no_work(pause: float) -> None:
     Args:
         pause: Seconds that a clip takes.
     """
-    from araflow import retries, stages
-    from araflow.clip import ClipRecord, Outcome
+    from araflow.build import retries, stages
+    from araflow.core.clip import ClipRecord, Outcome
 
     kept: dict[str, ClipRecord] = {}
 

@@ -1,8 +1,8 @@
 """What orchestration costs: the same build through the Prefect flow and a real server, and without Prefect.
 
 Each run is a process of its own; each flow has a fresh ``prefect server start`` on SQLite, with the settings of
-``flows/settings.py``. The cost of orchestration is the CPU time of the flow's process and of the server, less that of
-the plain build's process; worker processes, which do the same work for both, are counted apart.
+``flows/server/settings.py``. The cost of orchestration is the CPU time of the flow's process and of the server, less
+that of the plain build's process; worker processes, which do the same work for both, are counted apart.
 
 ``--clips`` makes small drawn clips, so that little of the time is work. ``--simulate`` does no work: a list names so
 many videos, and the making of a shard is replaced by records that say at once that the videos are absent; they are kept

@@ -23,9 +23,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from araflow import png, video
 from araflow.datasets._sample import draw_sample
-from araflow.png_reader import read_png
+from araflow.media import png, video
+from araflow.media.png_reader import read_png
 
 FRAMES_OF_A_CLIP = 40
 

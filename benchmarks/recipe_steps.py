@@ -6,7 +6,7 @@ For each clip, one Python process after the other, as the recipe's shell script 
 2. ``flow``: a Middlebury ``.flo`` file per pair of frames. The recipe calls NVIDIA's ``AppOFCuda``, which needs the
    optical-flow engine of a GPU; OpenCV on the CPU stands in for it here.
 3. ``images`` (its ``convert_of.py``): ``.flo`` files to JPEG of quality 95, each scaled by its own fastest pixel
-   (``max_radius`` in ``araflow.quantize``).
+   (``max_radius`` in ``araflow.media.quantize``).
 
 Then the ``.flo`` files are deleted. The recipe does four clips at a time, this does two.
 

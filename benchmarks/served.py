@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-from flows import settings
+from flows.server import settings
 
 _SECONDS_OF_SILENCE = 60.0
 """After which task runs that are not in the history are taken to be lost."""

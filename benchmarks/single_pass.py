@@ -27,8 +27,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, workers: int) -> None:
     """Build a dataset from a folder of videos: frames, flow, records, manifest and contact sheet."""
-    from araflow import spec_file
-    from araflow.build import build
+    from araflow.build.run import build
+    from araflow.core import spec_file
 
     tree = {
         "name": "bench",
@@ -45,8 +45,8 @@ def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, worke
 
 def rgb_only(videos: Path, out: Path, max_frames: int | None, workers: int) -> None:
     """Write the frames of every video as PNG files."""
-    from araflow.pool import WorkerPool
-    from araflow.store import Store
+    from araflow.build.pool import WorkerPool
+    from araflow.store.store import Store
     from benchmarks import single_pass  # workers take functions by module and name, and this module is __main__
 
     with Store(out).locked(), WorkerPool(workers) as pool:
@@ -58,10 +58,11 @@ def rgb_only(videos: Path, out: Path, max_frames: int | None, workers: int) -> N
 
 def rgb_clip(job: tuple[Path, Path, int | None]) -> int:
     """Write one video's frames; runs in a worker process, and returns how many they were."""
-    from araflow import video
-    from araflow.clip import ClipRecord, Outcome
-    from araflow.png import PngEncoder
-    from araflow.store import Store, stem
+    from araflow.core.clip import ClipRecord, Outcome
+    from araflow.media import video
+    from araflow.media.png import PngEncoder
+    from araflow.store.layout import stem
+    from araflow.store.store import Store
 
     source, out, max_frames = job
     key = f"{source.parent.name}/{source.stem}"

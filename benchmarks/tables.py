@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from araflow.pool import usable_cores
+from araflow.core.processes import usable_cores
 
 if TYPE_CHECKING:
     from benchmarks.compare import Result

@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 
 from araflow import optical
-from araflow.flow_pairs import HEIGHT, WIDTH, Pair, generated, middlebury
-from araflow.flow_quality import errors
+from araflow.optical.quality.measure import errors
+from araflow.optical.quality.pairs import HEIGHT, WIDTH, Pair, generated, middlebury
 
 OPENCVS = "balanced"
 """The preset with OpenCV's settings."""

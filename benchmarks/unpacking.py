@@ -34,7 +34,7 @@ MEMBERS = 6766
 """Clips of HMDB51."""
 
 OURS = "araflow"
-ARAFLOW = "import sys, pathlib; from araflow.archives import unpack; unpack(*map(pathlib.Path, sys.argv[1:]))"
+ARAFLOW = "import sys, pathlib; from araflow.acquire.archives import unpack; unpack(*map(pathlib.Path, sys.argv[1:]))"
 
 TOOLS: dict[str, list[str]] = {
     "bsdtar": ["bsdtar", "-xf", "{archive}", "-C", "{to}"],

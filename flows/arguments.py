@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing
 from typing import TYPE_CHECKING, Any
 
-from araflow import resources, spec
+from araflow.core import resources, spec
 from araflow.recognition import spec as recognition
 
 CONFIGURED = "configured"
@@ -34,7 +34,7 @@ else:  # lists of names that a type checker cannot follow
 
     Dataset = _choice(*resources.plugins("datasets"))
     Protocol = _choice(*typing.get_args(spec.Protocol))
-    Backend = _choice("auto", *resources.plugins("optical"))
+    Backend = _choice("auto", *resources.plugins("optical/backends"))
     Algorithm = _choice(*typing.get_args(spec.Algorithm))
     Preset = _choice(*typing.get_args(spec.Preset))
     Quantizer = _choice(*typing.get_args(spec.Quantizer))

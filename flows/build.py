@@ -16,15 +16,17 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from araflow import optical, spec_file, summary
-from araflow.build import settle
-from araflow.clip import Outcome
-from araflow.errors import AraflowError
-from araflow.portions import Portion, Portions
-from araflow.spec import BuildSpec
-from araflow.store import open_store
-from flows import arguments, engines, show
-from flows.embedded import run_to_end
+from araflow import optical
+from araflow.build.portions import Portion, Portions
+from araflow.build.run import settle
+from araflow.core import spec_file
+from araflow.core.clip import Outcome
+from araflow.core.errors import AraflowError
+from araflow.core.spec import BuildSpec
+from araflow.store import summary
+from araflow.store.places import open_store
+from flows import arguments, executors, show
+from flows.server.embedded import run_to_end
 from flows.tasks import StageResult, audit, fetch, fetch_part, manifest, plainly, select
 
 log = logging.getLogger("araflow.flows")
@@ -143,7 +145,7 @@ def build(
 def _build(given: dict[str, Any]) -> State[StageResult]:
     spec = resolve(given)
     recipe, why = settle(spec, accept_licence=given["accept_licence"])
-    engines.check(spec)
+    executors.check(spec)
     experiment = _experiment(given["train"], spec)
     log.info("optical flow: %s", why)
     start, made = time.monotonic(), 0
@@ -160,7 +162,7 @@ def _build(given: dict[str, Any]) -> State[StageResult]:
         portions = Portions(spec, files, selection, recipe, store)
         extracted: list[PrefectFuture[StageResult]] = []
         # quote: Prefect would look into every clip for futures.
-        with engines.start(spec, recipe, store, progress.advance) as engine:
+        with executors.start(spec, recipe, store, progress.advance) as engine:
             under_way: collections.deque[tuple[Portion, list[PrefectFuture[StageResult]]]] = collections.deque()
             for portion in portions:
                 before: list[PrefectFuture[Any]] = [selected]
@@ -191,7 +193,7 @@ def _build(given: dict[str, Any]) -> State[StageResult]:
 
 
 def _settle(
-    portion: Portion, begun: list[PrefectFuture[StageResult]], engine: engines.Engine, progress: show.Progress
+    portion: Portion, begun: list[PrefectFuture[StageResult]], engine: executors.Engine, progress: show.Progress
 ) -> int:
     """Wait until a portion's clips are made; return how many were worked on."""
     made = 0

@@ -14,10 +14,10 @@ from prefect import Flow
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
 
-from araflow.errors import SpecError, did_you_mean
-from flows import settings
+from araflow.core.errors import SpecError, did_you_mean
 from flows.build import build
-from flows.ranges import extract_range
+from flows.executors.workers import extract_range
+from flows.server import settings
 from flows.train_eval import train_eval
 
 build_sample = build.with_options(name="build-sample")

@@ -24,11 +24,11 @@ from prefect.artifacts import (
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
-from araflow import summary
-from araflow.clip import Outcome
-from araflow.manifest import Manifest
-from araflow.report import CONTACT_SHEET
-from araflow.spec import BuildSpec
+from araflow.core.clip import Outcome
+from araflow.core.spec import BuildSpec
+from araflow.report.contact_sheet import CONTACT_SHEET
+from araflow.store import summary
+from araflow.store.manifest import Manifest
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_BETWEEN = 2.0

@@ -17,20 +17,22 @@ from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Failed
 
-from araflow import audit as auditing
-from araflow import build_note, retries, stages
-from araflow.clip import Clip, ClipRecord
-from araflow.datasets import Sources
-from araflow.errors import AraflowError, PoolClosedError
-from araflow.extract import Recipe
-from araflow.manifest import Manifest
-from araflow.pool import WorkerPool
-from araflow.portions import Portion
-from araflow.report import write_contact_sheet
-from araflow.spec import BuildSpec
-from araflow.stages import Selection
-from araflow.store import Store
-from flows import limits, show
+from araflow.acquire.types import Sources
+from araflow.build import note as build_note
+from araflow.build import retries, stages
+from araflow.build.extract import Recipe
+from araflow.build.pool import WorkerPool
+from araflow.build.portions import Portion
+from araflow.build.stages import Selection
+from araflow.core.clip import Clip, ClipRecord
+from araflow.core.errors import AraflowError, PoolClosedError
+from araflow.core.spec import BuildSpec
+from araflow.report.contact_sheet import write_contact_sheet
+from araflow.store import audit as auditing
+from araflow.store.manifest import Manifest
+from araflow.store.store import Store
+from flows import show
+from flows.executors import limits
 
 log = logging.getLogger("araflow.flows")
 if logging.getLogger("araflow").level == logging.NOTSET:

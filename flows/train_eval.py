@@ -16,20 +16,21 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from araflow import spec as specs
+from araflow.core import spec as specs
+from araflow.core.errors import AraflowError
 from araflow.deploy import stages as deploying
 from araflow.deploy.stages import Stage
-from araflow.errors import AraflowError
 from araflow.recognition import experiment, reading
-from araflow.recognition import results as outcome
-from araflow.recognition import run as running
-from araflow.recognition.evaluation import Evaluation
+from araflow.recognition.evaluation import results as outcome
+from araflow.recognition.evaluation.evaluate import Evaluation
+from araflow.recognition.evaluation.results import Result
 from araflow.recognition.experiment import Prepared
-from araflow.recognition.results import Result
-from araflow.recognition.run import Trained
 from araflow.recognition.spec import ExperimentSpec
-from flows import arguments, limits, show
-from flows.embedded import run_to_end
+from araflow.recognition.training import run as running
+from araflow.recognition.training.run import Trained
+from flows import arguments, show
+from flows.executors import limits
+from flows.server.embedded import run_to_end
 from flows.tasks import plainly
 
 log = logging.getLogger("araflow.flows")

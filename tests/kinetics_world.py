@@ -14,10 +14,10 @@ from typing import Any
 import mirrors
 import pytest
 
-from araflow import build
-from araflow.manifest import Manifest
-from araflow.spec import BuildSpec, DatasetSpec
-from araflow.spec_file import parse
+from araflow.build import run as build
+from araflow.core.spec import BuildSpec, DatasetSpec
+from araflow.core.spec_file import parse
+from araflow.store.manifest import Manifest
 
 LABELS = ("abseiling", "air drumming", "massaging person's head")
 SLUGS = dict(zip(LABELS, ("abseiling", "air_drumming", "massaging_persons_head"), strict=True))

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from araflow import fetch
-from araflow.errors import FetchError
+from araflow.acquire import fetch
+from araflow.core.errors import FetchError
 
 BODY = b"PK\x03\x04" + random.Random(3).randbytes(200_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -152,7 +152,7 @@ def half(web, target, monkeypatch, served, cut=100_000, **known) -> None:
 
 RUN = """
 import sys, pathlib
-from araflow import fetch
+from araflow.acquire import fetch
 fetch._PAUSE = 0.01
 url, target, sha256 = sys.argv[1:4]
 print(fetch.download([url], pathlib.Path(target), sha256=sha256 or None, report=print).sha256)

@@ -15,7 +15,7 @@ import prefect.settings
 import pytest
 import yaml
 
-from flows import settings
+from flows.server import settings
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "Dockerfile", ROOT / "docker" / "jetson.Dockerfile"]

@@ -16,7 +16,7 @@ def test_prefect_is_used_in_flows_alone():
 
 def test_worker_processes_do_not_import_what_they_do_not_need():
     names = ("prefect", "pyarrow", "click", "rich", "pydantic", "yaml")
-    code = f"import sys, araflow.extract, araflow.pool\nprint([name for name in {names} if name in sys.modules])"
+    code = f"import sys, araflow.build.extract\nprint([name for name in {names} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 
@@ -29,8 +29,8 @@ def test_a_build_that_downloads_nothing_does_not_import_what_downloads():
 
 def test_backends_import_nothing_that_may_be_absent_or_is_slow_until_they_are_asked():
     code = (
-        "import sys\nfrom araflow import optical, resources\n"
-        "for name in resources.plugins('optical'):\n    optical.load(name).ALGORITHMS\n"
+        "import sys\nfrom araflow import optical\nfrom araflow.core import resources\n"
+        "for name in resources.plugins('optical/backends'):\n    optical.load(name).ALGORITHMS\n"
         "print([name for name in ('torch', 'numba', 'llvmlite', 'cupy', 'vpi') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -38,7 +38,7 @@ def test_backends_import_nothing_that_may_be_absent_or_is_slow_until_they_are_as
 
 
 def test_only_the_errors_module_defines_exceptions_that_users_meet():
-    text = (ROOT / "araflow" / "errors.py").read_text()
+    text = (ROOT / "araflow" / "core" / "errors.py").read_text()
     tree = text.split('"""')[1]
     for name in re.findall(r"^class (\w+)", text, re.M):
         assert name in tree, f"{name} is missing from the tree in errors.py"

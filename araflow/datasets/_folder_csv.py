@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from araflow.clip import Clip
-from araflow.errors import SourceError
+from araflow.core.clip import Clip
+from araflow.core.errors import SourceError
 
 _SUBSETS = ("train", "val", "test")
 

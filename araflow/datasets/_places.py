@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Places:
-    """``videos/<class>/<clip>`` and ``splits/<list>``; see ``araflow.ingest.Places``.
+    """``videos/<class>/<clip>`` and ``splits/<list>``; see ``araflow.acquire.ingest.Places``.
 
     Attributes:
         wanted: Class names; ``None`` for all.

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from araflow.clip import Clip
-from araflow.errors import SourceError
+from araflow.core.clip import Clip
+from araflow.core.errors import SourceError
 
 log = logging.getLogger(__name__)
 

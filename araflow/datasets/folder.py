@@ -12,14 +12,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from araflow import fetch, sources
-from araflow.archives import ARCHIVE_SUFFIXES
-from araflow.clip import Clip
-from araflow.datasets import Sources, _folder_csv
-from araflow.errors import SourceError, SpecError
-from araflow.spec import DatasetSpec
-from araflow.store import PROOF, STATE
-from araflow.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from araflow.acquire import fetch
+from araflow.acquire import local as sources
+from araflow.acquire.archives import ARCHIVE_SUFFIXES
+from araflow.acquire.types import Sources
+from araflow.core.clip import Clip
+from araflow.core.errors import SourceError, SpecError
+from araflow.core.files import PROOF, STATE
+from araflow.core.spec import DatasetSpec
+from araflow.datasets import _folder_csv
+from araflow.media.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def classes() -> None:
@@ -68,7 +70,7 @@ def _only_shelf(folder: Path) -> Path | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Places:
-    """Videos and images stay where they are in their archive; see ``araflow.ingest.Places``.
+    """Videos and images stay where they are in their archive; see ``araflow.acquire.ingest.Places``.
 
     Attributes:
         wanted: Classes; ``None`` for all.

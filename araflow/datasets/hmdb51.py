@@ -7,11 +7,12 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from araflow import registry, sources
-from araflow.clip import Clip
-from araflow.datasets import Sources, _names
+from araflow.acquire import local, registry
+from araflow.acquire.types import Sources
+from araflow.core.clip import Clip
+from araflow.core.errors import SourceError
+from araflow.datasets import _hmdb51
 from araflow.datasets._places import Places
-from araflow.errors import SourceError
 
 
 def classes() -> tuple[str, ...]:
@@ -28,10 +29,10 @@ def places(wanted: frozenset[str] | None) -> Places:
         around = [folder.name.partition(".")[0] for folder in found.parents]
         for label in (name for name in around if name in known):
             with contextlib.suppress(SourceError):
-                _names.parse_name(found.name, label)
+                _hmdb51.parse_name(found.name, label)
                 return label
         try:
-            return _names.find_label(found.name, known)
+            return _hmdb51.find_label(found.name, known)
         except SourceError:
             return None
 
@@ -43,10 +44,10 @@ def places(wanted: frozenset[str] | None) -> Places:
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     """List the clips of the split files, or of the folders where no split files are given."""
-    return _names.list_clips("hmdb51", files.videos, files.splits, wanted or classes())
+    return _hmdb51.list_clips("hmdb51", files.videos, files.splits, wanted or classes())
 
 
-layout = sources.Layout(places, list_clips)
+layout = local.Layout(places, list_clips)
 """How the dataset is laid out, for ``araflow fetch``."""
 
-check, prepare = sources.check, layout.prepare
+check, prepare = local.check, layout.prepare

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from araflow import fetch
-from araflow.clip import Clip
-from araflow.datasets import Sources, _names
-from araflow.errors import SpecError
-from araflow.fingerprint import digest
-from araflow.spec import DatasetSpec
+from araflow.acquire import fetch
+from araflow.acquire.types import Sources
+from araflow.core.clip import Clip
+from araflow.core.errors import SpecError
+from araflow.core.fingerprint import digest
+from araflow.core.spec import DatasetSpec
+from araflow.datasets import _hmdb51
 
 CLASSES = ("walk", "ride_bike", "run", "fall_floor", "push")
 
@@ -55,4 +56,4 @@ def prepare(
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     """List the drawn clips."""
-    return _names.list_clips("sample", files.videos, files.splits, wanted or CLASSES)
+    return _hmdb51.list_clips("sample", files.videos, files.splits, wanted or CLASSES)

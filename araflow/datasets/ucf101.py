@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from araflow import registry, sources
-from araflow.clip import Clip
-from araflow.datasets import Sources, _ucf101
+from araflow.acquire import local, registry
+from araflow.acquire.types import Sources
+from araflow.core.clip import Clip
+from araflow.core.errors import SourceError
+from araflow.datasets import _ucf101
 from araflow.datasets._places import Places
-from araflow.errors import SourceError
 
 
 def classes() -> tuple[str, ...]:
@@ -39,7 +40,7 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     return _ucf101.list_clips("ucf101", files.videos, files.splits, wanted or classes())
 
 
-layout = sources.Layout(places, list_clips)
+layout = local.Layout(places, list_clips)
 """How the dataset is laid out, for ``araflow fetch``."""
 
-check, prepare = sources.check, layout.prepare
+check, prepare = local.check, layout.prepare

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.deploy.engine_file import SUFFIX
-from araflow.errors import SpecError
+from araflow.core.errors import SpecError
+from araflow.deploy.tensorrt.engine_file import SUFFIX
 from araflow.recognition.spec import ModelSpec
 
 Tensors = NDArray[np.float32]
@@ -207,14 +207,14 @@ def open_any(path: Path, device: str = "auto") -> tuple[Any, str]:
     """
     suffix = path.suffix.lower()
     if suffix == SUFFIX:
-        from araflow.deploy.engine_runtime import engine_runner
+        from araflow.deploy.tensorrt.runtime import engine_runner
 
         return engine_runner(path, device), "TensorRT"
     if suffix == ".onnx":
-        from araflow.deploy.onnx_runtime import onnx_runner
+        from araflow.deploy.onnx.runtime import onnx_runner
 
         return onnx_runner(path, device), "ONNX Runtime"
-    from araflow.recognition.runners import open_runner
+    from araflow.deploy.runners import open_runner
 
     return open_runner(path, device), "PyTorch"  # type: ignore[arg-type]  # it refuses other devices itself
 

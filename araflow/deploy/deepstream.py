@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from araflow.deploy import contract
-from araflow.deploy.contract import OnnxModel
-from araflow.errors import OutputError, SpecError
+from araflow.core.errors import OutputError, SpecError
+from araflow.core.files import replace
+from araflow.deploy.onnx import contract
+from araflow.deploy.onnx.contract import OnnxModel
+from araflow.recognition.data.transforms import evaluation_view
 from araflow.recognition.spec import ModelSpec
-from araflow.recognition.transforms import evaluation_view
-from araflow.store import replace
 
 PREPROCESS, INFERENCE, LABELS, MODEL, README = (
     "config_preprocess.txt",

@@ -14,12 +14,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from araflow.core.errors import UnavailableError
+from araflow.core.files import replace
 from araflow.deploy import windows
 from araflow.deploy.windows import Tensors
-from araflow.errors import UnavailableError
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import ModelSpec
-from araflow.store import replace
 
 _WINDOWS = 64
 """Test windows to compare an ONNX file on, at most."""
@@ -59,7 +59,7 @@ def export(prepared: Prepared, checkpoint: Path) -> Stage:
     settings = prepared.spec.deploy
     if not settings.export:
         return Stage("export", None, "export: skipped: deploy.export is false")
-    from araflow.deploy import export as exporting
+    from araflow.deploy.onnx import export as exporting
 
     try:
         result = exporting.export(
@@ -94,7 +94,7 @@ def engine(prepared: Prepared, exported: Stage) -> Stage:
     if exported.file is None or not settings.engine:
         why = "deploy.engine is false" if exported.file else "there is no model.onnx"
         return Stage("engine", None, f"engine: skipped: {why}")
-    from araflow.deploy import tensorrt
+    from araflow.deploy.tensorrt import engine as tensorrt
 
     def compared(spec: ModelSpec) -> dict[str, Tensors]:  # read only once TensorRT is found
         return windows.stacked(windows.of_clips(prepared.test, spec, _ENGINE_WINDOWS), spec)

@@ -10,10 +10,10 @@ import json
 import re
 from pathlib import Path
 
-from araflow.deploy import contract
-from araflow.deploy.contract import OnnxModel
+from araflow.core.errors import SpecError
 from araflow.deploy.deepstream import write_folder
-from araflow.errors import SpecError
+from araflow.deploy.onnx import contract
+from araflow.deploy.onnx.contract import OnnxModel
 
 CONFIG, LABELS, MODEL = "config.pbtxt", "labels.txt", "1/model.onnx"
 BATCH = 16

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.errors import SpecError
+from araflow.core.errors import SpecError
 from araflow.recognition.spec import CHANNELS, ModelSpec
 
 if TYPE_CHECKING:
-    from araflow.recognition.clips import VideoClip
+    from araflow.recognition.data.clips import VideoClip
 
 Tensors = NDArray[np.float32]
 
@@ -33,7 +33,7 @@ def of_clips(clips: Sequence[VideoClip], spec: ModelSpec, most: int) -> Iterator
         SourceError: A clip's file is absent or damaged.
         SpecError: A clip does not suit the recogniser.
     """
-    from araflow.recognition.data import EvaluationWindows
+    from araflow.recognition.data.windows import EvaluationWindows
 
     chosen = np.linspace(0, len(clips) - 1, min(most, len(clips))).round().astype(int)
     windows = EvaluationWindows([clips[index] for index in chosen], spec)
@@ -55,8 +55,8 @@ def of_manifest(path: Path, spec: ModelSpec, most: int) -> Iterator[dict[str, Te
         SourceError: A clip's file is absent or damaged.
         SpecError: It has no finished clip with a split, or a clip does not suit the recogniser.
     """
-    from araflow.manifest import Manifest
-    from araflow.recognition.clips import clips_of, split_of
+    from araflow.recognition.data.clips import clips_of, split_of
+    from araflow.store.manifest import Manifest
 
     manifest = Manifest.read(path)
     splits = split_of(manifest)

@@ -13,16 +13,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
-from araflow import resources
-from araflow.errors import SpecError, UnavailableError
-
-FlowField = NDArray[np.float32]
-"""float32, (height, width, 2): u and v in pixels per frame, anchored at the first frame of the pair."""
-GrayFrame = NDArray[np.uint8]
-"""uint8, (height, width)."""
+from araflow.core import resources
+from araflow.core.errors import SpecError, UnavailableError
+from araflow.media.fields import FlowField, GrayFrame
 
 PRESETS = ("fastest", "fast", "balanced", "accurate")
 _PREFERENCE = ("nvof", "vpi", "cuda", "opencv", "numba", "torch")
@@ -89,10 +82,10 @@ def load(name: str) -> Backend:
     Raises:
         SpecError: There is no such backend.
     """
-    names = resources.plugins("optical")
+    names = resources.plugins("optical/backends")
     if name not in names:
         raise SpecError(f"optical.backend: {name!r} is not a backend; allowed: auto, {', '.join(names)}")
-    return cast(Backend, importlib.import_module(f"araflow.optical.{name}"))
+    return cast(Backend, importlib.import_module(f"araflow.optical.backends.{name}"))
 
 
 def needs_device(name: str) -> bool:
@@ -140,7 +133,7 @@ def choose(name: str, algorithm: str = "auto") -> Choice:
             raise UnavailableError(f"optical.algorithm: {name} cannot run {algorithm} here: {found.detail}")
         return Choice(name, settled, f"{name} {settled}, as asked: {found.detail}")
     absent: list[str] = []
-    names = resources.plugins("optical")
+    names = resources.plugins("optical/backends")
     order = _PREFERENCE_OF.get(algorithm, _PREFERENCE)
     for candidate in [*(n for n in order if n in names), *(n for n in names if n not in order)]:
         backend = load(candidate)
@@ -160,7 +153,7 @@ def choose(name: str, algorithm: str = "auto") -> Choice:
 
 def algorithms() -> tuple[str, ...]:
     """Return every algorithm of any backend, in the order of preference of the backends."""
-    names = resources.plugins("optical")
+    names = resources.plugins("optical/backends")
     ordered = [*(n for n in _PREFERENCE if n in names), *(n for n in names if n not in _PREFERENCE)]
     return tuple(dict.fromkeys(algorithm for name in ordered for algorithm in load(name).ALGORITHMS))
 

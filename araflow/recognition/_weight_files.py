@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from araflow.errors import SourceError, SpecError, UnavailableError
+from araflow.core.errors import SourceError, SpecError, UnavailableError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tlt", ".ckpt")
 """Endings of files that can be read."""

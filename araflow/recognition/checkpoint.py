@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from araflow.errors import OutputError, SourceError
+from araflow.core.errors import OutputError, SourceError
 from araflow.recognition.spec import ModelSpec
 
 if TYPE_CHECKING:

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from araflow import __version__
-from araflow.errors import ManifestError, SpecError
-from araflow.manifest import Manifest
+from araflow.core.errors import ManifestError, SpecError
+from araflow.core.splits import Leakage
 from araflow.recognition.spec import STREAMS, ExperimentSpec, FlowStorage, ModelSpec, StreamSpec
-from araflow.splits import Leakage
-from araflow.store import Store, is_remote
+from araflow.store.manifest import Manifest
+from araflow.store.places import is_remote
+from araflow.store.store import Store
 
 if TYPE_CHECKING:
-    from araflow.recognition.clips import VideoClip
+    from araflow.recognition.data.clips import VideoClip
 
 log = logging.getLogger("araflow")
 
@@ -72,7 +73,7 @@ def prepare(spec: ExperimentSpec) -> Prepared:
         SpecError: The settings do not fit the clips or this machine.
         SourceError: A clip is not what its row says.
     """
-    from araflow.recognition import clips
+    from araflow.recognition.data import clips
 
     for name, file in spec.network.weights.model_dump().items():
         if file is not None and not Path(file).is_file():
@@ -182,7 +183,7 @@ def _check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoCl
     if spec.data.sampler == "consecutive":
         notes += _short(spec, sides)
     if ("flow" in _streams(spec) and spec.data.flow_scale == "pixels") or spec.data.short_clip == "refuse":
-        from araflow.recognition.data import EvaluationWindows  # it knows what pixels, and other samplers, need
+        from araflow.recognition.data.windows import EvaluationWindows  # it knows what pixels, and other samplers, need
 
         for clips in sides.values():
             EvaluationWindows(clips, model)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.errors import SpecError
+from araflow.core.errors import SpecError
 from araflow.recognition import require
-from araflow.recognition.metrics import Metrics
+from araflow.recognition.evaluation.metrics import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,7 +139,7 @@ def first_layer(weights: NDArray[np.floating[Any]]) -> bytes:
     if filters.shape[-1] == 3:
         tiles = 0.5 + 0.5 * filters / largest
     else:
-        from araflow.report import flow_colours
+        from araflow.media.colours import flow_colours
 
         tiles = np.stack([flow_colours(tile, fastest=1.0) for tile in filters / largest]) / np.float32(255)
     count, height, width, _ = tiles.shape

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from araflow import spec_file
+from araflow.core import spec_file
 from araflow.recognition.spec import ExperimentSpec
 
 if TYPE_CHECKING:

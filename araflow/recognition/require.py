@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from araflow.errors import UnavailableError
+from araflow.core.errors import UnavailableError
 
 
 def packages(*names: str, extra: str = "train") -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from araflow.spec import Protocol, Quantizer, Settings, SplitSpec, plugin
+from araflow.core.spec import Protocol, Quantizer, Settings, SplitSpec, plugin
 
 if TYPE_CHECKING:
     ArchitectureName = str

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from araflow.errors import SourceError, SpecError
+from araflow.core.errors import SourceError, SpecError
 from araflow.recognition import _weight_files
 from araflow.recognition.models._joint import Joint
 

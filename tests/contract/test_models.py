@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'araflow[train]'")
 
-from araflow.errors import SpecError  # noqa: E402
+from araflow.core.errors import SpecError  # noqa: E402
 from araflow.recognition import models  # noqa: E402
 from araflow.recognition.spec import CHANNELS, STREAMS, ModelSpec, NetworkSpec, StreamSpec  # noqa: E402
 

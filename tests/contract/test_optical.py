@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 
 import araflow
-from araflow import optical, resources
-from araflow.errors import ClipError, SpecError, UnavailableError
-from araflow.flow_pairs import generated
-from araflow.flow_quality import errors
+from araflow import optical
+from araflow.core import resources
+from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.core.spec import Algorithm, Preset
 from araflow.optical import Availability, Choice
-from araflow.spec import Algorithm, Preset
+from araflow.optical.quality.measure import errors
+from araflow.optical.quality.pairs import generated
 
-BACKENDS = resources.plugins("optical")
+BACKENDS = resources.plugins("optical/backends")
 
 
 def offered(backend):
@@ -236,7 +237,7 @@ import sys
 import cv2
 import numpy as np
 from araflow import optical
-from araflow.errors import ClipError
+from araflow.core.errors import ClipError
 backend, algorithm, preset = sys.argv[1:]
 compute = optical.load(backend).compute
 cv2.setNumThreads(1)
@@ -330,7 +331,7 @@ def machine(monkeypatch):
             found = Availability(present, detail)
             own = ("hardware", "tvl1") if name == "cuda" else ("dis", "tvl1") if name == "opencv" else ("hardware",)
             module = types.SimpleNamespace(available=functools.partial(copy.copy, found), ALGORITHMS=own)
-            monkeypatch.setitem(sys.modules, f"araflow.optical.{name}", module)
+            monkeypatch.setitem(sys.modules, f"araflow.optical.backends.{name}", module)
 
     return prepare
 

@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from araflow import datasets
-from araflow.clip import Clip
-from araflow.datasets import Sources, folder
-from araflow.errors import ArchiveError, SourceError, SpecError
-from araflow.spec import DatasetSpec
-from araflow.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from araflow.acquire.types import Sources
+from araflow.core.clip import Clip
+from araflow.core.errors import ArchiveError, SourceError, SpecError
+from araflow.core.spec import DatasetSpec
+from araflow.datasets import folder
+from araflow.media.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def make(root: Path, *names: str) -> Path:

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araflow import datasets, registry
-from araflow.clip import Attributes
-from araflow.datasets import Sources, _names, hmdb51
-from araflow.errors import SourceError, SpecError
-from araflow.spec import DatasetSpec
+from araflow import datasets
+from araflow.acquire import registry
+from araflow.acquire.types import Sources
+from araflow.core.clip import Attributes
+from araflow.core.errors import SourceError, SpecError
+from araflow.core.spec import DatasetSpec
+from araflow.datasets import _hmdb51, hmdb51
 
 CRASH = "Crash_walk_f_cm_np1_ri_med_0.avi"
 PUNCH = "AdvancedBoxingTechniquesandExercises_punch_u_nm_np1_ba_med_23.avi"
@@ -109,7 +111,7 @@ def test_the_classes_are_sorted_without_gap():
 
 def test_the_class_is_found_in_every_name(clips):
     labels = hmdb51.classes()
-    wrong = [clip.name for clip in clips if _names.find_label(Path(clip.name).name, labels) != clip.label]
+    wrong = [clip.name for clip in clips if _hmdb51.find_label(Path(clip.name).name, labels) != clip.label]
     assert wrong == []
 
 
@@ -174,7 +176,7 @@ def test_the_folds_are_the_tags_of_the_files(clips, official_splits):
     ],
 )
 def test_a_name_is_read_from_its_end(name, label, title, attributes):
-    found = _names.parse_name(name, label)
+    found = _hmdb51.parse_name(name, label)
     assert found[0] == title
     assert attributes in (None, found[1])
 
@@ -200,23 +202,23 @@ def test_a_name_is_read_from_its_end(name, label, title, attributes):
 )
 def test_what_is_no_name_of_the_class_is_an_error_that_shows_it(name):
     with pytest.raises(SourceError) as caught:
-        _names.parse_name(name, "walk")
+        _hmdb51.parse_name(name, "walk")
     assert repr(name) in str(caught.value)
     assert "_walk_<h|u|f|l>_" in str(caught.value)
     with pytest.raises(SourceError, match="of any of 2 classes"):
-        _names.find_label(name, ["walk", "jump"])
+        _hmdb51.find_label(name, ["walk", "jump"])
 
 
 def test_the_longest_class_that_fits_is_the_class():
     name = "x_draw_sword_f_cm_np1_ri_med_0.avi"
-    assert _names.find_label(name, ["sword", "draw_sword", "walk"]) == "draw_sword"
-    assert _names.find_label(name, ["sword", "walk"]) == "sword"
+    assert _hmdb51.find_label(name, ["sword", "draw_sword", "walk"]) == "draw_sword"
+    assert _hmdb51.find_label(name, ["sword", "walk"]) == "sword"
 
 
 def test_a_class_with_marks_that_mean_something_to_regular_expressions_is_taken_literally():
-    assert _names.parse_name("t_a.b(c_f_cm_np1_ri_med_0.avi", "a.b(c")[0] == "t"
+    assert _hmdb51.parse_name("t_a.b(c_f_cm_np1_ri_med_0.avi", "a.b(c")[0] == "t"
     with pytest.raises(SourceError):
-        _names.parse_name("t_axb_f_cm_np1_ri_med_0.avi", "a.b")
+        _hmdb51.parse_name("t_axb_f_cm_np1_ri_med_0.avi", "a.b")
 
 
 TITLES = st.text(
@@ -227,17 +229,19 @@ TITLES = st.text(
 @given(
     title=TITLES,
     label=st.sampled_from(hmdb51.classes()),
-    body=st.sampled_from(sorted(_names.BODY)),
-    camera=st.sampled_from(sorted(_names.CAMERA)),
+    body=st.sampled_from(sorted(_hmdb51.BODY)),
+    camera=st.sampled_from(sorted(_hmdb51.CAMERA)),
     people=st.integers(0, 99),
-    view=st.sampled_from(sorted(_names.VIEW)),
-    quality=st.sampled_from(sorted(_names.QUALITY)),
+    view=st.sampled_from(sorted(_hmdb51.VIEW)),
+    quality=st.sampled_from(sorted(_hmdb51.QUALITY)),
     index=st.integers(0, 999),
 )
 def test_every_name_of_the_grammar_reads_back(title, label, body, camera, people, view, quality, index):
     name = f"{title}_{label}_{body}_{camera}_np{people}_{view}_{quality}_{index}.avi"
-    expected = Attributes(_names.BODY[body], _names.CAMERA[camera], people, _names.VIEW[view], _names.QUALITY[quality])
-    assert _names.parse_name(name, label) == (title, expected)
+    expected = Attributes(
+        _hmdb51.BODY[body], _hmdb51.CAMERA[camera], people, _hmdb51.VIEW[view], _hmdb51.QUALITY[quality]
+    )
+    assert _hmdb51.parse_name(name, label) == (title, expected)
 
 
 # --- split files ---
@@ -248,7 +252,7 @@ def test_a_split_file_may_have_either_line_end_and_blank_lines(tmp_path, newline
     write_splits(tmp_path, "walk", {CRASH: "012", f"b_{CRASH}": "211"}, newline)
     path = tmp_path / "walk_test_split2.txt"
     path.write_bytes(b"\n  \n" + path.read_bytes().removesuffix(newline.encode()) + b"\n\n")
-    assert _names.read_splits(tmp_path, "walk") == {CRASH: (0, 1, 2), f"b_{CRASH}": (2, 1, 1)}
+    assert _hmdb51.read_splits(tmp_path, "walk") == {CRASH: (0, 1, 2), f"b_{CRASH}": (2, 1, 1)}
 
 
 @pytest.mark.parametrize(
@@ -260,7 +264,7 @@ def test_a_malformed_line_is_an_error_with_file_and_line(tmp_path, line):
     path = tmp_path / "walk_test_split3.txt"
     path.write_bytes(path.read_bytes() + b"\n" + line + b" \n")
     with pytest.raises(SourceError) as caught:
-        _names.read_splits(tmp_path, "walk")
+        _hmdb51.read_splits(tmp_path, "walk")
     assert f"{path}:3: expected '<name>.avi <0|1|2>'" in str(caught.value)
     assert line.decode() in str(caught.value)
 
@@ -271,14 +275,14 @@ def test_what_is_no_split_file_is_an_error_that_names_it(tmp_path, content):
     path = tmp_path / "walk_test_split1.txt"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=re.escape(str(path))):
-        _names.read_splits(tmp_path, "walk")
+        _hmdb51.read_splits(tmp_path, "walk")
 
 
 def test_a_missing_split_file_is_an_error_that_names_it(tmp_path):
     write_splits(tmp_path, "walk", {CRASH: "111"})
     (tmp_path / "walk_test_split2.txt").unlink()
     with pytest.raises(SourceError, match=r"walk_test_split2\.txt: No such file.*missing or unreadable"):
-        _names.read_splits(tmp_path, "walk")
+        _hmdb51.read_splits(tmp_path, "walk")
 
 
 @pytest.mark.parametrize("fold", [1, 2, 3])
@@ -287,7 +291,7 @@ def test_folds_that_list_different_clips_are_an_error(tmp_path, fold):
     path = tmp_path / f"walk_test_split{fold}.txt"
     path.write_bytes(path.read_bytes() + f"z_{CRASH} 1 \n".encode())
     with pytest.raises(SourceError, match=f"'walk' disagree: 'z_{CRASH}'"):
-        _names.read_splits(tmp_path, "walk")
+        _hmdb51.read_splits(tmp_path, "walk")
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path):

@@ -10,9 +10,10 @@ import mirrors
 import pytest
 from kinetics_world import LABELS, SLUGS, World, name, rows, statuses, tree, video
 
-from araflow import stages
-from araflow.datasets import Sources, kinetics400
-from araflow.errors import SourceError, SpecError
+from araflow.acquire.types import Sources
+from araflow.build import stages
+from araflow.core.errors import SourceError, SpecError
+from araflow.datasets import kinetics400
 
 ABSEILING, DRUMMING, MASSAGING = LABELS
 CLIPS = mirrors.kinetics_clips(worlds.drawn())

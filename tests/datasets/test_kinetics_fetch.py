@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from kinetics_world import LABELS, World, rows, statuses
 
-from araflow import fetch
+from araflow.acquire import fetch
 from araflow.cli import main
 
 ABSEILING, DRUMMING, MASSAGING = LABELS

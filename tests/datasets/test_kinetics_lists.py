@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araflow import registry
-from araflow.datasets._kinetics import Listed, find_label, parse_name, read_annotations, read_parts, slug
-from araflow.errors import SourceError
+from araflow.acquire import registry
+from araflow.core.errors import SourceError
+from araflow.datasets._kinetics.lists import Listed, find_label, parse_name, read_annotations, read_parts, slug
 
 LABELS = {name: tuple(registry.load(name).classes) for name in ("kinetics400", "kinetics600", "kinetics700_2020")}
 HEADER = "label,youtube_id,time_start,time_end,split"

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araflow.clip import Clip
-from araflow.datasets import Sources, _ucf101, ucf101
-from araflow.errors import SourceError
+from araflow.acquire.types import Sources
+from araflow.core.clip import Clip
+from araflow.core.errors import SourceError
+from araflow.datasets import _ucf101, ucf101
 
 LABELS = ("Archery", "HandstandPushups")
 ARCHERY = "v_Archery_g01_c01.avi"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from araflow.deploy.contract import OnnxModel
+from araflow.deploy.onnx.contract import OnnxModel
 from araflow.recognition import checkpoint, models
 from araflow.recognition.spec import ModelSpec, NetworkSpec
 
@@ -45,7 +45,7 @@ def published(
     """A file that is not there, of the window that NVIDIA publishes."""
     window = {"frames": 32, "height": 224, "width": 224}
     model = spec(architecture, modality, **{"rgb": window, "flow": window, **settings})
-    from araflow.deploy import contract
+    from araflow.deploy.onnx import contract
 
     inputs = {stream: (batch, *contract.shape(model, stream)) for stream in model.streams}
     return OnnxModel(Path("m.onnx"), model, precision, inputs, 17, "0" * 64)

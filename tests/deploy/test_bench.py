@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from engine_kit import machine, model_spec, windows, write_onnx
 
+from araflow.core.errors import SpecError
 from araflow.deploy import bench
-from araflow.deploy.engine_runtime import engine_runner
-from araflow.deploy.tensorrt import EngineSettings, build
-from araflow.errors import SpecError
+from araflow.deploy.tensorrt.engine import EngineSettings, build
+from araflow.deploy.tensorrt.runtime import engine_runner
 
 
 class Clock:

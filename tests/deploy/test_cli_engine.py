@@ -10,9 +10,11 @@ import pytest
 from click.testing import CliRunner
 from engine_kit import machine, model_spec, windows, write_onnx
 
-from araflow.cli import _Group
-from araflow.cli_engine import bench_engine, engine
-from araflow.deploy import bench, engine_runtime, tensorrt
+from araflow.cli.engine import bench_engine, engine
+from araflow.cli.options import Group
+from araflow.deploy import bench
+from araflow.deploy.tensorrt import engine as tensorrt
+from araflow.deploy.tensorrt import runtime
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def araflow(monkeypatch):
     """The command line with a GPU of host memory."""
-    group = _Group(commands=[engine, bench_engine])
+    group = Group(commands=[engine, bench_engine])
 
     def run(*words, version="10.3.0", faults=()):
         _, memory = machine(monkeypatch, version, *faults)
         monkeypatch.setattr(tensorrt, "TorchDevice", lambda: memory)
-        monkeypatch.setattr(engine_runtime, "TorchDevice", lambda: memory)
+        monkeypatch.setattr(runtime, "TorchDevice", lambda: memory)
         return CliRunner().invoke(group, [str(word) for word in words])
 
     return run
@@ -115,8 +117,8 @@ def test_without_tensorrt_the_command_fails_with_the_one_line_that_helps(tmp_pat
     write_onnx(tmp_path / "m.onnx")
     code = (
         "import sys; sys.modules['tensorrt'] = None\n"
-        "import click\nfrom araflow.cli import _Group\nfrom araflow.cli_engine import engine\n"
-        "_Group(commands=[engine])()"
+        "import click\nfrom araflow.cli.options import Group\nfrom araflow.cli.engine import engine\n"
+        "Group(commands=[engine])()"
     )
     words = ["engine", str(tmp_path / "m.onnx"), "--out", str(tmp_path / "m.engine")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=ROOT)
@@ -130,6 +132,6 @@ def test_without_tensorrt_the_command_fails_with_the_one_line_that_helps(tmp_pat
 
 def test_help_imports_nothing_heavy():
     heavy = ("torch", "onnx", "onnxruntime", "cv2", "numpy")
-    code = f"import sys, araflow.cli_engine\nprint([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, araflow.cli.engine\nprint([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"

@@ -14,11 +14,13 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not ins
 
 import recognisers  # noqa: E402
 
-from araflow.cli_deepstream import deepstream as command  # noqa: E402
-from araflow.deploy import contract, deepstream  # noqa: E402
-from araflow.deploy.export import export  # noqa: E402
-from araflow.errors import OutputError, SpecError  # noqa: E402
-from araflow.recognition import checkpoint, data  # noqa: E402
+from araflow.cli.deepstream import deepstream as command  # noqa: E402
+from araflow.core.errors import OutputError, SpecError  # noqa: E402
+from araflow.deploy import deepstream  # noqa: E402
+from araflow.deploy.onnx import contract  # noqa: E402
+from araflow.deploy.onnx.export import export  # noqa: E402
+from araflow.recognition import checkpoint  # noqa: E402
+from araflow.recognition.data import windows as data  # noqa: E402
 
 GOLDENS = Path(__file__).parent / "goldens"
 

@@ -15,20 +15,13 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip in
 
 import recognisers  # noqa: E402
 
-from araflow.cli_export import export as command  # noqa: E402
-from araflow.deploy import _onnx_graph as graphs  # noqa: E402
-from araflow.deploy import contract  # noqa: E402
-from araflow.deploy import export as exporting  # noqa: E402
-from araflow.deploy.export import export  # noqa: E402
-from araflow.deploy.onnx_runtime import onnx_runner  # noqa: E402
-from araflow.errors import (  # noqa: E402
-    ExportError,
-    OutputError,
-    SourceError,
-    SpecError,
-    TrainingError,
-    UnavailableError,
-)
+from araflow.cli.export import export as command  # noqa: E402
+from araflow.core.errors import ExportError, OutputError, SourceError, SpecError, TrainingError, UnavailableError  # noqa: E402
+from araflow.deploy.onnx import _graph as graphs  # noqa: E402
+from araflow.deploy.onnx import contract  # noqa: E402
+from araflow.deploy.onnx import export as exporting  # noqa: E402
+from araflow.deploy.onnx.export import export  # noqa: E402
+from araflow.deploy.onnx.runtime import onnx_runner  # noqa: E402
 from araflow.recognition import checkpoint, models  # noqa: E402
 
 

@@ -12,9 +12,9 @@ pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed: pip in
 
 import recognisers  # noqa: E402
 
-from araflow.deploy import contract  # noqa: E402
-from araflow.deploy.export import export  # noqa: E402
-from araflow.errors import SourceError  # noqa: E402
+from araflow.core.errors import SourceError  # noqa: E402
+from araflow.deploy.onnx import contract  # noqa: E402
+from araflow.deploy.onnx.export import export  # noqa: E402
 
 FLOW = {"backend": "opencv", "algorithm": "dis", "preset": "fast", "quantizer": "bound", "bound": 20.0}
 

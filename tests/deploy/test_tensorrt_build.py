@@ -6,10 +6,10 @@ import json
 import pytest
 from engine_kit import FRAMES, LABELS, SIZE, VERSIONS, machine, model_spec, windows, write_onnx
 
-from araflow.deploy import _tensorrt_build as building
-from araflow.deploy import engine_file
-from araflow.deploy.tensorrt import EngineSettings, build
-from araflow.errors import EngineError, OutputError, SourceError, SpecError, UnavailableError
+from araflow.core.errors import EngineError, OutputError, SourceError, SpecError, UnavailableError
+from araflow.deploy.tensorrt import _build as building
+from araflow.deploy.tensorrt import engine_file
+from araflow.deploy.tensorrt.engine import EngineSettings, build
 
 SHAPE = (3, FRAMES, SIZE, SIZE)
 
@@ -253,7 +253,7 @@ def test_what_the_device_measures_is_noted(tmp_path, monkeypatch):
 
 
 def test_a_file_that_araflow_export_wrote_builds(tmp_path, monkeypatch):
-    from araflow.deploy.export import export
+    from araflow.deploy.onnx.export import export
     from araflow.recognition import checkpoint
     from araflow.recognition.models import create
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from engine_kit import FRAMES, SIZE, model_spec
 
-from araflow.deploy import _tensorrt_proof as proving
+from araflow.core.errors import EngineError
 from araflow.deploy import windows
-from araflow.errors import EngineError
+from araflow.deploy.tensorrt import _proof as proving
 
 SHAPE = (3, FRAMES, SIZE, SIZE)
 LAYER = {"LayerType": "CaskConvolution", "Name": "conv"}

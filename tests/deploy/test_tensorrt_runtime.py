@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from engine_kit import FRAMES, LABELS, SIZE, VERSIONS, machine, model_spec, windows, write_onnx
 
-from araflow.deploy import _tensorrt_install as install
-from araflow.deploy import contract, cuda_memory, engine_file
-from araflow.deploy._tensorrt_install import Machine, advice, import_tensorrt
-from araflow.deploy.engine_runtime import engine_runner
-from araflow.deploy.tensorrt import EngineSettings, build
-from araflow.errors import EngineError, SourceError, SpecError, UnavailableError
+from araflow.core.errors import EngineError, SourceError, SpecError, UnavailableError
+from araflow.deploy.onnx import contract
+from araflow.deploy.tensorrt import _install as install
+from araflow.deploy.tensorrt import cuda_memory, engine_file
+from araflow.deploy.tensorrt._install import Machine, advice, import_tensorrt
+from araflow.deploy.tensorrt.engine import EngineSettings, build
+from araflow.deploy.tensorrt.runtime import engine_runner
 
 X86 = Machine("x86_64", None, "570.86.15", (3, 11))
 

@@ -10,9 +10,9 @@ import pytest
 from engine_kit import VERSIONS, machine, model_spec, windows, write_onnx
 from fakes.tensorrt import FOLDER
 
-from araflow.deploy.engine_runtime import engine_runner
-from araflow.deploy.tensorrt import EngineSettings, build
-from araflow.errors import AraflowError
+from araflow.core.errors import AraflowError
+from araflow.deploy.tensorrt.engine import EngineSettings, build
+from araflow.deploy.tensorrt.runtime import engine_runner
 
 SOURCES = Path(__file__).parents[2] / "araflow" / "deploy"
 FACTS = {version: json.loads((FOLDER / f"{version}.json").read_text()) for version in VERSIONS}
@@ -82,7 +82,7 @@ def test_every_name_that_our_code_touches_exists_in_that_version(tmp_path, monke
 def test_names_that_no_test_reaches_exist_too():
     """Read from the source: chains such as ``trt.BuilderFlag.FP16``."""
     found = set()
-    for file in SOURCES.glob("*.py"):
+    for file in SOURCES.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             chain = []
             while isinstance(node, ast.Attribute):
@@ -101,7 +101,7 @@ def test_names_that_no_test_reaches_exist_too():
 
 
 def test_flags_that_are_named_in_strings_are_flags_of_some_version():
-    text = (SOURCES / "_tensorrt_build.py").read_text()
+    text = (SOURCES / "tensorrt" / "_build.py").read_text()
     named = {node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)}
     flags = {
         name for facts in FACTS.values() for kind in facts["enums"] if "Flag" in kind for name in facts["enums"][kind]

@@ -11,10 +11,10 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not ins
 
 import recognisers  # noqa: E402
 
-from araflow.cli_deepstream import triton as command  # noqa: E402
+from araflow.cli.deepstream import triton as command  # noqa: E402
+from araflow.core.errors import SpecError  # noqa: E402
 from araflow.deploy import triton  # noqa: E402
-from araflow.deploy.export import export  # noqa: E402
-from araflow.errors import SpecError  # noqa: E402
+from araflow.deploy.onnx.export import export  # noqa: E402
 
 GOLDENS = Path(__file__).parent / "goldens"
 

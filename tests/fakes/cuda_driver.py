@@ -9,7 +9,7 @@ import threading
 import types
 from ctypes import CFUNCTYPE, c_int
 
-from araflow.optical import _cuda_driver as cuda
+from araflow.optical.backends.nvof import cuda_driver as cuda
 
 CONTEXT = 0xC0DE
 _NOT_INITIALIZED, _INVALID_VALUE, _INVALID_CONTEXT, _NO_DEVICE = 3, 1, 201, 100

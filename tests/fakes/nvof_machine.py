@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from fakes.nvof_driver import FakeDriver
 
-from araflow.optical import nvof
+from araflow.optical.backends import nvof
 
 INNER = (slice(12, -12), slice(12, -12))
 

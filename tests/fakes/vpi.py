@@ -242,7 +242,7 @@ def _recorded(backend, quality, grid, first, second):
     golden = (_CAPTURED or {}).get(backend, {}).get(f"golden {quality} {grid}")
     if golden is None:
         return None
-    scene = runpy.run_path(str(Path(sys.argv[0]).with_name("_vpi_probes.py")))["scene"]
+    scene = runpy.run_path(str(Path(sys.argv[0]).with_name("probes.py")))["scene"]
     for picture, shift in ((first, (0, 0)), (second, golden["shift"])):
         if not np.array_equal(picture, scene(golden["width"], golden["height"], *shift)):
             return None

@@ -23,7 +23,7 @@ CRASHES = "Crashing_walk"
 # Python imports a module of this name at every start, in every process of every engine.
 SITE = f"""
 import os
-from araflow import video
+from araflow.media import video
 whole = video.read
 def read(source):
     if {CRASHES!r} in source.name:
@@ -68,7 +68,7 @@ class Cluster:
         }
 
     def __enter__(self) -> "Cluster":
-        from flows import settings
+        from flows.server import settings
 
         draw_sample(
             self.drawn,
@@ -87,7 +87,7 @@ class Cluster:
         self.api = self._stack.enter_context(serving(self.folder, self.environment | settings.DEFAULTS))
         url = str(self.api.base_url).rstrip("/")
         self.environment["PREFECT_API_URL"] = url
-        code = "from flows import settings; settings.apply()\nfrom flows import deployments, server\n"
+        code = "from flows.server import settings; settings.apply()\nfrom flows import deployments, server\n"
         self.python("-c", code + "server.prepare(deployments.DEPLOYMENTS)")
         # A killed run's slots come back after a minute, which tests that kill one after the other would wait for.
         limit = {"name": f"araflow-disk-{platform.node()}", "limit": 1000, "active": True}

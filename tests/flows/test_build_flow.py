@@ -16,7 +16,7 @@ import psutil
 import pytest
 from prefect_server import serving
 
-from flows import settings
+from flows.server import settings
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cluster_world import CLIPS, CRASHES, Cluster, end, family, made, tree
 
-from araflow.manifest import Manifest
+from araflow.store.manifest import Manifest
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 

@@ -15,7 +15,7 @@ import pytest
 from kinetics_world import World, rows, send, statuses, tree
 from prefect_server import serving
 
-from araflow.manifest import Manifest
+from araflow.store.manifest import Manifest
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 

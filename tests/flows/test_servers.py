@@ -17,14 +17,14 @@ import psutil
 import pytest
 from prefect_server import serving
 
-from flows import settings
+from flows.server import settings
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(300)]
 
 SLOTS = """
-from flows import settings; settings.apply()
+from flows.server import settings; settings.apply()
 import sys, time
-from flows import limits
+from flows.executors import limits
 """
 
 
@@ -87,7 +87,7 @@ def test_a_profile_that_names_another_machine_stays(tmp_path: Path, environment:
     (tmp_path / "prefect").mkdir()
     profiles = tmp_path / "prefect" / "profiles.toml"
     profiles.write_text('active = "team"\n\n[profiles.team]\nPREFECT_API_URL = "https://team.example/api"\n')
-    keep = "from flows import settings; settings.apply()\nfrom flows import server; server._keep('http://[::1]:4/api')"
+    keep = "from flows.server import settings; settings.apply()\nfrom flows import server; server._keep('http://[::1]:4/api')"
     kept = run("-c", keep, cwd=tmp_path, environment=environment)
     assert kept.returncode == 0, kept.stderr
     assert "https://team.example/api" in profiles.read_text()

@@ -61,7 +61,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
 def failed(trained: tuple[Path, Any]) -> Ran:
     """A run whose manifest is gone by the time that the flow looks for it."""
     folder, _ = trained
-    code = "from flows import settings; settings.apply()\nfrom flows import train_eval\n"
+    code = "from flows.server import settings; settings.apply()\nfrom flows import train_eval\n"
     code += "state = train_eval.train_eval('tiny.yaml', manifest='nowhere', return_state=True)\n"
     code += "print(state.name, '|', state.message)"
     return python(folder, "-c", code)

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from prefect_server import serving
 
-from flows import settings
+from flows.server import settings
 
 pytestmark = [pytest.mark.prefect, pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes.nvof_machine import installed
 
-from araflow.optical import nvof, vpi
+from araflow.optical.backends import nvof, vpi
 
 FAKES = Path(__file__).parents[1] / "fakes"
 sys.path.insert(0, str(FAKES))  # the fakes of cv2 import each other by their own names

@@ -4,9 +4,9 @@ import contextlib
 from concurrent.futures import Future
 from pathlib import Path
 
-from araflow import build
+from araflow.build import run as build
+from araflow.core.spec_file import parse
 from araflow.datasets._sample import draw_sample
-from araflow.spec_file import parse
 
 
 class Pool:

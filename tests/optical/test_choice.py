@@ -11,12 +11,14 @@ from fakes.nvof_machine import installed
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 import cv2_cuda
 
-from araflow import optical, resources
-from araflow.errors import SpecError, UnavailableError
-from araflow.optical import Availability, Choice, cuda, nvof, vpi
+from araflow import optical
+from araflow.core import resources
+from araflow.core.errors import SpecError, UnavailableError
+from araflow.optical import Availability, Choice
+from araflow.optical.backends import cuda, nvof, vpi
 
 CPU = f"OpenCV {cv2.__version__} on the CPU"
-REAL = resources.plugins("optical")
+REAL = resources.plugins("optical/backends")
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def machine(monkeypatch, jetson):
         for name, present in libraries.items():
             found = Availability(present, f"{name}: pip install it" if not present else f"{name} 1.0")
             module = types.SimpleNamespace(ALGORITHMS=("tvl1",), available=lambda found=found: found)
-            monkeypatch.setitem(sys.modules, f"araflow.optical.{name}", module)
+            monkeypatch.setitem(sys.modules, f"araflow.optical.backends.{name}", module)
         names = {"cuda", "nvof", "opencv", "vpi", *libraries}
         monkeypatch.setattr(resources, "plugins", lambda package: tuple(sorted(names)))
 

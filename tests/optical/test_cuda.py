@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 import cv2_cuda
 
 from araflow import optical
-from araflow.errors import ClipError, SpecError, UnavailableError
-from araflow.optical import cuda
+from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.optical.backends import cuda
 
 OLD = {"NvidiaOpticalFlow_1_0": cv2_cuda.NvidiaOpticalFlow_1_0}
 
@@ -49,7 +49,7 @@ globals().update(contract_suite.take())
 
 
 def test_the_registrys_opencv_has_no_cuda_and_the_reason_says_so():
-    command = [sys.executable, "-c", "from araflow.optical import cuda; print(cuda.available())"]
+    command = [sys.executable, "-c", "from araflow.optical.backends import cuda; print(cuda.available())"]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     if cv2.cuda.getCudaEnabledDeviceCount() < 1:
         assert "present=False" in run.stdout

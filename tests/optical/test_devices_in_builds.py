@@ -9,11 +9,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 import cv2_cuda
 
-from araflow import extract
-from araflow.audit import validate
-from araflow.errors import SourceError, UnavailableError
-from araflow.optical import Availability, cuda, nvof, vpi
-from araflow.store import Store
+from araflow.build import extract
+from araflow.core.errors import SourceError, UnavailableError
+from araflow.optical import Availability
+from araflow.optical.backends import cuda, nvof, vpi
+from araflow.store.audit import validate
+from araflow.store.store import Store
 
 NVOF = "Fake GPU (no hardware), NVIDIA driver of unknown version, CUDA 12.8, NVOF 5.0"
 

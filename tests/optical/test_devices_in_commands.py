@@ -6,9 +6,9 @@ import here
 import pytest
 from click.testing import CliRunner
 
-from araflow import doctor, resources
-from araflow.cli import main
-from araflow.manifest import Manifest
+from araflow.cli import doctor, main
+from araflow.core import resources
+from araflow.store.manifest import Manifest
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def quick(monkeypatch):
 
 def test_doctor_names_every_backend_and_its_reason(bare, quick):
     found = [entry for entry in json.loads(araflow("doctor", "--json").stdout) if entry["kind"] == "backend"]
-    assert [entry["name"] for entry in found] == list(resources.plugins("optical"))
+    assert [entry["name"] for entry in found] == list(resources.plugins("optical/backends"))
     reasons = {entry["name"]: entry["detail"] for entry in found}
     for name, reason in (("nvof", "no CUDA driver"), ("vpi", "no NVIDIA vpi module"), ("cuda", "without CUDA")):
         assert reason in reasons[name]
@@ -49,7 +49,7 @@ def test_doctor_finds_what_is_there(nvof_gpu, quick):
 def test_the_list_of_backends_says_what_each_has_and_whether_it_runs(bare):
     content = json.loads(araflow("flow", "--list", "--json").stdout)
     listed = {entry["name"]: entry for entry in content["backends"]}
-    assert sorted(listed) == sorted(resources.plugins("optical"))
+    assert sorted(listed) == sorted(resources.plugins("optical/backends"))
     assert listed["nvof"]["algorithms"] == ["hardware"]
     assert listed["cuda"]["algorithms"] == ["tvl1", "farneback", "brox", "hardware"]
     assert listed["opencv"]["algorithms"] == ["dis", "farneback", "tvl1", "deepflow"]

@@ -11,12 +11,14 @@ from click.testing import CliRunner
 from fakes.nvof_machine import installed
 
 from araflow import optical
-from araflow.audit import validate
 from araflow.cli import main
-from araflow.flow_files import decode_flow_png
-from araflow.manifest import Manifest
-from araflow.optical import nvof
-from araflow.store import KINDS, LOSSLESS, PROOF, Store
+from araflow.core.files import PROOF
+from araflow.media.flow_files import decode_flow_png
+from araflow.optical.backends import nvof
+from araflow.store.audit import validate
+from araflow.store.layout import KINDS, LOSSLESS
+from araflow.store.manifest import Manifest
+from araflow.store.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import pytest
 
 import araflow
 from araflow import optical
-from araflow.errors import ClipError, SpecError, UnavailableError
-from araflow.flow_pairs import generated
-from araflow.optical import numba as backend
+from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.optical.backends import numba as backend
+from araflow.optical.quality.pairs import generated
 
 FOUND = backend.available()
 needs_numba = pytest.mark.skipif(not FOUND.present, reason=FOUND.detail)
@@ -281,7 +281,7 @@ def test_a_broken_numba_is_absent_with_its_reason(tmp_path, monkeypatch, code, e
 
 
 def test_importing_the_backend_does_not_import_numba():
-    code = "import sys, araflow.optical.numba; assert 'numba' not in sys.modules and 'llvmlite' not in sys.modules"
+    code = "import sys, araflow.optical.backends.numba; assert not {'numba', 'llvmlite'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
@@ -291,7 +291,7 @@ def test_importing_the_backend_does_not_import_numba():
 ONE_PAIR = """
 import hashlib, sys
 import numpy as np
-from araflow.optical import numba as backend
+from araflow.optical.backends import numba as backend
 frames = [np.random.default_rng(k).integers(0, 256, (40, 40)).astype(np.uint8) for k in range(2)]
 (field,) = backend.compute(frames, "tvl1", "fastest")
 kernels = backend._kernels()
@@ -332,11 +332,11 @@ def test_where_nothing_can_be_written_beside_the_package_a_temporary_folder_serv
     # A file where the folder __pycache__ would be stops every user, root included; HOME and XDG_CACHE_HOME likewise.
     package, scratch = tmp_path / "site", tmp_path / "tmp"
     scratch.mkdir()
-    for source in [*(ROOT / "araflow").glob("*.py"), *(ROOT / "araflow" / "optical").glob("*.py")]:
+    for source in (ROOT / "araflow").rglob("*.py"):
         place = package / source.relative_to(ROOT)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(source.read_bytes())
-    (package / "araflow" / "optical" / "__pycache__").write_text("")
+    (package / "araflow" / "optical" / "backends" / "_tvl1" / "__pycache__").write_text("")
     setting = {"HOME": os.devnull, "XDG_CACHE_HOME": os.devnull, "TMPDIR": scratch, "NUMBA_CACHE_DIR": ""}
     first, second = (answer(start(package, **setting)) for _ in range(2))
     assert (first[1], second[1]) == ("compiled", "loaded")

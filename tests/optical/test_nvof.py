@@ -15,11 +15,11 @@ import pytest
 from fakes.nvof_machine import INNER, flow, installed, texture, window
 
 import araflow
-from araflow.errors import ClipError, SpecError
-from araflow.optical import _nvof_api as api
-from araflow.optical import nvof
-from araflow.optical._nvof_engine import Engine
-from araflow.optical._nvof_session import Session, Settings, legal_sizes
+from araflow.core.errors import ClipError, SpecError
+from araflow.optical.backends import nvof
+from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof.hardware import Engine
+from araflow.optical.backends.nvof.session import Session, Settings, legal_sizes
 
 PRESETS = ("fastest", "fast", "balanced", "accurate")
 ROOT = Path(araflow.__file__).parents[1]
@@ -54,7 +54,7 @@ def test_importing_it_opens_no_library():
         "def no(name): raise SystemExit(f'opened {name}')\n"
         "import numpy, cv2\n"  # which open theirs
         "ctypes.CDLL = no\n"
-        "import sys, araflow.optical.nvof\n"
+        "import sys, araflow.optical.backends.nvof\n"
         "print([name for name in ('torch', 'cupy') if name in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

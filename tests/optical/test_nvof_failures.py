@@ -11,12 +11,12 @@ import pytest
 from fakes.nvof_driver import FakeDriver
 from fakes.nvof_machine import INNER, flow, installed, window
 
-from araflow.errors import UnavailableError
-from araflow.optical import _nvof_api as api
-from araflow.optical import nvof
-from araflow.optical._cuda_driver import CudaDriver, CudaError
-from araflow.optical._nvof_engine import Engine
-from araflow.optical._nvof_session import Session, Settings
+from araflow.core.errors import UnavailableError
+from araflow.optical.backends import nvof
+from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof.cuda_driver import CudaDriver, CudaError
+from araflow.optical.backends.nvof.hardware import Engine
+from araflow.optical.backends.nvof.session import Session, Settings
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import araflow
-from araflow import flow_pairs
-from araflow.errors import ClipError, SpecError, UnavailableError
-from araflow.optical import torch as backend
+from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.optical.backends import torch as backend
+from araflow.optical.quality import pairs as flow_pairs
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
-from araflow.optical import _median_torch, _tvl1_torch  # noqa: E402
-from araflow.optical._tvl1_settings import PRESETS, Settings  # noqa: E402
+from araflow.optical.backends._tvl1 import median_torch, torch_solver  # noqa: E402
+from araflow.optical.backends._tvl1.settings import PRESETS, Settings  # noqa: E402
 
 ROOT = Path(araflow.__file__).parents[1]
 INNER = (slice(8, -8), slice(8, -8))
@@ -155,14 +155,14 @@ def test_the_median_is_right_in_all_cases():
     # sorted columns of five have six cases each.
     cases = np.array(list(itertools.product(range(6), repeat=5)))
     window = [torch.from_numpy(cases[:, column] > 4 - row).float() for row in range(5) for column in range(5)]
-    found = _median_torch.select(window)
+    found = median_torch.select(window)
     np.testing.assert_array_equal(found.numpy(), cases.sum(1) >= 13)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (33, 47)])
 def test_the_median_filter_is_opencvs(size):
     images = np.random.default_rng(0).normal(size=(2, 2, *size)).astype(np.float32)
-    found = _median_torch.median(torch.from_numpy(images)).numpy()
+    found = median_torch.median(torch.from_numpy(images)).numpy()
     for image, ours in zip(images.reshape(4, *size), found.reshape(4, *size), strict=True):
         np.testing.assert_array_equal(ours, cv2.medianBlur(image, 5))
 
@@ -171,9 +171,9 @@ def test_the_median_filter_is_opencvs(size):
 def test_the_pyramid_is_opencvs(step):
     frame = scene(height=75, width=101).astype(np.float32)
     theirs = cv2.resize(frame, None, fx=step, fy=step, interpolation=cv2.INTER_LINEAR)
-    ours = _tvl1_torch._resize(stack(frame), *theirs.shape, (1 / step, 1 / step))[0].numpy()
+    ours = torch_solver._resize(stack(frame), *theirs.shape, (1 / step, 1 / step))[0].numpy()
     assert np.abs(ours - theirs).max() < 1e-3
-    back = _tvl1_torch._resize(stack(theirs), 75, 101, (theirs.shape[0] / 75, theirs.shape[1] / 101))[0].numpy()
+    back = torch_solver._resize(stack(theirs), 75, 101, (theirs.shape[0] / 75, theirs.shape[1] / 101))[0].numpy()
     assert np.abs(back - cv2.resize(theirs, (101, 75), interpolation=cv2.INTER_LINEAR)).max() < 1e-3
 
 
@@ -181,8 +181,8 @@ def test_warping_is_bicubic_and_black_beyond_the_frame():
     frame = scene(height=21, width=30).astype(np.float32)
     flow = np.random.default_rng(1).uniform(-9, 9, (2, 21, 30)).astype(np.float32)
     flow[:, 3, 3], flow[:, 4, 4], flow[:, 5, 5] = 1e30, -1e30, 0
-    layers = _tvl1_torch._padded(stack(frame, frame, frame)[None])
-    ours = _tvl1_torch._warp(layers, torch.from_numpy(flow)[None])[0, 0].numpy()
+    layers = torch_solver._padded(stack(frame, frame, frame)[None])
+    ours = torch_solver._warp(layers, torch.from_numpy(flow)[None])[0, 0].numpy()
     y, x = np.mgrid[:21, :30].astype(np.float32)
     to_x, to_y = (x + flow[0]).clip(-50, 80), (y + flow[1]).clip(-50, 80)
     theirs = cv2.remap(frame, to_x, to_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
@@ -198,17 +198,17 @@ def test_warping_is_bicubic_and_black_beyond_the_frame():
 def test_a_batch_equals_its_pairs_one_by_one_to_the_bit(size):
     shifts = (0, 0.2, 3.7, 3.7, 1, -4)  # some converge at once, some late
     frames = [scene(dx, dx / 2, height=size[0], width=size[1]) for dx in shifts]
-    together = _tvl1_torch.solve(stack(*frames), QUICK)
+    together = torch_solver.solve(stack(*frames), QUICK)
     assert torch.isfinite(together).all()
     for k, (first, second) in enumerate(itertools.pairwise(frames)):
-        assert torch.equal(_tvl1_torch.solve(stack(first, second), QUICK)[0], together[k]), f"pair {k}"
+        assert torch.equal(torch_solver.solve(stack(first, second), QUICK)[0], together[k]), f"pair {k}"
     assert len(torch.unique(together.reshape(5, -1), dim=0)) == 5, "the pairs differ"
 
 
 def test_pairs_that_do_not_converge_keep_what_they_have():
     settings = Settings(scales=1, warps=1, outer=1, inner=2, epsilon=1e-9)
     frames = stack(scene(), scene(1), scene(1))
-    flow = _tvl1_torch.solve(frames, settings)
+    flow = torch_solver.solve(frames, settings)
     assert flow[0].abs().max() > 0.05, "two steps are better than none"
     assert not flow[1].any(), "no motion has converged at the first"
 
@@ -272,13 +272,13 @@ def test_memory_does_not_grow_with_the_clip(in_batches, monkeypatch):
 MEASURE = """
 from pathlib import Path
 import numpy as np, torch
-from araflow.optical import _tvl1_torch
-from araflow.optical._tvl1_settings import Settings
+from araflow.optical.backends._tvl1 import torch_solver
+from araflow.optical.backends._tvl1.settings import Settings
 torch.set_num_threads(1)
 def run(pairs, height=200, width=264):
     frames = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (pairs + 1, height, width)).astype(np.float32))
     with torch.inference_mode():
-        _tvl1_torch.solve(frames, Settings(warps=1, outer=1, inner=3))
+        torch_solver.solve(frames, Settings(warps=1, outer=1, inner=3))
     # Not ru_maxrss, which in a child begins at its parent's value.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
@@ -303,7 +303,7 @@ def test_the_batch_follows_the_free_memory(monkeypatch):
 
 def test_where_memory_runs_out_the_batch_is_halved(monkeypatch):
     frames = [scene(k, height=24, width=24).astype(np.float32) for k in range(6)]
-    whole, solve, sizes = backend._solve(frames, QUICK, "cpu"), _tvl1_torch.solve, []
+    whole, solve, sizes = backend._solve(frames, QUICK, "cpu"), torch_solver.solve, []
 
     def short(batch, settings):
         sizes.append(len(batch) - 1)
@@ -312,7 +312,7 @@ def test_where_memory_runs_out_the_batch_is_halved(monkeypatch):
         return solve(batch, settings)
 
     limit = 3
-    monkeypatch.setattr(_tvl1_torch, "solve", short)
+    monkeypatch.setattr(torch_solver, "solve", short)
     assert backend._solve(frames, QUICK, "cpu").tobytes() == whole.tobytes()
     assert sizes == [5, 3, 2, 1, 2]
     limit = 0
@@ -327,18 +327,18 @@ def test_threads_and_repetition_change_nothing():
     frames, found = stack(scene(height=64, width=300), scene(2, -1, height=64, width=300)), set()
     for threads in (1, 2, 1):
         torch.set_num_threads(threads)
-        found.add(_tvl1_torch.solve(frames, QUICK).numpy().tobytes())
+        found.add(torch_solver.solve(frames, QUICK).numpy().tobytes())
     assert len(found) == 1
 
 
 def test_what_the_caller_had_set_of_torch_is_as_it_was(monkeypatch):
-    seen, solve = [], _tvl1_torch.solve
+    seen, solve = [], torch_solver.solve
 
     def watched(*arguments):
         seen.append((torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), torch.is_grad_enabled()))
         return solve(*arguments)
 
-    monkeypatch.setattr(_tvl1_torch, "solve", watched)
+    monkeypatch.setattr(torch_solver, "solve", watched)
     torch.set_num_threads(2)
     stream = backend.compute([scene(height=16, width=16)] * 2, "tvl1", "fastest")
     next(stream)
@@ -428,5 +428,5 @@ def test_an_absent_or_broken_torch_is_a_reason(forgetful, monkeypatch, error, re
 
 
 def test_importing_the_backend_does_not_import_torch():
-    code = "import sys, araflow.optical.torch as t; t.PRESETS; assert 'torch' not in sys.modules"
+    code = "import sys, araflow.optical.backends.torch as t; t.PRESETS; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,12 +18,15 @@ import pytest
 from contract_suite import Engine, texture, window
 
 import araflow
-from araflow import extract, optical
-from araflow.errors import ClipError, SpecError, UnavailableError
-from araflow.optical import Availability, _blocks, _vpi_process, vpi
-from araflow.store import Store
+from araflow import optical
+from araflow.build import extract
+from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.optical import Availability
+from araflow.optical.backends import _blocks, vpi
+from araflow.optical.backends.vpi import process as _vpi_process
+from araflow.store.store import Store
 
-SOURCE = Path(araflow.__file__).parent / "optical"
+SOURCE = Path(araflow.__file__).parent / "optical" / "backends" / "vpi"
 
 
 # The whole contract on one device; the others differ in how VPI is called, not in what comes out.
@@ -68,11 +72,13 @@ def test_a_machine_without_it_says_where_it_looked_and_how_to_get_it(monkeypatch
     assert vpi.software() == "no VPI"
 
 
-def test_our_own_vpi_py_beside_the_worker_is_not_mistaken_for_nvidias():
-    command = [sys.executable, str(SOURCE / "_vpi_worker.py"), "probe"]  # as it must not be run: without -I
+def test_a_vpi_py_beside_the_worker_is_not_mistaken_for_nvidias(tmp_path: Path):
+    shutil.copy(SOURCE / "worker.py", tmp_path)
+    shutil.copy(SOURCE / "__init__.py", tmp_path / "vpi.py")
+    command = [sys.executable, str(tmp_path / "worker.py"), "probe"]  # as it must not be run: without -I
     wrong = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)[1]
     assert wrong["code"] == "not-nvidia"
-    assert wrong["message"].endswith("araflow/optical/vpi.py")
+    assert wrong["message"].endswith("vpi.py")
     command.insert(1, "-I")
     right = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)[1]
     assert right["code"] == "no-module"
@@ -189,9 +195,7 @@ def test_a_change_of_size_is_the_clips_fault(engine):
 
 
 def children():
-    return [
-        child for child in psutil.Process().children(recursive=True) if "_vpi_worker.py" in " ".join(child.cmdline())
-    ]
+    return [child for child in psutil.Process().children(recursive=True) if "worker.py" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize(
@@ -297,9 +301,10 @@ def test_a_clip_is_failed_by_the_engine_and_quarantined_by_itself(jetson, tmp_pa
 
 PARENT = """
 import itertools, sys, time
-from araflow.optical import _vpi_process, vpi
-from araflow.optical._vpi_probes import scene
-_vpi_process.STEP_SECONDS = 1
+from araflow.optical.backends import vpi
+from araflow.optical.backends.vpi import process
+from araflow.optical.backends.vpi.probes import scene
+process.STEP_SECONDS = 1
 for _ in vpi.compute((scene(64, 64, k, 0) for k in itertools.count()), "hardware", "fast"):
     print("one", flush=True)
     if len(sys.argv) == 1:
@@ -311,7 +316,7 @@ for _ in vpi.compute((scene(64, 64, k, 0) for k in itertools.count()), "hardware
 def test_the_worker_ends_when_ours_is_killed(jetson, state):
     jetson(fault="hang:2" if state == "hanging" else "")
     arguments = [sys.executable, "-c", PARENT, *(["on"] if state == "hanging" else [])]
-    parent = subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=SOURCE.parents[1])
+    parent = subprocess.Popen(arguments, stdout=subprocess.PIPE, cwd=SOURCE.parents[3])
     with parent, contextlib.closing(parent.stdout):
         assert parent.stdout.readline() == b"one\n"
         (worker,) = psutil.Process(parent.pid).children(recursive=True)
@@ -323,13 +328,13 @@ def test_the_worker_ends_when_ours_is_killed(jetson, state):
 
 def test_libraries_that_print_do_not_disturb(jetson):
     # The fake prints to stdout when it is imported; were that read as an answer, nothing above would hold.
-    run = subprocess.run([jetson(), "-I", SOURCE / "_vpi_worker.py", "probe"], capture_output=True, check=True)
+    run = subprocess.run([jetson(), "-I", SOURCE / "worker.py", "probe"], capture_output=True, check=True)
     assert json.loads(run.stdout)[0] == "found"
     assert b"a banner" in run.stderr
 
 
 def test_it_runs_under_old_pythons_and_needs_nothing_of_ours():
-    for name in ("_vpi_worker.py", "_vpi_probes.py"):
+    for name in ("worker.py", "probes.py"):
         tree = ast.parse((SOURCE / name).read_text(), feature_version=(3, 7))
         for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -338,5 +343,5 @@ def test_it_runs_under_old_pythons_and_needs_nothing_of_ours():
                 assert imported.split(".")[0] in sys.stdlib_module_names, f"{name} imports {imported}"
                 assert imported != "__future__", "annotations are of 3.7"
             assert not isinstance(node, ast.NamedExpr | ast.Match)
-    loaded = re.findall(r'import_module\("(\w+)"\)', (SOURCE / "_vpi_worker.py").read_text())
+    loaded = re.findall(r'import_module\("(\w+)"\)', (SOURCE / "worker.py").read_text())
     assert set(loaded) == {"numpy", "vpi"}

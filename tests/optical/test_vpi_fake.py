@@ -13,11 +13,13 @@ import yaml
 from contract_suite import Engine
 
 import araflow
-from araflow.errors import UnavailableError
-from araflow.optical import _blocks, _vpi_capture, _vpi_probes, _vpi_process, vpi
+from araflow.core.errors import UnavailableError
+from araflow.optical.backends import _blocks, vpi
+from araflow.optical.backends.vpi import capture as _vpi_capture
+from araflow.optical.backends.vpi import probes, process
 
 FAKES = Path(__file__).parents[1] / "fakes"
-SOURCE = Path(araflow.__file__).parent / "optical"
+SOURCE = Path(araflow.__file__).parent / "optical" / "backends" / "vpi"
 SURFACE = yaml.safe_load((FAKES / "vpi_surface.yaml").read_text())
 
 
@@ -28,7 +30,7 @@ def test_every_name_of_the_fake_has_a_source_and_every_use_is_known():
     assert SURFACE["status"] == "unverified"
     for entry in [*SURFACE["names"].values(), *SURFACE["conversions"]]:
         assert entry["source"].startswith(("https://docs.nvidia.com/vpi/", "public programs"))
-    text = (SOURCE / "_vpi_worker.py").read_text()
+    text = (SOURCE / "worker.py").read_text()
     used = set(re.findall(r"\bvpi\.((?:Backend|Format|OptFlowQuality)\.\w+|\w+)\b", text))
     used -= {"py", "Backend", "Format", "OptFlowQuality", "available"}
     assert {"asimage", "optflow_dense", "Stream", "Backend.VIC", "Format.BGR8"} <= used
@@ -97,7 +99,7 @@ def test_the_fake_is_strict(version, code, says):
 
 def test_an_engine_that_the_device_lacks_is_refused_by_name(jetson):
     jetson(version="2.4", device="xavier")
-    with _vpi_process.Worker(
+    with process.Worker(
         os.environ[vpi.PYTHON], {"engine": "OFA", "quality": "LOW", "grid": 4, "height": 64, "width": 64}
     ) as worker:
         worker.ask(np.zeros((64, 64), np.uint8))
@@ -151,7 +153,7 @@ def test_a_capture_replays(captured, jetson):
     for (_, quality, grid), (golden, vectors) in fields.items():
         wanted = {quality, grid} if name == "OFA" else {quality}
         preset = next(preset for preset, has in vpi._PRESETS.items() if wanted <= set(has))
-        pair = [_vpi_probes.scene(golden["width"], golden["height"], *shift) for shift in ((0, 0), golden["shift"])]
+        pair = [probes.scene(golden["width"], golden["height"], *shift) for shift in ((0, 0), golden["shift"])]
         expected = _blocks.pixels(vectors, grid, golden["height"], golden["width"])
         np.testing.assert_array_equal(Engine("vpi", "hardware", preset).one(*pair), expected)
 
@@ -173,8 +175,8 @@ def test_a_crash_during_the_capture_costs_the_rest_of_one_group(jetson):
 
 
 def test_the_scene_is_the_same_everywhere_and_moves_as_told():
-    scene = _vpi_probes.scene(96, 64, 0, 0)
+    scene = probes.scene(96, 64, 0, 0)
     assert (scene.dtype, scene.shape) == (np.uint8, (64, 96))
     assert scene.std() > 30
-    np.testing.assert_array_equal(_vpi_probes.scene(96, 64, 3, -2)[:-2, 3:], scene[2:, :-3])
+    np.testing.assert_array_equal(probes.scene(96, 64, 3, -2)[:-2, 3:], scene[2:, :-3])
     assert int(scene.astype(np.int64).sum()) == 801404

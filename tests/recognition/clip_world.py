@@ -5,9 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from araflow.clip import Clip, ClipRecord, Outcome
-from araflow.manifest import Manifest
-from araflow.png import PngEncoder
+from araflow.core.clip import Clip, ClipRecord, Outcome
+from araflow.media.png import PngEncoder
+from araflow.store.manifest import Manifest
 
 LABELS = ("walk", "run", "push")
 HEIGHT, WIDTH = 24, 32

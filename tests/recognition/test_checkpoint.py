@@ -6,7 +6,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from araflow.errors import OutputError, SourceError
+from araflow.core.errors import OutputError, SourceError
 from araflow.recognition import checkpoint
 from araflow.recognition.models import create
 from araflow.recognition.spec import ModelSpec

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from araflow.cli import _Group
-from araflow.cli_models import models
-from araflow.recognition import checkpoint, layers
+from araflow.cli.models import models
+from araflow.cli.options import Group
+from araflow.recognition import checkpoint, inspect
 from araflow.recognition import models as registry
 from araflow.recognition.models import create
 from araflow.recognition.spec import FlowStorage, ModelSpec
 
-COMMANDS = _Group(commands={"models": models})
+COMMANDS = Group(commands={"models": models})
 
 
 def run(*arguments):
@@ -88,8 +88,8 @@ def test_the_counts_of_r2plus1d_are_those_of_the_published_network():
 @pytest.mark.parametrize("name", registry.names())
 @pytest.mark.parametrize("modality", ["flow", "joint"])
 def test_every_architecture_can_be_shown(name, modality):
-    spec = layers.published(name, modality, classes=4)
-    found = layers.layers(spec)
+    spec = inspect.published(name, modality, classes=4)
+    found = inspect.layers(spec)
     assert all(layer.output is not None for layer in found)
     assert found[-1].name == "fc"
     assert found[-1].output == (4,)
@@ -132,7 +132,7 @@ def test_the_first_layer_is_drawn_for_each_stream(joint, tmp_path):
 
 def test_first_weights_of_stacked_frames_come_apart_by_channel_and_frame(joint):
     network, spec = checkpoint.load(joint)
-    found = layers.first_weights(network, spec)
+    found = inspect.first_weights(network, spec)
     assert {name: own.shape for name, own in found.items()} == {"rgb": (64, 3, 3, 7, 7), "flow": (64, 2, 2, 7, 7)}
     assert (found["rgb"][:, 0, 0] == 1).all()
     assert found["rgb"][:, 1:].max() == found["rgb"][:, 0, 1:].max() == 0
@@ -174,7 +174,7 @@ def test_without_torch_there_is_one_clear_line(arguments, monkeypatch):
 
 def test_help_shows_examples_and_imports_nothing_heavy():
     code = (
-        "import sys\nfrom araflow.cli_models import models\n"
+        "import sys\nfrom araflow.cli.models import models\n"
         "for arguments in (['--help'], ['show', '--help']):\n"
         "    try:\n        models(arguments)\n    except SystemExit:\n        pass\n"
         "print([n for n in ('torch', 'numpy', 'pydantic', 'cv2', 'pyarrow', 'rich') if n in sys.modules])"

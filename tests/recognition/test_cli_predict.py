@@ -14,13 +14,13 @@ import video_world
 from click.testing import CliRunner
 
 from araflow import optical
-from araflow.cli import _Group
-from araflow.cli_predict import features, predict
+from araflow.cli.options import Group
+from araflow.cli.predict import features, predict
+from araflow.deploy.runners import open_runner
 from araflow.optical import Availability
-from araflow.recognition.predict import predict as by_library
-from araflow.recognition.runners import open_runner
+from araflow.recognition.prediction.predict import predict as by_library
 
-COMMANDS = _Group(commands={"predict": predict, "features": features})
+COMMANDS = Group(commands={"predict": predict, "features": features})
 
 
 def run(*arguments):
@@ -199,7 +199,7 @@ def test_features_refuse_options_that_would_be_idle(checkpoint, built, videos, t
 def test_help_shows_examples_and_imports_nothing_heavy(command):
     assert importlib.util.find_spec("torch")
     code = (
-        f"import sys\nfrom araflow.cli_predict import {command}\n"
+        f"import sys\nfrom araflow.cli.predict import {command}\n"
         f"try:\n    {command}(['--help'])\nexcept SystemExit:\n    pass\n"
         "print([n for n in ('torch', 'numpy', 'pydantic', 'cv2', 'pyarrow', 'rich') if n in sys.modules])"
     )

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 from clip_world import make
 
-from araflow.errors import ManifestError, SpecError
-from araflow.manifest import SCHEMA, Manifest
-from araflow.recognition.clips import class_weights, clips_of, leakage, shuffled, split_of
-from araflow.spec import SplitSpec
+from araflow.core.errors import ManifestError, SpecError
+from araflow.core.spec import SplitSpec
+from araflow.recognition.data.clips import class_weights, clips_of, leakage, shuffled, split_of
+from araflow.store.manifest import SCHEMA, Manifest
 
 
 @pytest.fixture(scope="module")

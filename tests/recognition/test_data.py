@@ -8,11 +8,12 @@ import torch
 from clip_world import LABELS, make, write_clip
 from torch.utils.data import DataLoader
 
-from araflow.errors import SourceError, SpecError
+from araflow.core.errors import SourceError, SpecError
+from araflow.media.quantize import quantize
 from araflow.optical import load
-from araflow.quantize import quantize
-from araflow.recognition import data, transforms
-from araflow.recognition.samplers import evaluation_windows
+from araflow.recognition.data import transforms
+from araflow.recognition.data import windows as data
+from araflow.recognition.data.samplers import evaluation_windows
 from araflow.recognition.spec import DataSpec, EvaluationSpec, FlowStorage, ModelSpec
 
 RAW = {"mean": (0.0,), "std": (1 / 255,)}
@@ -270,7 +271,7 @@ def test_loading_processes_do_not_import_what_they_do_not_need(train):
     import sys
 
     code = (
-        "import sys, araflow.recognition.data\n"
+        "import sys, araflow.recognition.data.windows\n"
         "print([name for name in ('prefect', 'pyarrow', 'click', 'rich', 'lightning', 'matplotlib') "
         "if name in sys.modules])"
     )

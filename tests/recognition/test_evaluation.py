@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from araflow.errors import OutputError, SourceError, SpecError, TrainingError
-from araflow.recognition.evaluation import (
+from araflow.core.errors import OutputError, SourceError, SpecError, TrainingError
+from araflow.core.splits import Leakage
+from araflow.recognition.evaluation.evaluate import (
     Evaluation,
     evaluate,
     fuse_streams,
@@ -18,9 +19,8 @@ from araflow.recognition.evaluation import (
     print_evaluation,
     read_predictions,
 )
-from araflow.recognition.evaluation_tables import side_by_side
+from araflow.recognition.evaluation.tables import side_by_side
 from araflow.recognition.spec import EvaluationSpec
-from araflow.splits import Leakage
 
 LABELS = ("walk", "run|x", "[b]push")
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])
@@ -210,7 +210,7 @@ def recogniser(tmp_path):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
     from araflow.recognition import checkpoint
-    from araflow.recognition.clips import VideoClip
+    from araflow.recognition.data.clips import VideoClip
     from araflow.recognition.models import create
     from araflow.recognition.spec import ModelSpec
 

@@ -8,10 +8,10 @@ import pytest
 import training_world as world
 from clip_world import LABELS
 
-from araflow.errors import ManifestError, SpecError
-from araflow.manifest import Manifest
+from araflow.core.errors import ManifestError, SpecError
 from araflow.recognition import experiment
 from araflow.recognition.spec import ExperimentSpec
+from araflow.store.manifest import Manifest
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,12 @@ import pytest
 import torch
 import video_world
 
-from araflow.errors import OutputError, SourceError, SpecError
-from araflow.manifest import Manifest
-from araflow.recognition import data, features
-from araflow.recognition.predict import list_videos
+from araflow.core.errors import OutputError, SourceError, SpecError
+from araflow.recognition.data import windows as data
+from araflow.recognition.prediction import features
+from araflow.recognition.prediction.predict import list_videos
 from araflow.recognition.spec import EvaluationSpec
+from araflow.store.manifest import Manifest
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araflow.errors import SpecError, TrainingError
-from araflow.recognition.metrics import Rate, measure, ranked, wilson
+from araflow.core.errors import SpecError, TrainingError
+from araflow.recognition.evaluation.metrics import Rate, measure, ranked, wilson
 
 LABELS = ("walk", "run", "push")
 # Six videos of two walks, three runs and one push. Called: walk, run | run, run, push | walk.

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 import torch.nn.functional as F  # noqa: E402, N812
 
-from araflow.errors import SpecError  # noqa: E402
+from araflow.core.errors import SpecError  # noqa: E402
 from araflow.recognition import models  # noqa: E402
 from araflow.recognition.models._joint import Joint  # noqa: E402
 from araflow.recognition.spec import StreamSpec  # noqa: E402

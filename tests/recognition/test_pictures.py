@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from araflow.errors import SpecError
+from araflow.core.errors import SpecError
 from araflow.recognition import pictures
-from araflow.recognition.metrics import Metrics, measure
+from araflow.recognition.evaluation.metrics import Metrics, measure
 
 AWKWARD = ("walk", "a$b$_{c", "_hidden", "[b]跑步", "a very long name that nobody could read beside a small picture")
 HISTORY = [

@@ -8,14 +8,18 @@ import pytest
 import torch
 import video_world
 
-from araflow import optical, video
-from araflow.errors import ClipError, SourceError, SpecError, UnavailableError
+from araflow import optical
+from araflow.core.errors import ClipError, SourceError, SpecError, UnavailableError
+from araflow.deploy.runners import open_runner
+from araflow.media import video
 from araflow.optical import Availability
-from araflow.recognition import checkpoint, data, evaluation, video_plans, video_windows
-from araflow.recognition.predict import each, list_videos, predict, table
-from araflow.recognition.runners import open_runner
+from araflow.recognition import checkpoint
+from araflow.recognition.data import windows as data
+from araflow.recognition.evaluation import evaluate
+from araflow.recognition.prediction import video_plans, video_windows
+from araflow.recognition.prediction.predict import each, list_videos, predict, table
+from araflow.recognition.prediction.video_flow import flow_maker
 from araflow.recognition.spec import EvaluationSpec, FlowStorage, ModelSpec
-from araflow.recognition.video_flow import flow_maker
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,8 +89,8 @@ def test_a_video_is_seen_and_scored_as_evaluation_sees_and_scores_its_clip(
     flow = flow_maker(runner.spec)
     for mode in ("center", "conv", "all"):
         windows = data.EvaluationWindows(prepared.test, prepared.model, EvaluationSpec(mode=mode, segments=3))
-        scores = evaluation.score(video_world.network(prepared.model), windows)
-        expected = evaluation.fuse(scores)
+        scores = evaluate.score(video_world.network(prepared.model), windows)
+        expected = evaluate.fuse(scores)
         at = 0
         for number, clip in enumerate(prepared.test):
             source = videos / clip.row["source"]
@@ -317,7 +321,7 @@ def test_a_recogniser_is_opened_by_its_suffix(tmp_path, monkeypatch):
 
 
 def test_a_network_that_answers_with_no_number_is_an_error(tmp_path):
-    from araflow.errors import TrainingError
+    from araflow.core.errors import TrainingError
 
     file = video_world.recogniser(tmp_path / "a.safetensors", model())
     network, spec = checkpoint.load(file)

@@ -9,10 +9,12 @@ import torch
 import training_world as world
 from clip_world import LABELS
 
-from araflow.errors import ManifestError, SourceError, SpecError
-from araflow.manifest import Manifest
-from araflow.recognition import experiment, results, run
+from araflow.core.errors import ManifestError, SourceError, SpecError
+from araflow.recognition import experiment
+from araflow.recognition.evaluation import results
 from araflow.recognition.models import create, parameters
+from araflow.recognition.training import run
+from araflow.store.manifest import Manifest
 
 CENTER = {"mode": "center"}
 

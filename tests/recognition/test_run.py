@@ -17,7 +17,7 @@ import torch
 import training_world as world
 from safetensors.torch import load_file
 
-from araflow.errors import AraflowError, OutputError, SourceError, SpecError, TrainingError, UnavailableError
+from araflow.core.errors import AraflowError, OutputError, SourceError, SpecError, TrainingError, UnavailableError
 from araflow.recognition import checkpoint, experiment
 from araflow.recognition.models import create
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araflow.errors import SpecError
-from araflow.recognition.samplers import evaluation_windows, shorter, training_window
+from araflow.core.errors import SpecError
+from araflow.recognition.data.samplers import evaluation_windows, shorter, training_window
 from araflow.recognition.spec import DataSpec
 
 SAMPLERS = ("consecutive", "random_interval", "segments", "dense")

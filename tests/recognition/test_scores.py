@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from araflow.errors import SourceError, SpecError, TrainingError
-from araflow.recognition.scores import Scores, fuse, score
+from araflow.core.errors import SourceError, SpecError, TrainingError
+from araflow.recognition.evaluation.scores import Scores, fuse, score
 
 
 def softmax(logits) -> np.ndarray:

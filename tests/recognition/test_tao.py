@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
-from araflow import spec_file
-from araflow.errors import AraflowError, SourceError, SpecError
-from araflow.manifest import Manifest
+from araflow.core import spec_file
+from araflow.core.errors import AraflowError, SourceError, SpecError
 from araflow.recognition import experiment, tao
 from araflow.recognition.spec import ExperimentSpec
+from araflow.store.manifest import Manifest
 
 RGB = """
 model_name: my run/1
@@ -421,7 +421,7 @@ dataset: {{train_dataset_dir: {data / "train"}, val_dataset_dir: {data / "test"}
     assert prepared.model.labels == ("run", "walk")
     assert (len(prepared.train), len(prepared.test), len(prepared.val)) == (2, 2, 0)
     assert prepared.model.flow.quantizer == "max_radius"
-    from araflow.recognition.data import TrainingWindows
+    from araflow.recognition.data.windows import TrainingWindows
 
     windows = TrainingWindows(prepared.train, prepared.model, prepared.spec.data, seed=0)
     assert windows[0, 0]["flow"].shape == (2, 3, 16, 16)
@@ -517,7 +517,7 @@ def test_validation_clips_of_their_own_are_a_split_of_their_own(data):
 
 
 def test_clips_that_araflow_made_keep_what_is_known_of_their_flow(tmp_path, data):
-    from araflow.clip import ClipRecord, Outcome
+    from araflow.core.clip import ClipRecord, Outcome
 
     record = ClipRecord("run/x", Outcome.DONE, "complete", frames=4, flows=3, quantizer="max_radius", backend="opencv",
                         algorithm="dis", preset="fast", radii=(1.0, 2.0, 3.5))  # fmt: skip

@@ -14,11 +14,12 @@ import training_world as world
 from torch import nn
 from torch.nn import functional
 
-from araflow.errors import SpecError, TrainingError
-from araflow.recognition import data as windows
-from araflow.recognition import experiment, training
-from araflow.recognition import trainer as loop
+from araflow.core.errors import SpecError, TrainingError
+from araflow.recognition import experiment
+from araflow.recognition.data import windows as windows
 from araflow.recognition.spec import OptimizerSpec, TrainingSpec
+from araflow.recognition.training import module as training
+from araflow.recognition.training import trainer as loop
 
 
 @pytest.fixture(scope="module", autouse=True)

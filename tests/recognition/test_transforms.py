@@ -5,10 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from araflow.media.quantize import dequantize, quantize
 from araflow.optical import load
-from araflow.quantize import dequantize, quantize
-from araflow.recognition.spec import DataSpec, StreamSpec
-from araflow.recognition.transforms import (
+from araflow.recognition.data.transforms import (
     PLACES,
     View,
     coloured,
@@ -19,6 +18,7 @@ from araflow.recognition.transforms import (
     pixel_gains,
     training_view,
 )
+from araflow.recognition.spec import DataSpec, StreamSpec
 
 BOUND = 20.0
 RAW = {"mean": (0.0,), "std": (1 / 255,)}

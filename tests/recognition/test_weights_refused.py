@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 from state_dicts import assert_loaded, build, joint, numbered, saved  # noqa: E402
 
-from araflow.errors import SourceError, SpecError  # noqa: E402
+from araflow.core.errors import SourceError, SpecError  # noqa: E402
 from araflow.recognition.weights import load_weights  # noqa: E402
 
 NAME = "network.weights.rgb"

@@ -7,8 +7,9 @@ from pathlib import Path
 import clip_world
 import torch
 
-from araflow.recognition import experiment, run, training
+from araflow.recognition import experiment
 from araflow.recognition.spec import ExperimentSpec
+from araflow.recognition.training import module, run
 
 KEYS = tuple(f"{label}/{number}" for label in clip_world.LABELS for number in range(4))
 
@@ -48,7 +49,7 @@ def train(data: Path, out: Path, modality="flow", on_epoch=None, **settings) -> 
     return run.train(experiment.prepare(spec(data, out, modality, **settings)), on_epoch)
 
 
-class Seen(training.Recogniser):
+class Seen(module.Recogniser):
     """Notes which clips each process of a training is shown, a line per epoch."""
 
     folder: Path

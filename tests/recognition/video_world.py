@@ -5,13 +5,13 @@ from pathlib import Path
 
 import torch
 
-from araflow.build import build as run
+from araflow.build.run import build as run
+from araflow.core.spec import BuildSpec
 from araflow.datasets._sample import draw_sample
 from araflow.recognition import checkpoint, experiment
 from araflow.recognition.models import create
-from araflow.recognition.runners import TorchRunner
+from araflow.recognition.prediction.runners import TorchRunner
 from araflow.recognition.spec import ExperimentSpec, ModelSpec
-from araflow.spec import BuildSpec
 
 CLASSES = ("walk", "push", "run")
 

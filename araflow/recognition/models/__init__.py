@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Protocol, cast
 
-from araflow import resources
-from araflow.errors import SpecError, did_you_mean
+from araflow.core import resources
+from araflow.core.errors import SpecError, did_you_mean
 from araflow.recognition import require
 from araflow.recognition.spec import CHANNELS, STREAMS, ModelSpec, StreamSpec
 

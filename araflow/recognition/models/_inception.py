@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from araflow.errors import SpecError
+from araflow.core.errors import SpecError
 
 SHORTEST = 9
 """Fewest frames: 9 leave ceil(9 / 8) = 2 steps in time, over which the head takes its means."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from araflow.errors import SpecError
+from araflow.core.errors import SpecError
 from araflow.recognition.spec import CHANNELS, StreamSpec
 
 if TYPE_CHECKING:

@@ -1,0 +1,126 @@
+"""Unpack zip, tar and RAR archives safely: no member leaves its folder, and no wrong byte goes unnoticed.
+
+Every member is held against the size and the checksum that the archive declares for it, whatever tool unpacked it.
+Links, devices, and names that lead elsewhere are refused; AppleDouble files are left out and counted. ``docs``: the
+choice of RAR tools is in ``_rar_tools.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from araflow.acquire.archives._base import Archive, Member
+from araflow.acquire.archives._output import scratch
+from araflow.acquire.archives._rar import RarArchive
+from araflow.acquire.archives._rar_headers import RAR4_MAGIC, RAR5_MAGIC
+from araflow.acquire.archives._tar import TarArchive, is_tar
+from araflow.acquire.archives._zip import ZipArchive
+from araflow.core.errors import ArchiveError
+
+__all__ = ["ARCHIVE_SUFFIXES", "Archive", "Member", "Unpacked", "is_archive", "open_archive", "unpack"]
+
+ARCHIVE_SUFFIXES: tuple[str, ...] = (
+    ".rar",
+    ".zip",
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar.bz2",
+    ".tbz2",
+    ".tar.xz",
+    ".txz",
+)
+"""How the names of archives end, in lower case. Names only suggest: ``open_archive`` goes by the first bytes."""
+
+_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What ``unpack`` did.
+
+    Attributes:
+        files: Members written.
+        bytes: Their size in all.
+        declined: Members that were not wanted.
+        dropped: AppleDouble and ``__MACOSX`` members left out.
+        kind: ``zip``, ``tar``, ``rar4`` or ``rar5``.
+        how: What unpacked it: ``zipfile``, ``tarfile``, ``rarfile``, the name of a tool, or several.
+    """
+
+    files: int
+    bytes: int
+    declined: int
+    dropped: int
+    kind: str
+    how: str
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a zip, tar (plain, gzip, bzip2, xz) or RAR archive, by its first bytes.
+
+    Raises:
+        ArchiveError: The file cannot be read.
+    """
+    return path.is_file() and _kind(path) is not None
+
+
+def open_archive(path: Path) -> Archive:
+    """Open an archive by its first bytes, whatever its name; use it in a ``with`` statement.
+
+    Raises:
+        ArchiveError: Not an archive, damaged, encrypted, or (RAR) with a member that is not safe to write.
+    """
+    kind = _kind(path)
+    if kind is None:
+        raise ArchiveError(f"{path}: not a zip, tar or RAR archive, or one that was cut short")
+    return kind(path)
+
+
+def unpack(path: Path, target: Path, keep: Callable[[str], bool] = lambda _: True) -> Unpacked:
+    """Unpack an archive into a folder that appears complete or not at all.
+
+    Args:
+        path: The archive.
+        target: The folder to make; may be there if it is empty.
+        keep: Called with each member's name (with ``/``); says whether it is wanted.
+
+    Returns:
+        What was done.
+
+    Raises:
+        ArchiveError: ``target`` holds something; the archive is damaged, unsafe, encrypted, larger than the free space,
+            or has no member that ``keep`` wants; or no tool here can unpack it.
+    """
+    with open_archive(path) as archive:
+        try:
+            if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+                raise ArchiveError(
+                    f"{path}: cannot be unpacked into {target}: it is not an empty folder; name a new one"
+                )
+            place = target.resolve()  # through a link, or "."
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with scratch(place) as part:
+                written = archive.extract(keep, part)
+                if archive.declined and not written:
+                    raise ArchiveError(f"{path}: none of its {archive.declined:,} members is wanted")
+                part.rename(place)  # fails if another process has put something there meanwhile
+        except OSError as error:
+            raise ArchiveError(f"{path}: cannot be unpacked into {target}: {error}") from error
+        size = sum(member.size for member in written)
+        return Unpacked(len(written), size, archive.declined, archive.dropped, archive.kind, archive.how)
+
+
+def _kind(path: Path) -> type[RarArchive] | type[ZipArchive] | type[TarArchive] | None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+        if head.startswith((RAR4_MAGIC, RAR5_MAGIC)):
+            return RarArchive
+        if head.startswith(_ZIP_MAGIC):
+            return ZipArchive
+        return TarArchive if is_tar(path) else None
+    except OSError as error:
+        raise ArchiveError(f"{path}: cannot be read: {error}") from error

@@ -1,0 +1,85 @@
+"""Which member names are safe to write, for all kinds of archives alike."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from araflow.core.errors import ArchiveError
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NOT_TEXT = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
+_DRIVE = re.compile(r"[A-Za-z]:")
+_APPLE = re.compile(r"(?:^|/)(?:\._[^/]*$|__MACOSX(?:/|$))")
+
+
+class Names:
+    """Judges the names of one archive, one after another.
+
+    Attributes:
+        dropped: AppleDouble and ``__MACOSX`` members so far.
+    """
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        self._files: set[str] = set()
+        self._folders: set[str] = {""}
+        self.dropped = 0
+
+    def file(self, name: str) -> str | None:
+        r"""Return a regular file's name as a relative path with ``/``; ``None`` where it is to be left out.
+
+        ``\`` parts folders, as archivers on Windows write it; ``./`` is taken away.
+
+        Raises:
+            ArchiveError: The name leads elsewhere, holds control characters, or is taken by another member.
+        """
+        safe = self._relative(name)
+        if not safe:
+            self.refuse(name, "has an empty name")
+        if _APPLE.search(safe):
+            self.dropped += 1
+            return None
+        if safe in self._files:
+            self.refuse(name, "is there twice")
+        if safe in self._folders:
+            self.refuse(name, "is a file where another member needs a folder")
+        self._files.add(safe)
+        self._folder(name, safe.rpartition("/")[0])
+        return safe
+
+    def folder(self, name: str) -> None:
+        """Judge a folder's name; folders are made where files need them.
+
+        Raises:
+            ArchiveError: As for ``file``.
+        """
+        self._folder(name, self._relative(name))
+
+    def refuse(self, name: str, why: str) -> NoReturn:
+        """Raise the error for a member that is not safe to write.
+
+        Raises:
+            ArchiveError: Always.
+        """
+        raise ArchiveError(f"{self._archive}: refused: member {name!r} {why}")
+
+    def _relative(self, name: str) -> str:
+        """Return a name with ``/``, without ``.`` and empty parts; empty for the target folder itself."""
+        if _CONTROL.search(name):
+            self.refuse(name, "has control characters in its name")
+        if _NOT_TEXT.search(name):
+            self.refuse(name, "has a name that is not valid UTF-8")
+        path = name.replace("\\", "/")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if path.startswith("/") or ".." in parts or (parts and _DRIVE.match(parts[0])):
+            self.refuse(name, "would be written outside the target folder")
+        return "/".join(parts)
+
+    def _folder(self, name: str, folder: str) -> None:
+        while folder not in self._folders:
+            if folder in self._files:
+                self.refuse(name, f"needs a folder where {folder!r} is a file")
+            self._folders.add(folder)
+            folder = folder.rpartition("/")[0]

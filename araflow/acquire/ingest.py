@@ -1,0 +1,314 @@
+"""From what a user has or a mirror sends to a folder of files in their places, whatever the nesting of archives.
+
+HMDB51 travels as a RAR of 51 RARs, as class RARs, as a ZIP of clips, as a ZIP of RARs and as class folders; UCF101 with
+class folders or flat; Kinetics as tars of three shapes. So nothing here trusts the name of an archive: each is opened,
+and ``Places`` decides for every file in it by its whole path, which begins with the names of the archives around it.
+
+A file appears under its final name only whole and verified, so what is there already is not unpacked again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from isal import isal_zlib
+
+from araflow.acquire import archives
+from araflow.core.errors import ArchiveError, SourceError
+from araflow.core.files import replace
+from araflow.core.fingerprint import digest
+
+STATE = ".araflow"
+"""Folder below the target that holds scratch and what is known of archives that are unpacked."""
+_DEEPEST = 3
+"""Archives within archives; the real ones have two levels."""
+
+
+class Places(Protocol):
+    """What a dataset says of a file that was found.
+
+    A path such as ``hmdb51_org.rar/walk.rar/walk/x.avi`` begins with the names of the archives that the file is in.
+    """
+
+    @property
+    def wanted(self) -> frozenset[str] | None:
+        """Names of the classes that are wanted; ``None`` for all."""
+        ...
+
+    def place(self, found: PurePosixPath) -> PurePosixPath | None:
+        """Return where the file belongs below the target; ``None`` where it is not wanted."""
+        ...
+
+    def enter(self, found: PurePosixPath) -> bool:
+        """Whether an archive within the source may hold something wanted."""
+        ...
+
+
+def holds_archives(folder: Path) -> bool:
+    """Whether an archive lies in a folder or below it."""
+    return any(_is_archive_name(file.name) for file in files(folder))
+
+
+def ingest(
+    source: Path, target: Path, places: Places, *, report: Callable[[str], None] = lambda _: None, again: bool = False
+) -> list[PurePosixPath]:
+    """Bring every wanted file of an archive, or of a folder of files and archives, into its place.
+
+    Args:
+        source: The archive, or the folder; it is not changed. Loose files of a folder are linked where that is
+            possible, and copied where not.
+        target: The folder to fill; the caller keeps other processes away.
+        places: Which files are wanted, and where they belong.
+        report: Called with one line per archive.
+        again: Look into every archive, also where it is on record what it held.
+
+    Returns:
+        Where the wanted files are, sorted, relative to ``target``.
+
+    Raises:
+        ArchiveError: An archive is damaged, unsafe, cannot be unpacked here, or holds two different files that belong
+            in one place.
+        SourceError: The source cannot be read, or the target not be written.
+    """
+    work = _Ingestion(target, places, report, again)
+    try:
+        with work.scratch():
+            work.take(source)
+            found = {name for place in work.placed for name in place.parts}
+            if work.passed_over and places.wanted is not None and not places.wanted <= found:
+                report(f"{source}: not every wanted class was found; looking into archives of other names, too")
+                work.enters_all = True
+                work.take(source)
+    except OSError as error:
+        raise SourceError(f"{error.filename or target}: {error.strerror or error}") from error
+    return sorted(work.placed)
+
+
+class _Ingestion:
+    def __init__(self, target: Path, places: Places, report: Callable[[str], None], again: bool) -> None:
+        self.target, self.places, self.report, self.again = target, places, report, again
+        self.placed: dict[PurePosixPath, PurePosixPath] = {}
+        self.passed_over = self.enters_all = False
+        self._scratch = target / STATE / "scratch"
+        self._number = 0
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[None]:
+        shutil.rmtree(self._scratch, ignore_errors=True)  # a killed run's
+        self._scratch.mkdir(parents=True)
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _empty_folder(self) -> Iterator[Path]:
+        self._number += 1
+        folder = self._scratch / str(self._number)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def take(self, source: Path) -> None:
+        if not source.is_dir():
+            self.take_archive(source, PurePosixPath(source.name))
+            return
+        for file in sorted(files(source)):
+            found = PurePosixPath(file.relative_to(source).as_posix())
+            if _is_archive_name(file.name):
+                if self._enters(found):
+                    self.take_archive(file, found)
+            elif (place := self.places.place(found)) is not None:
+                self._link(file, found, place)
+
+    def take_archive(self, path: Path, found: PurePosixPath, depth: int = 1) -> None:
+        with archives.open_archive(path) as archive:
+            if archive.random_access:
+                self._take_members(archive, found, depth)
+            else:
+                self._take_stream(archive, found, depth)
+
+    def _take_members(self, archive: archives.Archive, found: PurePosixPath, depth: int) -> None:
+        """Class by class, and one inner archive at a time, so that little is lost and little room is needed."""
+        by_folder: dict[PurePosixPath, dict[str, PurePosixPath]] = defaultdict(dict)
+        inner, ready = [], 0
+        for member in archive.members():
+            if (place := self.places.place(found / member.name)) is not None:
+                known = member.crc32 is not None or place not in self.placed
+                if known and self.is_there(place, member.size, member.crc32):
+                    ready += 1
+                    self.placed.setdefault(place, found / member.name)
+                else:
+                    by_folder[place.parent][member.name] = place
+            elif self._is_inner(found / member.name, depth):
+                inner.append(member)
+        if wanted := sum(map(len, by_folder.values())):
+            self.report(f"unpacking {found}: {wanted} files" + (f", {ready} are there already" if ready else ""))
+        for group in by_folder.values():
+            with self._empty_folder() as folder:
+                archive.extract(group.__contains__, folder)
+                for name, place in group.items():
+                    self._claim(place, found / name, folder / name)
+        for member in inner:
+            mark = _Mark(self, found / member.name, member.size, member.crc32)
+            if mark.holds():
+                continue
+            with self._empty_folder() as folder:
+                archive.extract(member.name.__eq__, folder)
+                before = set(self.placed)
+                self._take_inner(folder / member.name, found / member.name, depth)
+                mark.write(set(self.placed) - before)
+
+    def _take_stream(self, archive: archives.Archive, found: PurePosixPath, depth: int) -> None:
+        """A tar or solid RAR can only be read from its beginning: everything wanted in one pass."""
+        mark = _Mark(self, found, archive.path.stat().st_size, archive.path.stat().st_mtime_ns)
+        if mark.holds():
+            return
+        self.report(f"unpacking {found}")
+        before = set(self.placed)
+
+        def wanted(name: str) -> bool:
+            return self.places.place(found / name) is not None or self._is_inner(found / name, depth)
+
+        with self._empty_folder() as folder:
+            for member in archive.extract(wanted, folder):
+                if (place := self.places.place(found / member.name)) is not None:
+                    self._claim(place, found / member.name, folder / member.name)
+                else:
+                    self._take_inner(folder / member.name, found / member.name, depth)
+        mark.write(set(self.placed) - before)
+
+    def _is_inner(self, found: PurePosixPath, depth: int) -> bool:
+        return depth < _DEEPEST and _is_archive_name(found.name) and self._enters(found)
+
+    def _enters(self, found: PurePosixPath) -> bool:
+        if self.enters_all or self.places.enter(found):
+            return True
+        self.passed_over = True
+        return False
+
+    def _take_inner(self, path: Path, found: PurePosixPath, depth: int) -> None:
+        if not archives.is_archive(path):
+            raise ArchiveError(f"{found}: not an archive, in spite of its name")
+        self.take_archive(path, found, depth + 1)
+
+    def is_there(self, place: PurePosixPath, size: int, crc32: int | None = None) -> bool:
+        """Whether a file of this size and checksum, if one is given, is in a place."""
+        path = self.target / place
+        if not path.is_file() or path.stat().st_size != size:
+            return False
+        return crc32 is None or _crc32(path) == crc32
+
+    def _claim(self, place: PurePosixPath, found: PurePosixPath, file: Path) -> None:
+        """Move an unpacked file into its place."""
+        if not self._is_taken(place, found, file):
+            path = self.target / place
+            if not (path.is_file() and filecmp.cmp(file, path, shallow=False)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(path)
+            self.placed[place] = found
+
+    def _is_taken(self, place: PurePosixPath, found: PurePosixPath, file: Path) -> bool:
+        """Whether the same file has come to its place in this run; another one there is an error."""
+        if (other := self.placed.get(place)) is None:
+            return False
+        if filecmp.cmp(file, self.target / place, shallow=False):
+            return True
+        raise ArchiveError(f"{found} and {other} are different files for the same place, {place}")
+
+    def _link(self, file: Path, found: PurePosixPath, place: PurePosixPath) -> None:
+        if self._is_taken(place, found, file):
+            return
+        path = self.target / place
+        if not (path.is_file() and (path.samefile(file) or filecmp.cmp(file, path, shallow=False))):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            half = self._scratch / "link"
+            try:
+                os.link(file.resolve(), half)  # not the link, where it is one
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(file, half)
+            half.replace(path)
+        self.placed[place] = found
+
+
+class _Mark:
+    """Remembers what an archive gave that cannot be looked into without unpacking it."""
+
+    def __init__(self, work: _Ingestion, found: PurePosixPath, size: int, content: int | None) -> None:
+        self._work, self._found = work, found
+        name = digest({"found": str(found), "size": size, "content": content})
+        self._file = work.target / STATE / "archives" / f"{name}.json"
+
+    def holds(self) -> bool:
+        """Whether it has been unpacked, and everything it gave that is wanted now is still there."""
+        if self._work.again:
+            return False
+        try:
+            known = json.loads(self._file.read_text(encoding="utf-8"))
+            places = {PurePosixPath(place): size for place, size in known["gave"].items()}
+            wanted = None if known["wanted"] is None else frozenset(known["wanted"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return False
+        now = self._work.places.wanted
+        if not (wanted is None or (now is not None and now <= wanted)):
+            return False
+        if not all(_stays_inside(place) and self._work.is_there(place, size) for place, size in places.items()):
+            return False
+        self._work.placed |= dict.fromkeys(places, self._found)
+        return True
+
+    def write(self, places: set[PurePosixPath]) -> None:
+        wanted = self._work.places.wanted
+        known = {
+            "archive": str(self._found),
+            "wanted": None if wanted is None else sorted(wanted),
+            "gave": {str(place): (self._work.target / place).stat().st_size for place in sorted(places)},
+        }
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        replace(self._file, json.dumps(known, indent=1).encode())
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder that is not hidden; links are followed, but not in circles."""
+    seen = set()
+
+    def fail(error: OSError) -> None:
+        raise error  # a folder that cannot be read would be taken for an empty one
+
+    for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        status = Path(root).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders[:] = []
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(root, name) for name in names if not name.startswith("."))
+
+
+def _is_archive_name(name: str) -> bool:
+    """Whether a name suggests an archive; of one in several volumes, only the first."""
+    if (volume := re.search(r"\.part(\d+)\.rar$", name, re.IGNORECASE)) and int(volume[1]) != 1:
+        return False
+    return name.lower().endswith(archives.ARCHIVE_SUFFIXES)
+
+
+def _stays_inside(place: PurePosixPath) -> bool:
+    return not place.is_absolute() and ".." not in place.parts
+
+
+def _crc32(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            value = isal_zlib.crc32(chunk, value)
+    return value

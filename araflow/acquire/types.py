@@ -1,0 +1,50 @@
+"""What a dataset consists of before its clips are known: archives that are to be fetched, and folders that are here."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """One archive of a dataset that comes in parts.
+
+    Attributes:
+        url: Its address.
+        subset: ``train``, ``val`` or ``test``; ``None`` for a replacement, which may serve all of them.
+        label: The only class in it, where that is known.
+        guessed: The class is known by the archive's number alone.
+        replaces: Its videos replace broken ones of other parts, by the id of the video.
+        size: Bytes, or ``None`` where unknown.
+        sha256: Hexadecimal digest, or ``None`` where unknown.
+    """
+
+    url: str
+    subset: str | None
+    label: str | None = None
+    guessed: bool = False
+    replaces: bool = False
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a dataset's files lie on this machine.
+
+    Attributes:
+        videos: Folder of videos, or ``None`` while only lists are at hand.
+        splits: Folder of official split files or lists, or ``None``.
+        subsets: Which of the dataset's own subsets are wanted, where it has these.
+        parts: Archives that are to be fetched one at a time, each deleted once its clips are made.
+        chosen: File names of the clips to take, where a sample was drawn from parts; ``None`` takes all.
+        downloads: Addresses of what was downloaded for these clips, those of ``parts`` apart.
+    """
+
+    videos: Path | None
+    splits: Path | None
+    subsets: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
+    chosen: frozenset[str] | None = None
+    downloads: frozenset[str] = frozenset()

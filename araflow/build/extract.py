@@ -1,0 +1,293 @@
+"""One pass per clip: decode → RGB PNG → gray → optical flow → 8-bit u and v → JPEG. Runs in a worker process.
+
+N decoded frames give N PNG files and N - 1 u and v files; flow k belongs to frames k and k+1. Frames stream: memory
+does not grow with the clip's length, and nothing is decoded twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import cv2
+import numpy as np
+
+from araflow import __version__, optical
+from araflow.core.clip import ClipRecord, Outcome
+from araflow.core.errors import ClipError, OutputError, UnavailableError
+from araflow.core.fingerprint import digest
+from araflow.media import flow_files, png, quantize, video
+from araflow.media.fields import GrayFrame
+from araflow.store.draft import ClipWriter
+from araflow.store.layout import LOSSLESS, stem
+from araflow.store.store import Store
+
+if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
+    from araflow.core.spec import BuildSpec, Naming, Quantizer
+
+_RGB_FORMAT = 1
+_FLOW_FORMAT = 1
+"""Raised when a change in this code changes the files that the same settings give, so that clips are made again."""
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings that one clip is made by, with the backend settled.
+
+    Attributes:
+        naming: Frame naming rule.
+        max_frames: Stop after this many frames.
+        backend: Optical-flow backend, never ``auto``.
+        algorithm: Its algorithm.
+        preset: Its preset; ``None`` for an algorithm without presets.
+        parameters: What algorithm and preset resolve to.
+        quantizer: How flow becomes 8-bit.
+        bound: For the ``bound`` quantizer, in pixels per frame.
+        jpeg_quality: 1 to 100.
+        lossless: Store each flow field as a 16-bit PNG, too.
+    """
+
+    naming: Naming
+    max_frames: int | None
+    backend: str
+    algorithm: str
+    preset: str | None
+    parameters: Mapping[str, float | int | str]
+    quantizer: Quantizer
+    bound: float | None
+    jpeg_quality: int
+    lossless: bool = False
+
+    @classmethod
+    def of(cls, spec: BuildSpec, choice: optical.Choice) -> Recipe:
+        """Take the recipe out of a specification, with backend and algorithm settled.
+
+        Raises:
+            SpecError: The backend lacks the preset.
+        """
+        flow = spec.optical
+        return cls(
+            naming=spec.rgb.naming,
+            max_frames=spec.rgb.max_frames,
+            backend=choice.backend,
+            algorithm=choice.algorithm,
+            preset=flow.preset if optical.has_presets(choice.backend, choice.algorithm) else None,
+            parameters=optical.load(choice.backend).parameters(choice.algorithm, flow.preset),
+            quantizer=flow.quantizer,
+            bound=flow.bound if flow.quantizer == "bound" else None,
+            jpeg_quality=flow.jpeg_quality,
+            lossless=flow.lossless,
+        )
+
+    @property
+    def rgb_fingerprint(self) -> str:
+        """Digest of what decides the ``rgb`` files."""
+        return digest({"format": _RGB_FORMAT, "naming": self.naming, "max_frames": self.max_frames})
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what decides any of the files. The preset counts by what it resolves to, not by its name."""
+        settings = dataclasses.asdict(self) | {"rgb": self.rgb_fingerprint, "format": _FLOW_FORMAT}
+        del settings["preset"]
+        if not self.lossless:
+            del settings["lossless"]  # clips made before there was this setting stay what they are
+        return digest(settings)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """One clip to make.
+
+    Attributes:
+        key: The clip's key, which is also its path below ``clips``.
+        source: Video file, or folder of frames.
+        store: Where, bound to a session.
+        recipe: How.
+        source_bytes: Size of the source in bytes.
+        source_sha256: Digest of the source's bytes.
+        keep_rgb: The ``rgb`` files are right already; make flow only.
+    """
+
+    key: str
+    source: Path
+    store: Store
+    recipe: Recipe
+    source_bytes: int
+    source_sha256: str
+    keep_rgb: bool
+
+    def record(self, outcome: Outcome, reason: str) -> ClipRecord:
+        """Return a record that says what was asked for; what is measured is filled in later."""
+        return ClipRecord(
+            key=self.key,
+            outcome=outcome,
+            reason=reason,
+            source_bytes=self.source_bytes,
+            source_sha256=self.source_sha256,
+            backend=self.recipe.backend,
+            algorithm=self.recipe.algorithm,
+            preset=self.recipe.preset,
+            quantizer=self.recipe.quantizer,
+            bound=self.recipe.bound,
+            fingerprint=self.recipe.fingerprint,
+            rgb_fingerprint=self.recipe.rgb_fingerprint,
+            software=software(self.recipe.backend),
+        )
+
+
+def hash_source(source: Path) -> tuple[int, str]:
+    """Return the size in bytes and the SHA-256 of a video file, or of the names and bytes of a folder's frames.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not source.is_dir():
+        with source.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256")
+            return file.tell(), checksum.hexdigest()
+    total, checksum = 0, hashlib.sha256()
+    for path in video.frame_files(source):
+        size, inner = hash_source(path)
+        total += size
+        checksum.update(f"{path.name}\0{inner}\n".encode("utf-8", "surrogateescape"))
+    return total, checksum.hexdigest()
+
+
+def software(backend: str = "opencv") -> str:
+    """Return the versions of what makes the files."""
+    common = f"araflow {__version__}, OpenCV {cv2.__version__}, PyAV {av.__version__}, NumPy {np.__version__}"
+    return common if backend == "opencv" else f"{common}, {optical.load(backend).software()}"
+
+
+def make(job: Job) -> ClipRecord:
+    """Make one clip, or say why it cannot be made.
+
+    The clip's folder appears complete under its final name, or not at all.
+
+    Returns:
+        A record with outcome ``done``, ``quarantined`` (the clip's own fault) or ``failed`` (its surroundings').
+
+    Raises:
+        OutputError: The disk is full or read-only: no clip can be written.
+    """
+    cv2.setNumThreads(1)  # the pool uses the cores
+    bare = job.record(Outcome.QUARANTINED, "")
+    measured: dict[str, Any] = {}
+    try:
+        writer = job.store.begin(job.key, lossless=job.recipe.lossless)
+        try:
+            _make(job, writer, measured)
+            done = dataclasses.replace(bare, outcome=Outcome.DONE, reason=_completion(measured), **_fields(measured))
+            writer.commit(done, keep_rgb=job.keep_rgb)
+        finally:
+            writer.discard()  # nothing is left to remove after a commit
+        return done
+    except ClipError as error:
+        return dataclasses.replace(bare, reason=str(error), **_fields(measured, partial=True))
+    except UnavailableError as error:  # the device failed, not the clip: tried again next time
+        text = f"error: {error}"
+        return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
+    except OSError as error:
+        if error.errno in _FULL:
+            # The output itself, or the cache folder where the output is in object storage.
+            raise OutputError(
+                f"{job.store.state.parent}: {error.strerror}: nothing more can be written there"
+            ) from error
+        text = f"io-error: {error.strerror or error}"
+        return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
+
+
+def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
+    """Write all frames; ``measured`` is filled as far as it gets."""
+    recipe = job.recipe
+    info, frames = video.read(job.source)
+    measured.update(info=info, frames=0, flows=0, radii=[], saturated=0, components=0, cut=False)
+    expected = min(info.header_frames or 0, recipe.max_frames or info.header_frames or 0)
+    jpeg = (cv2.IMWRITE_JPEG_QUALITY, recipe.jpeg_quality)
+    names: list[str] = []
+
+    def grays() -> Iterator[GrayFrame]:
+        encoder: png.PngEncoder | None = None
+        for index, rgb in enumerate(frames):
+            if index == recipe.max_frames:
+                measured["cut"] = True
+                break
+            names.append(stem(recipe.naming, index, expected))
+            if not job.keep_rgb:
+                encoder = encoder or png.PngEncoder(rgb.shape[0], rgb.shape[1])
+                writer.write("rgb", names[-1] + ".png", encoder.encode(rgb))
+            measured["frames"] = index + 1
+            # Full-range luma of the RGB frame, as every cv2 script computes it; the decoder's Y plane is limited-range.
+            yield cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # type: ignore[misc]
+
+    backend = optical.load(recipe.backend)
+    with contextlib.closing(frames):
+        for index, flow in enumerate(backend.compute(grays(), recipe.algorithm, recipe.preset or "balanced")):
+            u, v, radius = quantize.quantize(flow, recipe.quantizer, recipe.bound)
+            measured["components"] += flow.size
+            if recipe.bound is not None:
+                measured["saturated"] += quantize.saturated(flow, u, v, recipe.bound)
+            for kind, image in (("u", u), ("v", v)):
+                writer.write(kind, names[index] + ".jpg", cv2.imencode(".jpg", image, jpeg)[1].tobytes())
+            if recipe.lossless:
+                writer.write(LOSSLESS, names[index] + ".png", flow_files.encode_flow_png(flow))
+            measured["flows"] = index + 1
+            if radius is not None:
+                measured["radii"].append(radius)
+    count = measured["frames"]
+    if count < 2:
+        raise ClipError(
+            *(("one-frame", "optical flow needs two") if count else ("no-frames", _noted(info, "none decoded")))
+        )
+    if names[0] != stem(recipe.naming, 0, count):  # the last one may be right where the first ones are too narrow
+        writer.rename_frames(recipe.naming, count)
+    measured.update(rgb_bytes=writer.written["rgb"], flow_bytes=writer.written["u"] + writer.written["v"])
+    measured["lossless_bytes"] = writer.written.get(LOSSLESS)
+    if job.keep_rgb:
+        kept = writer.kept_rgb()
+        if len(kept) != count:
+            raise OSError(f"the rgb files to keep are {len(kept)}, the source has {count} frames")
+        measured["rgb_bytes"] = sum(kept)
+
+
+def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
+    """The record's measured fields; of a clip that was not made, only what is known of the source."""
+    info: video.VideoInfo | None = measured.get("info")
+    if info is None:
+        return {}
+    known: dict[str, Any] = {"fps": info.fps, "header_frames": info.header_frames, "frames": measured["frames"]}
+    if measured["frames"] or info.width:
+        known |= {"width": info.width, "height": info.height}
+    if partial:
+        return known | {"flows": 0}
+    radii = tuple(measured["radii"]) or None
+    return (
+        known
+        | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes", "lossless_bytes")}
+        | {"radii": radii, "saturated": measured["saturated"] / measured["components"]}
+    )
+
+
+def _completion(measured: Mapping[str, Any]) -> str:
+    info: video.VideoInfo = measured["info"]
+    frames, header = measured["frames"], info.header_frames or 0
+    # One frame fewer than the header says is usual (every HMDB51 file seen); more means that some were lost in silence.
+    if frames < header - 1 and not measured["cut"]:
+        return "complete: " + _noted(info, f"{frames} frames, the header says {header}")
+    if info.complaints:
+        return "complete: " + _noted(info, f"{frames} frames")
+    return "complete"
+
+
+def _noted(info: video.VideoInfo, text: str) -> str:
+    """Add what the decoder complained of."""
+    if not info.complaints:
+        return text
+    return f"{text}; the decoder reported {len(info.complaints)} errors, first: {info.complaints[0]}"

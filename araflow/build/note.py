@@ -1,0 +1,139 @@
+"""What an output is being built from: a note that a build leaves as soon as its clips are listed.
+
+``araflow status`` knows from it how many clips there will be, ``araflow retry`` how to run the same build again, from
+any working directory, and ``araflow clean`` what belongs to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from araflow.core.errors import OutputError
+
+if TYPE_CHECKING:
+    from araflow.build.stages import Selection
+    from araflow.core.clip import Clip
+    from araflow.core.spec import BuildSpec
+    from araflow.store.store import Store
+
+NAME = "build.json"
+"""Below the output's hidden folder."""
+NO_CLASS = "(no class)"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BuildNote:
+    """What a build is made from.
+
+    Attributes:
+        spec: All its settings, with paths from the root; ``spec_file.parse`` reads them.
+        source: Path of the video, folder or manifest of ``araflow flow SOURCE``; ``None`` takes ``dataset.source``.
+        accept_licence: The dataset's licence was accepted for it.
+        plain: It ran without Prefect.
+        begun: When its clips were listed, in UTC, ISO 8601.
+        fingerprint: The recipe's fingerprint, which the proofs of its clips carry.
+        label_of: Key of each listed clip, sorted, to its class.
+        sources: The folders beside the note that hold videos of listed clips, by name; ``None`` where no clip has one.
+    """
+
+    spec: dict[str, Any]
+    source: str | None
+    accept_licence: bool
+    plain: bool
+    begun: str
+    fingerprint: str
+    label_of: dict[str, str | None]
+    sources: tuple[str, ...] | None
+
+
+def write(
+    store: Store,
+    spec: BuildSpec,
+    recipe_fingerprint: str,
+    selection: Selection,
+    source: Path | None = None,
+    *,
+    accept_licence: bool = False,
+    plain: bool = False,
+) -> None:
+    """Leave the note. Call it when the clips are listed, and the output is held.
+
+    Args:
+        store: The output.
+        spec: Settings of the build; relative paths in it are taken from the working directory.
+        recipe_fingerprint: ``Recipe.fingerprint``.
+        selection: The clips.
+        source: What ``araflow flow`` was given instead of ``spec.dataset``.
+        accept_licence: The dataset's licence was accepted.
+        plain: The build runs without Prefect.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    clips = sorted(selection.clips, key=lambda clip: clip.key)
+    counts = Counter(clip.label or NO_CLASS for clip in clips)
+    content = {
+        "spec": _from_the_root(spec.model_dump(mode="json")),
+        "source": None if source is None else str(source.expanduser().absolute()),
+        "accept_licence": accept_licence,
+        "plain": plain,
+        "begun": datetime.datetime.now(datetime.UTC).isoformat(),
+        "fingerprint": recipe_fingerprint,
+        "listed": len(clips),
+        "by_class": {label: counts[label] for label in (*selection.labels, NO_CLASS) if counts[label]},
+        "sources": _folders_beside(store, clips),
+        "keys": [clip.key for clip in clips],
+        "labels": [clip.label for clip in clips],
+    }
+    store.write_state(NAME, json.dumps(content, indent=1).encode())
+
+
+def read(store: Store) -> BuildNote | None:
+    """Return the note; ``None`` where there is none: no clips are listed yet, or an older araflow was here.
+
+    Raises:
+        OutputError: There is one, but it cannot be read.
+    """
+    try:
+        content = json.loads(store.read_state(NAME))
+        sources = content["sources"]
+        return BuildNote(
+            **{name: content[name] for name in ("spec", "source", "accept_licence", "plain", "begun", "fingerprint")},
+            label_of=dict(zip(content["keys"], content["labels"], strict=True)),
+            sources=None if sources is None else tuple(sources),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{store.out}: its note of what was built ({NAME}) cannot be read ({error}): run its araflow build again"
+        ) from error
+
+
+def _from_the_root(tree: dict[str, Any]) -> dict[str, Any]:
+    tree["out"] = _absolute(tree["out"])
+    for name in ("source", "splits", "folder"):
+        if tree["dataset"][name] is not None:
+            tree["dataset"][name] = _absolute(tree["dataset"][name])
+    return tree
+
+
+def _absolute(text: str) -> str:
+    """Leave an address as it is."""
+    return text if "://" in text else str(Path(text).expanduser().absolute())
+
+
+def _folders_beside(store: Store, clips: Iterable[Clip]) -> list[str] | None:
+    """Name what was drawn or unpacked for these clips; the manifest of another output is no such thing."""
+    paths = [clip.source for clip in clips if clip.source is not None]
+    if not paths:
+        return None
+    state = Path(store.state).absolute()
+    below = (path.absolute() for path in paths)
+    return sorted({path.relative_to(state).parts[0] for path in below if path.is_relative_to(state)})

@@ -1,0 +1,144 @@
+"""What a build would make, before it is started: clips per class and split, and, from a few clips, hours and bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from araflow.acquire import registry
+from araflow.acquire.folder import DatasetFolder
+from araflow.acquire.local import is_address, local
+from araflow.acquire.types import Sources
+from araflow.build import stages
+from araflow.build.extract import Job, Recipe, make
+from araflow.build.run import settle
+from araflow.core import splits
+from araflow.core.clip import Clip, ClipRecord, Outcome
+from araflow.core.errors import ClipError, SpecError
+from araflow.core.fingerprint import digest
+from araflow.core.processes import usable_cores
+from araflow.core.spec import BuildSpec
+from araflow.datasets import load
+from araflow.media.video import read
+from araflow.store.store import Store
+
+_CLIPS_TIMED = 6
+_CLIPS_PROBED = 200
+_SECONDS = 12.0
+"""The measurement stops taking further clips after this time."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What a build would make.
+
+    Attributes:
+        backend: Which optical-flow backend would run, and why.
+        classes: Per class its listed clips and their number by split; the last one is the sum.
+        leakage: Test clips whose source title is also in training, per class and in all.
+        present: Clips whose video is there; ``None`` while only lists are at hand.
+        estimate: Frames, hours and bytes of the whole build, measured on a few clips; ``None`` without videos.
+        measured: How many clips were measured.
+    """
+
+    backend: str
+    classes: list[dict[str, int | str]]
+    leakage: list[splits.Leakage]
+    present: int | None
+    estimate: dict[str, float] | None
+    measured: int
+
+
+def plan(spec: BuildSpec) -> Plan:
+    """Count and measure, without writing below ``spec.out`` and without downloading.
+
+    Raises:
+        SpecError: A setting is wrong, or neither videos nor split files are at hand.
+        SourceError: They cannot be read.
+        UnavailableError: The named backend is absent.
+    """
+    recipe, why = settle(spec, accept_licence=True)
+    with tempfile.TemporaryDirectory(prefix="araflow-plan-") as scratch:
+        files = _at_hand(spec, Path(scratch))
+        selection = stages.select(spec, files)
+        present = [clip for clip in selection.clips if clip.source is not None]
+        estimate, measured = _measure(spec, present, recipe, Path(scratch)) if present else (None, 0)
+    classes: list[dict[str, int | str]] = []
+    for label in [*selection.labels, "all"]:
+        own = [clip for clip in selection.clips if label in ("all", clip.label)]
+        counts = Counter(selection.split_of[clip.key] for clip in own)
+        classes.append({"class": label, "listed": len(own), **{name: counts[name] for name in splits.SPLITS}})
+    leaks = splits.leakage((clip.label, clip.group, selection.split_of[clip.key]) for clip in selection.clips)
+    return Plan(why, classes, leaks, len(present) if files.videos else None, estimate, measured)
+
+
+def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
+    """The files that are here already: folders as they are, archives unpacked into the scratch folder."""
+    for name, text in (("source", spec.dataset.source), ("splits", spec.dataset.splits)):
+        if text is not None and is_address(text):
+            raise SpecError(
+                f"dataset.{name}: a plan downloads nothing, and {text} is an address; give a folder or archive"
+            )
+    if spec.dataset.source is not None or spec.dataset.name in ("sample", "folder"):
+        return load(spec.dataset.name).prepare(spec.dataset, scratch, report=lambda _: None)
+    fetched = DatasetFolder.of(spec.dataset, registry.load(spec.dataset.name))
+    if fetched.known.subsets:
+        if fetched.lists.is_dir():
+            return Sources(None, fetched.lists, spec.dataset.subsets)
+    elif spec.dataset.splits is not None:
+        places = load(spec.dataset.name).layout.places(None)  # type: ignore[attr-defined] # it comes whole
+        return Sources(None, local(spec.dataset.splits, scratch, places, "splits", lambda _: None))
+    elif fetched.holds("videos", spec.dataset.classes) and fetched.holds("splits", None):
+        return Sources(fetched.videos, fetched.splits)
+    raise SpecError(
+        f"dataset.source and dataset.splits are both null, and {spec.dataset.name} is not in {fetched.path}: run "
+        f"`araflow fetch {spec.dataset.name}` first, or set one of them; a plan downloads nothing"
+    )
+
+
+def _measure(
+    spec: BuildSpec, present: list[Clip], recipe: Recipe, scratch: Path
+) -> tuple[dict[str, float] | None, int]:
+    # A spread that does not depend on the order of files.
+    spread = sorted(present, key=lambda clip: digest({"key": clip.key}))
+    lengths = [length for clip in spread[:_CLIPS_PROBED] if (length := _header_frames(clip, recipe.max_frames))]
+    records: list[ClipRecord] = []
+    spent, start, length = 0.0, time.monotonic(), 8
+    for number, clip in enumerate([spread[0], *spread[:_CLIPS_TIMED]]):
+        part = dataclasses.replace(recipe, max_frames=min(length, recipe.max_frames or length))
+        began = time.process_time()
+        record = make(Job(clip.key, clip.source or Path(), Store(scratch / "out"), part, 0, "", keep_rgb=False))
+        seconds = time.process_time() - began
+        if record.outcome is Outcome.DONE and number > 0:  # the first one warms up, and sets how long the others are
+            records.append(record)
+            spent += seconds
+        elif record.frames:
+            length = max(4, min(150, int(_SECONDS / _CLIPS_TIMED / seconds * record.frames)))
+        if time.monotonic() - start > _SECONDS:
+            break
+    frames = sum(record.frames or 0 for record in records)
+    if not frames or not lengths:
+        return None, 0
+    total = sum(lengths) / len(lengths) * len(present)
+    workers = spec.run.workers or usable_cores()
+    flow_bytes = sum((record.flow_bytes or 0) + (record.lossless_bytes or 0) for record in records)
+    return {
+        "frames": round(total),
+        "cpu_hours": spent / frames * total / 3600,
+        "hours": spent / frames * total / 3600 / workers,
+        "rgb_bytes": round(sum(record.rgb_bytes or 0 for record in records) / frames * total),
+        "flow_bytes": round(flow_bytes / frames * total),
+        "workers": workers,
+    }, len(records)
+
+
+def _header_frames(clip: Clip, most: int | None) -> int | None:
+    try:
+        info, frames = read(clip.source or Path())
+        frames.close()
+    except (ClipError, OSError):
+        return None
+    return min(info.header_frames, most or info.header_frames) if info.header_frames else None

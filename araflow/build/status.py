@@ -1,0 +1,267 @@
+"""How far an output is, what failed there, and how to try that again: from the data itself, without Prefect.
+
+A clip counts by its proof or its record; no frame is looked at, so 20,000 clips answer in seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from araflow.build._survey import Entry, Survey, begun, live_sessions
+from araflow.build.note import NO_CLASS, BuildNote
+from araflow.core import spec_file
+from araflow.core.clip import Outcome
+from araflow.core.errors import SpecError
+from araflow.core.files import PROOF
+from araflow.core.spec import BuildSpec
+from araflow.store.manifest import Manifest
+from araflow.store.places import is_remote
+from araflow.store.store import Store
+
+log = logging.getLogger(__name__)
+_SECONDS_OF_RATE = 600.0
+"""The rate is that of this last time, or of the run if that is shorter."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """How far a build is. Listed is always the sum of the outcomes and ``left``.
+
+    Attributes:
+        out: The output.
+        running: A run holds it.
+        begun: When the clips of the last run were listed, in UTC; ``None`` where an older araflow built it.
+        listed: Listed clips; ``None`` where none have been listed.
+        done: Clips whose folder is whole.
+        filtered: Clips left out by a rule.
+        quarantined: Clips that cannot be used.
+        failed: Clips that the next run tries again.
+        left: Clips that nothing is known of under the current settings.
+        classes: The same by class, then over all.
+        reasons: Clips that are not done by ``outcome``, then by reason code.
+        in_work: Clips that are being made now.
+        sessions: Processes that write here now.
+        manifest: ``current``, ``stale`` (it says something else than the data), or ``absent``.
+        clips_per_minute: Clips settled per minute in the last ten minutes of the run, or of its whole.
+        seconds_left: Time left at that rate; ``None`` if no run is at work.
+    """
+
+    out: str
+    running: bool
+    begun: str | None
+    listed: int | None
+    done: int
+    filtered: int
+    quarantined: int
+    failed: int
+    left: int
+    classes: list[dict[str, Any]]
+    reasons: dict[str, dict[str, int]]
+    in_work: int
+    sessions: int
+    manifest: str
+    clips_per_minute: float | None
+    seconds_left: float | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every clip is settled and in the manifest; some may be quarantined or failed."""
+        return self.listed is not None and not self.left and self.manifest == "current"
+
+    @property
+    def all_done(self) -> bool:
+        """Whether it is complete without a clip quarantined or failed."""
+        return self.complete and not self.quarantined and not self.failed
+
+
+def status(seen: Survey, now: float) -> Status:
+    """Count what a survey has found.
+
+    Args:
+        seen: The survey.
+        now: When it was made, in seconds since 1970.
+    """
+    entries = seen.entries or []
+    counts = Counter(entry.outcome for entry in entries)
+    live = live_sessions(seen.store)
+    rate = _rate(seen, entries, now)
+    reasons: dict[str, Counter[str]] = {}
+    for entry in entries:
+        if entry.outcome not in (None, Outcome.DONE):
+            reasons.setdefault(str(entry.outcome), Counter())[entry.reason_code] += 1
+    left = counts[None]
+    return Status(
+        out=str(seen.store.out),
+        running=seen.running,
+        begun=seen.note.begun if seen.note is not None else None,
+        listed=None if seen.entries is None else len(entries),
+        **{outcome.value: counts[outcome] for outcome in Outcome},
+        left=left,
+        classes=_by_class(entries),
+        reasons={outcome: dict(sorted(codes.items())) for outcome, codes in sorted(reasons.items())},
+        in_work=sum(_half_made(folder) for folder in live),
+        sessions=len(live),
+        manifest=_manifest_state(seen),
+        clips_per_minute=rate,
+        seconds_left=left / rate * 60 if rate and left and seen.running else None,
+    )
+
+
+def choose(
+    seen: Survey, outcome: Outcome = Outcome.FAILED, label: str | None = None, code: str | None = None
+) -> list[Entry]:
+    """Return the clips of one outcome, and of a class and a reason code where these are given."""
+    return [
+        entry
+        for entry in seen.entries or ()
+        if entry.outcome is outcome
+        and (label is None or (entry.label or NO_CLASS) == label)
+        and code in (None, entry.reason_code)
+    ]
+
+
+def forget(store: Store, entries: list[Entry]) -> None:
+    """Forget why clips were not made, so that the next run makes them, whatever it was.
+
+    Raises:
+        OutputError: A run is at work, or the folder cannot be written to.
+    """
+    with store.locked() as held:
+        for entry in entries:
+            held.remove_record(entry.key)
+
+
+def _half_made(session: Path) -> int:
+    """Count the clips in a work area; it also holds what is about to be removed, which has a proof."""
+    count = 0
+    try:
+        for entry in os.scandir(session):
+            count += (Path(entry.path) / "rgb").is_dir() and not (Path(entry.path) / PROOF).exists()
+    except FileNotFoundError:
+        return 0  # it has just ended
+    return count
+
+
+def _rate(seen: Survey, entries: list[Entry], now: float) -> float | None:
+    times = sorted(entry.settled for entry in entries if entry.settled is not None)
+    if not times:
+        return None
+    end = now if seen.running else times[-1]
+    start = max(end - _SECONDS_OF_RATE, begun(seen.note) if seen.note is not None else times[0])
+    settled = sum(start <= time <= end for time in times)
+    return settled / (end - start) * 60 if settled and end > start else None
+
+
+def _by_class(entries: list[Entry]) -> list[dict[str, Any]]:
+    counts: dict[str, Counter[str]] = {}
+    for entry in entries:
+        for name in (entry.label or NO_CLASS, "all"):
+            counts.setdefault(name, Counter())[entry.outcome or "left"] += 1
+    names = [*(name for name in counts if name not in (NO_CLASS, "all")), NO_CLASS, "all"]
+    columns = (*(outcome.value for outcome in Outcome), "left")
+    return [
+        {"class": name, "listed": counts[name].total()} | {column: counts[name][column] for column in columns}
+        for name in names
+        if name in counts
+    ]
+
+
+def _manifest_state(seen: Survey) -> str:
+    if seen.manifest is None:
+        return "absent"
+    columns = ("key", "outcome", "reason", "fingerprint", "source_sha256")
+    written = zip(*(seen.manifest.table.column(name).to_pylist() for name in columns), strict=True)
+    now = {one.key: [str(one.outcome), one.reason, *(one.made_from or (None, None))] for one in seen.entries or ()}
+    same = {key: rest for key, *rest in written} == now
+    return "current" if same and _settings_are_those_of(seen.manifest, seen.note) else "stale"
+
+
+def _settings_are_those_of(manifest: Manifest, note: BuildNote | None) -> bool:
+    """Whether a manifest was written by the build that left the note: its splits can be others with the same clips."""
+    if note is None:
+        return True
+    try:
+        wanted = settings(note, note.spec["out"]).output_settings()
+    except SpecError:
+        return True  # another version's, of which nothing is known
+    if note.source is not None:
+        del wanted["dataset"], wanted["split"]
+    return bool(manifest.metadata["spec"] == json.loads(json.dumps(wanted)))
+
+
+def last_line(now: Status) -> str:
+    """Say in one line how far it is, and what to do about it."""
+    if now.listed is None:
+        return "at work; its clips are not listed yet" if now.running else "stopped before its clips were listed"
+    counts = ", ".join(f"{getattr(now, outcome):,} {outcome}" for outcome in Outcome if getattr(now, outcome))
+    listed = f"{now.listed:,} clip{'s' * (now.listed != 1)} listed: {counts or 'none settled'}"
+    if now.left:
+        listed += f", {now.left:,} left"
+    if now.running:
+        pace = "" if now.clips_per_minute is None else f"; {now.clips_per_minute:,.1f} clips per minute"
+        return f"at work: {listed}{pace}" + ("" if now.seconds_left is None else f", about {_time(now.seconds_left)}")
+    go_on = f"araflow retry {now.out}" if now.begun is not None else "the same araflow build"
+    if now.left:
+        return f"stopped: {listed}; {go_on} goes on"
+    if now.manifest != "current":
+        return f"stopped: {listed}; its manifest is {now.manifest}: {go_on} writes it"
+    return f"complete: {listed}" + (f"; {go_on} tries again what failed" if now.failed else "")
+
+
+def retried(chosen: list[Entry], now: Status) -> str:
+    """Say in one line what a retry is about to do."""
+    codes = Counter(entry.reason_code for entry in chosen)
+    why = f" ({', '.join(f'{number:,} {code}' for code, number in sorted(codes.items()))})" if codes else ""
+    left = f"; {now.left:,} were left" if now.left else ""
+    return f"trying again {len(chosen):,} clip{'s' * (len(chosen) != 1)}{why}{left}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds left"
+    return f"{seconds / 60:.0f} minutes left" if seconds < 5400 else f"{seconds / 3600:.1f} hours left"
+
+
+def settings(note: BuildNote, out: str) -> BuildSpec:
+    """Return the settings of the build that left a note, for its output as it is found now.
+
+    Raises:
+        SpecError: This araflow does not know them.
+    """
+    place = out if is_remote(out) else str(Path(out).absolute())
+    return spec_file.parse({**note.spec, "out": place}, f"the settings that {out} was built with")
+
+
+def arguments(spec: BuildSpec) -> tuple[str, list[str]]:
+    """Return a shipped configuration and the overrides that make it these settings, for a flow that takes both.
+
+    Raises:
+        SpecError: No configuration can be made to say the same.
+    """
+    wanted = _leaves(spec.model_dump(mode="json"))
+    for config in (spec.name, spec.dataset.name, "folder"):
+        try:
+            there = _leaves(spec_file.load(config).model_dump(mode="json"))
+            overrides = [f"{key}={_text(value)}" for key, value in wanted.items() if there[key] != value]
+            if spec_file.load(config, overrides) == spec:
+                return config, overrides
+        except SpecError:
+            continue  # a build of the user's own has a name that is no configuration's
+    raise SpecError(f"{spec.name}: its settings cannot be given as overrides; run its araflow build again")
+
+
+def _leaves(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= _leaves(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return found
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

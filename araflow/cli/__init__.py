@@ -1,0 +1,91 @@
+"""The command line. Thin: each command imports what it needs when it runs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import click
+
+from araflow import __version__
+from araflow.cli import (
+    build,
+    deepstream,
+    doctor,
+    engine,
+    export,
+    fetch,
+    flow,
+    flow_quality,
+    manifest,
+    models,
+    operate,
+    predict,
+    serve,
+    train,
+    unpack,
+)
+from araflow.cli.options import EXIT_STATUS, Group
+from araflow.core import json_log
+
+__all__ = ["main"]
+
+
+@click.group(cls=Group, epilog=EXIT_STATUS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="araflow")
+@click.option(
+    "--log-json",
+    is_flag=True,
+    envvar=json_log.VARIABLE,
+    help=f"Log lines as JSON, one object per line on standard error, and no bars; or set {json_log.VARIABLE}=1.",
+)
+@click.pass_context
+def main(ctx: click.Context, log_json: bool) -> None:
+    """From public action-recognition videos to training data you can trust.
+
+    \b
+    Try it without any data (the sample is drawn, not footage):
+      araflow build sample
+    HMDB5 from the internet (asks first), or from a folder of HMDB51 that you have:
+      araflow fetch hmdb51 --only walk,ride_bike,run,fall_floor,push
+      araflow plan hmdb5 dataset.source=hmdb51/ dataset.splits=splits/
+      araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/
+    Optical flow of your own videos:
+      araflow flow my_video.mp4 --out flow/
+    A recogniser, its figures, and what it says of a video:
+      araflow train-eval --spec sample_flow
+      araflow predict runs/sample_flow/last.safetensors my_video.mp4
+    How far a build is, and what failed:
+      araflow status data/hmdb5
+      araflow retry data/hmdb5
+
+    araflow tells nobody that it is used, and Prefect's telemetry is off in all that it starts.
+    """
+    if log_json:
+        ctx.with_resource(json_log.switched_on())
+
+
+for command in (
+    build.build,
+    flow.flow,
+    build.plan,
+    manifest.manifest,
+    doctor.doctor,
+    operate.status,
+    operate.retry,
+    operate.clean,
+    serve.up,
+    serve.serve,
+    serve.run,
+    fetch.fetch,
+    unpack.unpack,
+    flow_quality.flow_quality,
+    train.train_eval,
+    train.evaluate,
+    predict.predict,
+    predict.features,
+    models.models,
+    export.export,
+    engine.engine,
+    engine.bench_engine,
+    deepstream.deepstream,
+    deepstream.triton,
+):
+    main.add_command(command)

@@ -1,0 +1,77 @@
+"""``araflow build`` and ``araflow plan``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+from araflow.cli.console import finish
+from araflow.cli.options import EXIT_STATUS, JSON
+
+
+@click.command(epilog=EXIT_STATUS)
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--strict", is_flag=True, help="Fail (exit status 1) if any clip is quarantined or failed.")
+@click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and write nothing (the same as araflow plan).")
+@JSON
+@click.pass_context
+def build(
+    ctx: click.Context,
+    config: str,
+    overrides: tuple[str, ...],
+    strict: bool,
+    accept_licence: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Make a dataset, as a Prefect flow; run it again to finish or update it.
+
+    CONFIG is a YAML file or the name of a shipped one (hmdb5, hmdb51, ucf101, kinetics400,
+    kinetics600, kinetics700_2020, folder, sample). Settings are overridden by KEY=VALUE.
+
+    \b
+    araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/ out=data/hmdb5
+    araflow build hmdb5 dataset.source=hmdb51/ split.protocol=group optical.algorithm=tvl1
+    """
+    if dry_run:
+        ctx.invoke(plan, config=config, overrides=overrides, as_json=as_json)
+        return
+    from araflow.build.run import settle
+    from araflow.core import spec_file
+
+    spec = spec_file.load(config, overrides)
+    settle(spec, accept_licence=accept_licence)  # a wrong setting fails now, not after a server has been started
+    from flows.server import settings
+
+    settings.apply()
+    from flows import build as building
+
+    result = building.run(spec, config, overrides, accept_licence=accept_licence, strict=strict)
+    finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
+
+
+@click.command()
+@click.argument("config")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@JSON
+def plan(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show what a build would make: clips, splits, leakage, and hours and gigabytes measured on a few clips.
+
+    Writes nothing and downloads nothing. With only split files at hand it still tells the counts.
+
+    \b
+    araflow plan hmdb5 dataset.splits=splits/
+    """
+    from araflow.build import plan as planning
+    from araflow.cli.tables import print_plan
+    from araflow.core import spec_file
+
+    result = planning.plan(spec_file.load(config, overrides))
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(result), indent=2))
+    else:
+        print_plan(result)

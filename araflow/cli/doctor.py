@@ -1,0 +1,117 @@
+"""What this machine has: each backend and tool, there or not, why, and how to get it."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from araflow.cli.options import JSON
+from araflow.core.errors import OutputError
+from araflow.core.processes import usable_cores
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked for.
+
+    Attributes:
+        kind: ``machine``, ``backend``, ``library`` or ``tool``.
+        name: What it is called.
+        present: It is there.
+        detail: What was found, or why it is not there and how to get it.
+    """
+
+    kind: str
+    name: str
+    present: bool
+    detail: str
+
+
+def examine() -> list[Finding]:
+    """Look for everything that araflow can use. Never raises for something absent."""
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    found = [Finding("machine", "python", True, f"{python}, {usable_cores()} usable cores")]
+    found += [
+        *backends(),
+        _library("av", "decodes videos", "pip install av"),
+        _library("isal", "writes PNG files fast", "pip install isal"),
+        _library("prefect", "runs flows and keeps their history", "pip install araflow"),
+        _prefect_server(),
+        _library("torch", "trains recognisers; preparing data does not need it", "pip install 'araflow[train]'"),
+        _library("yt_dlp", "asks YouTube for Kinetics clips in no archive", "pip install 'araflow[youtube]'"),
+        _tool("ffmpeg", "cuts what comes from YouTube; nothing else needs it", "apt install ffmpeg"),
+        _tool("nvidia-smi", "an NVIDIA GPU's driver", "no NVIDIA driver; flow runs on the CPU"),
+        _tool("unar", "unpacks compressed RAR archives", "apt install unar"),
+        _tool("bsdtar", "unpacks compressed RAR archives, RAR5 above all", "apt install libarchive-tools"),
+    ]
+    return found
+
+
+def backends() -> list[Finding]:
+    """Look for every optical-flow backend."""
+    from araflow import optical
+    from araflow.core import resources
+
+    states = {name: optical.load(name).available() for name in resources.plugins("optical/backends")}
+    return [Finding("backend", name, state.present, state.detail) for name, state in states.items()]
+
+
+def _library(name: str, purpose: str, remedy: str) -> Finding:
+    if importlib.util.find_spec(name) is None:
+        return Finding("library", name, False, f"not installed ({purpose}): {remedy}")
+    return Finding("library", name, True, f"{importlib.metadata.version(name)}: {purpose}")
+
+
+def _prefect_server() -> Finding:
+    """Some FastAPI releases break Prefect's server in ways that pip's resolver cannot see; importing it tells."""
+    command = [sys.executable, "-c", "import prefect.server.api.server"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if run.returncode:
+        why = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        return Finding(
+            "library", "prefect server", False, f"does not import ({why}): pip install 'fastapi>=0.139,<0.151'"
+        )
+    return Finding("library", "prefect server", True, f"imports, with FastAPI {importlib.metadata.version('fastapi')}")
+
+
+def _tool(name: str, purpose: str, remedy: str) -> Finding:
+    path = shutil.which(name)
+    return Finding("tool", name, path is not None, f"{path}: {purpose}" if path else f"not found: {remedy}")
+
+
+@click.command()
+@click.option(
+    "--vpi-capture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="On a Jetson: write what its VPI accepts to FILE, for araflow's tests to replay.",
+)
+@JSON
+def doctor(as_json: bool, vpi_capture: Path | None) -> None:
+    """Say what this machine has: each backend and tool, there or not, why, and how to get it."""
+    if vpi_capture is not None:
+        from araflow.optical.backends.vpi import capture
+
+        text = json.dumps(capture.capture(), indent=2) + "\n"
+        try:
+            vpi_capture.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OutputError(f"{vpi_capture}: cannot be written: {error.strerror or error}") from error
+        click.echo(f"written: {vpi_capture}; please send it to araflow")
+        return
+    from araflow.cli.tables import print_findings
+
+    found = examine()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+    else:
+        print_findings(found)

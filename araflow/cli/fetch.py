@@ -1,0 +1,162 @@
+"""``araflow fetch``: download or take in a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from araflow.core.spec import DatasetSpec
+    from araflow.datasets._obtain import Acquired
+
+_INCOMPLETE = 3
+"""Exit status of a run that finished with clips missing or cut short."""
+
+
+@click.command(
+    epilog="Exit status: 0 every listed clip is there; 1 failed, or a setting is wrong (what has arrived is kept: the "
+    "same command goes on from there); 2 wrong options; 3 finished with clips missing or cut short; 130 interrupted."
+)
+@click.argument("name")
+@click.option("--to", "folder", metavar="DIR", help="The dataset's folder.  [default: the cache]")
+@click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence; otherwise you are asked, once.")
+@click.option("--only", multiple=True, metavar="CLASS[,CLASS]...", help="Only these classes; repeatable.")
+@click.option("--split", "subsets", multiple=True, help="train, val or test (Kinetics); repeatable.")
+@click.option("--clips-per-class", metavar="N", help="A sample: N clips of each class and split (Kinetics).")
+@click.option("--mirror", metavar="HOST|URL", help="Only from hosts whose name holds this, or from this address.")
+@click.option(
+    "--from",
+    "given",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    metavar="FILE",
+    help="What you have: an archive or folder in any layout; repeatable. Then no videos are downloaded.",
+)
+@click.option(
+    "--keep-archives/--delete-archives",
+    default=None,
+    help="Keep downloaded archives once unpacked.  [default: keep; Kinetics: delete]",
+)
+@click.option(
+    "--youtube",
+    is_flag=True,
+    help="Ask YouTube for clips that no archive holds (Kinetics); needs yt-dlp and ffmpeg, and YouTube's terms apply.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be fetched; ask no server, write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+def fetch(
+    name: str,
+    folder: str | None,
+    accept_licence: bool,
+    only: tuple[str, ...],
+    subsets: tuple[str, ...],
+    clips_per_class: str | None,
+    mirror: str | None,
+    given: tuple[Path, ...],
+    keep_archives: bool | None,
+    youtube: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Download a dataset, verified, or take in what you have.
+
+    NAME is hmdb51, ucf101, kinetics400, kinetics600 or kinetics700_2020.
+
+    An interrupted download goes on where it ended. Builds of the same dataset then find it without any further setting
+    (with --to DIR: dataset.folder=DIR).
+
+    \b
+    araflow fetch hmdb51 --dry-run
+    araflow fetch hmdb51 --only walk,run --accept-licence
+    araflow fetch hmdb51 --from hmdb51_org.rar --from test_train_splits.rar
+    araflow fetch kinetics400 --split val --clips-per-class 2
+    """
+    from araflow.acquire import registry
+    from araflow.cli.console import downloads
+    from araflow.core import spec_file
+    from araflow.core.errors import SourceError, did_you_mean
+    from araflow.datasets import _obtain as acquiring
+
+    settings: dict[str, Any] = {
+        "name": name,
+        "classes": [label.strip() for text in only for label in text.split(",") if label.strip()] or None,
+        "folder": folder,
+        "mirror": mirror,
+        "keep_archives": keep_archives,
+        "clips_per_class": clips_per_class,
+        "youtube": youtube,
+    }
+    if subsets:
+        settings["subsets"] = [word for text in subsets for word in text.split(",")]
+    if name not in (known := registry.names()):
+        names = ", ".join(known)
+        raise SourceError(f"{name}: nothing to fetch; datasets with an address: {names}{did_you_mean(name, known)}")
+    dataset = {key: value for key, value in settings.items() if value is not None}
+    spec = spec_file.parse({"name": "fetch", "dataset": dataset, "out": "."}, "fetch").dataset
+    offer = acquiring.offer(spec, given)
+    if (subsets or clips_per_class) and not spec.name.startswith("kinetics"):
+        raise click.UsageError(f"--split and --clips-per-class are for Kinetics; {name} comes whole")
+    if youtube and (given or not spec.name.startswith("kinetics")):
+        raise click.UsageError(f"--youtube is for downloads of Kinetics{'; leave --from out' if given else ''}")
+    if dry_run:
+        click.echo(json.dumps(offer, indent=2) if as_json else _offered(offer, given))
+        return
+    if not (accept_licence or offer["licence_accepted"]):
+        _ask(offer, given)
+    with downloads() as progress:
+        got = acquiring.acquire(spec, given=given, progress=progress)
+    _finish(got, spec, as_json)
+
+
+def _ask(offer: dict[str, Any], given: tuple[Path, ...]) -> None:
+    click.echo(_offered(offer, given), err=True)
+    if not sys.stdin.isatty():
+        raise click.UsageError("the licence has not been accepted yet: --accept-licence accepts it")
+    try:
+        accepted = click.confirm("Do you accept this licence?", err=True)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    if not accepted:
+        click.echo("not accepted; nothing was downloaded", err=True)
+        sys.exit(1)
+
+
+def _offered(offer: dict[str, Any], given: tuple[Path, ...]) -> str:
+    from araflow.acquire.fetch import amount
+
+    lines = [f"{offer['title']}", f"licence: {offer['licence']}", f"cite:    {offer['citation']}"]
+    lines += [f"videos:  {path} (yours)" for path in given]
+    for file in offer["files"]:
+        size = amount(file["size"]) if file["size"] else "size unknown"
+        lines.append(f"{file['what']}: {size} from {file['url']}")
+    if not offer["files"]:
+        lines.append("nothing to download: it is there")
+    lines.append(f"to:      {offer['folder']} ({amount(offer['free'])} free)")
+    return "\n".join(lines)
+
+
+def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
+    from araflow.acquire.fetch import amount
+    from araflow.cli.tables import print_rows
+    from araflow.datasets._obtain import STATUS_FILE
+
+    total = got.classes[-1]
+    counts = ", ".join(
+        f"{total[status]:,} {status}" for status in ("ok", "replaced", "corrupt", "missing") if total[status]
+    )
+    line = f"{got.folder}: {total['listed']:,} clips listed: {counts or 'none'}; {amount(got.bytes)}"
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(got), indent=2))
+    else:
+        print_rows(got.classes)
+        for remark in got.remarks:
+            click.echo(remark)
+        if got.absent:
+            click.echo("missing and corrupt clips are rows of a build all the same; --from FILE takes in what you have")
+        click.echo(f"per clip: {Path(got.folder) / STATUS_FILE}\n{line}")
+    sys.exit(_INCOMPLETE if got.absent and spec.clips_per_class is None else 0)

@@ -1,0 +1,95 @@
+"""``araflow flow``: the pipeline without Prefect, also for videos that belong to no dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from araflow.cli.console import finish, progress
+from araflow.cli.options import EXIT_STATUS, JSON
+
+if TYPE_CHECKING:
+    from araflow.core.clip import ClipRecord
+
+
+@click.command(epilog=EXIT_STATUS)
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.option("--out", help="Output folder.  [default: as configured; required with SOURCE]")
+@click.option("--backend", help="auto, or a backend by name (see --list).")
+@click.option("--algorithm", help="auto, or an algorithm of the backend (see --list).")
+@click.option("--preset", help="fastest, fast, balanced or accurate.")
+@click.option("--quantizer", help="bound (fixed ±bound) or max_radius (NVIDIA's per-frame scale).")
+@click.option("--bound", help="Largest storable |u|, |v| in pixels per frame.")
+@click.option("--max-frames", help="Stop each clip after this many frames.")
+@click.option("--workers", help="Decoding processes.  [default: one per usable core]")
+@click.option("--config", default="hmdb5", show_default=True, help="Configuration that the other settings come from.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
+@click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
+@click.option("--strict", is_flag=True, help="Fail (exit status 1) if any clip is quarantined or failed.")
+@click.option("--list", "show_backends", is_flag=True, help="List backends, whether they can run here, and presets.")
+@JSON
+def flow(
+    source: Path | None,
+    config: str,
+    overrides: tuple[str, ...],
+    accept_licence: bool,
+    strict: bool,
+    show_backends: bool,
+    as_json: bool,
+    **given: str | None,
+) -> None:
+    """Compute optical flow: RGB frames, u and v images and a manifest.
+
+    SOURCE is a video, a folder of videos, a folder of frames, or a manifest; without it, the dataset of the
+    configuration. Runs without Prefect.
+
+    \b
+    araflow flow clip.mp4 --out flow/
+    araflow flow videos/ --out more_flow/ --preset accurate --quantizer max_radius
+    """
+    if show_backends:
+        _list_backends(as_json)
+        return
+    from araflow.build import run as building
+    from araflow.core import spec_file
+
+    if source is not None and given["out"] is None and not any(text.startswith("out=") for text in overrides):
+        raise click.UsageError("--out is required with SOURCE")
+    if source is not None and (idle := [text for text in overrides if text.startswith(("dataset.", "split."))]):
+        raise click.UsageError(f"--set {idle[0]}: clips of SOURCE have no configured dataset and no split")
+    paths = {"out": "out", "max_frames": "rgb.max_frames", "workers": "run.workers"}
+    flat = [f"{paths.get(name, f'optical.{name}')}={value}" for name, value in given.items() if value is not None]
+    spec = spec_file.load(config, [*overrides, *flat])
+    start, made = time.monotonic(), 0
+    with progress() as (on_start, advance):
+
+        def count(record: ClipRecord, worked_on: bool) -> None:
+            nonlocal made
+            made += worked_on
+            advance(record)
+
+        building.build(spec, accept_licence=accept_licence, source=source, on_start=on_start, on_record=count)
+    finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)
+
+
+def _list_backends(as_json: bool) -> None:
+    from araflow import optical
+    from araflow.cli import doctor as examining
+    from araflow.cli.tables import print_findings
+
+    found = examining.backends()
+    algorithms = {finding.name: optical.load(finding.name).ALGORITHMS for finding in found}
+    if as_json:
+        backends = [{**dataclasses.asdict(f), "algorithms": algorithms[f.name]} for f in found]
+        content = {"backends": backends, "algorithms": optical.algorithms(), "presets": optical.PRESETS}
+        click.echo(json.dumps(content, indent=2))
+        return
+    print_findings(found)
+    for name, own in algorithms.items():
+        click.echo(f"algorithms of {name}: {', '.join(own)}")
+    click.echo(f"presets: {', '.join(optical.PRESETS)}")

@@ -1,0 +1,84 @@
+"""``araflow manifest``: show, validate, compare."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from araflow.cli.console import progress
+from araflow.cli.options import JSON, Group, ManifestPath
+
+
+@click.group(cls=Group)
+def manifest() -> None:
+    """Show, validate or compare manifests."""
+
+
+_MANIFEST = click.argument("path", type=ManifestPath(path_type=Path))
+
+
+@manifest.command()
+@_MANIFEST
+@click.option("--clips", is_flag=True, help="One line per clip instead of one per class.")
+@JSON
+def show(path: Path, clips: bool, as_json: bool) -> None:
+    """Show the clips of a manifest by class and outcome. PATH is a manifest or an output folder."""
+    from araflow.cli.tables import print_clips, print_summary
+    from araflow.store import summary
+    from araflow.store.manifest import Manifest
+
+    read = Manifest.read(path)
+    if as_json:
+        content = {"metadata": read.metadata, "classes": summary.by_class(read)} | (
+            {"clips": read.rows()} if clips else {}
+        )
+        click.echo(json.dumps(content, indent=2))
+    elif clips:
+        print_clips(read)
+    else:
+        print_summary(read)
+
+
+@manifest.command()
+@_MANIFEST
+@click.option("--quick", is_flag=True, help="Check names and bytes only; decode nothing.")
+@JSON
+def validate(path: Path, quick: bool, as_json: bool) -> None:
+    """Check the files against the rows; exit status 1 with the differences if they do not match."""
+    from araflow.store import audit
+    from araflow.store.manifest import Manifest
+
+    read = Manifest.read(path)
+    with progress() as (on_start, advance):
+        on_start(len(read))
+        problems = audit.validate(read, decode=not quick, on_clip=lambda key: advance(None))
+        problems += [f"{path}: a clip folder without a finished row" for path in audit.strays(read)]
+    if as_json:
+        click.echo(json.dumps({"clips": len(read), "problems": problems}, indent=2))
+    else:
+        for problem in problems:
+            click.echo(problem)
+        remedy = "; building it again makes clips anew whose files are missing or not whole" if problems else ""
+        click.echo(f"{len(read)} rows, {len(problems)} differences{remedy}")
+    sys.exit(1 if problems else 0)
+
+
+@manifest.command()
+@click.argument("first", type=ManifestPath(path_type=Path))
+@click.argument("second", type=ManifestPath(path_type=Path))
+@JSON
+def diff(first: Path, second: Path, as_json: bool) -> None:
+    """Compare two manifests clip by clip; exit status 1 if they differ."""
+    from araflow.store.manifest import Manifest, differences
+
+    lines = differences(Manifest.read(first), Manifest.read(second))
+    if as_json:
+        click.echo(json.dumps({"differences": lines}, indent=2))
+    else:
+        for line in lines:
+            click.echo(line)
+        click.echo(f"{len(lines)} differences")
+    sys.exit(1 if lines else 0)

@@ -1,0 +1,206 @@
+"""``araflow status``, ``retry`` and ``clean``: how far an output is, what failed again, and what can go."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from araflow.cli.console import INCOMPLETE, finish, logged, progress
+from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from araflow.build._survey import Entry, Survey
+    from araflow.build.status import Status
+    from araflow.core.clip import ClipRecord
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+_OUT = click.argument("out")
+
+
+@click.command()
+@_OUT
+@click.option(
+    "--watch", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Say it again, until no run is at work."
+)
+@_JSON
+def status(out: str, watch: float | None, as_json: bool) -> None:
+    """Show how far the build of OUT is: done, left, by class, why not, rate and time left.
+
+    Reads the output itself: no server is asked, nothing is changed, and no frame is looked at (araflow manifest
+    validate does that). Works while a run is at work, after it was killed, and when all is done.
+
+    \b
+    araflow status data/hmdb5
+    araflow status data/hmdb5 --watch 10
+
+    Exit status: 0 complete; 3 something is left, quarantined or failed; 1 OUT is no output of araflow.
+    """
+    from araflow.build import _survey
+    from araflow.build import status as operate
+
+    store = _survey.find_output(out)
+    while True:
+        now = operate.status(_survey.survey(store), time.time())
+        if as_json:
+            content = dataclasses.asdict(now) | {"complete": now.complete}
+            click.echo(json.dumps(content, indent=None if watch else 2))
+        else:
+            if watch and sys.stdout.isatty():
+                click.clear()
+            _show(now)
+        if not watch or not now.running:
+            sys.exit(0 if now.all_done else INCOMPLETE)
+        time.sleep(watch)
+
+
+@click.command()
+@_OUT
+@click.option(
+    "--outcome",
+    type=click.Choice(["failed", "quarantined"]),
+    default="failed",
+    show_default=True,
+    help="Which clips: those whose surroundings were at fault, or those that were refused.",
+)
+@click.option("--class", "label", metavar="CLASS", help="Only of this class.")
+@click.option("--reason", "code", metavar="CODE", help="Only those with this reason code, such as missing.")
+@click.option("--dry-run", is_flag=True, help="Show which clips, and change nothing.")
+@_JSON
+def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: bool, as_json: bool) -> None:
+    """Try again what failed: forget why, and run the build of OUT again with its own settings.
+
+    The settings are those of the last build or araflow flow of OUT, from wherever it was started. What is done stays
+    done; what was never begun is made, too.
+
+    \b
+    araflow retry data/hmdb5
+    araflow retry data/hmdb5 --outcome quarantined --reason missing --dry-run
+
+    Exit status: as of araflow build.
+    """
+    from araflow.build import _survey
+    from araflow.build import status as operate
+    from araflow.build.run import settle
+    from araflow.core.clip import Outcome
+
+    store = _survey.find_output(out)
+    seen = _survey.survey(store)
+    _check_filters(seen, label, code)
+    chosen = operate.choose(seen, Outcome(outcome), label, code)
+    if dry_run:
+        _show_chosen(chosen, as_json)
+        return
+    if seen.note is None and seen.manifest is None:
+        raise OutputError(f"{out}: it was stopped before its clips were listed; run its araflow build again")
+    if seen.note is None:
+        raise OutputError(f"{out}: an older araflow built it and left no settings; run its araflow build again")
+    if seen.running:
+        raise OutputError(f"{out}: a run is at work here; wait for it, or stop it")
+    note, spec = seen.note, operate.settings(seen.note, out)
+    source = None if note.source is None else Path(note.source)
+    if source is not None and not source.exists():  # before anything is forgotten
+        raise SourceError(f"{source}: no such file or folder, from which {out} was made")
+    recipe, why = settle(spec, accept_licence=note.accept_licence, use_dataset=source is None)
+    now = operate.status(seen, time.time())
+    if now.done and recipe.fingerprint != note.fingerprint:
+        raise SpecError(
+            f"{out}: this machine would make its clips in another way ({why}), and {now.done:,} done ones anew; retry "
+            "it where it was built, or run its araflow build again to make them all anew"
+        )
+    if not chosen and now.complete:
+        finish(spec, made=0, seconds=0.0, as_json=as_json)
+    operate.forget(store, chosen)
+    with logged():
+        operate.log.info("%s", operate.retried(chosen, now))
+    if note.plain:
+        start, made = time.monotonic(), 0
+        with progress() as (on_start, advance):
+            from araflow.build import run as building
+
+            def count(record: ClipRecord, worked_on: bool) -> None:
+                nonlocal made
+                made += worked_on
+                advance(record)
+
+            building.build(spec, accept_licence=note.accept_licence, source=source, on_start=on_start, on_record=count)
+        finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json)
+    config, overrides = operate.arguments(spec)
+    from flows.server import settings
+
+    settings.apply()
+    from flows import build as flow
+
+    result = flow.run(spec, config, overrides, accept_licence=note.accept_licence)
+    finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
+
+
+@click.command()
+@_OUT
+@click.option("--yes", is_flag=True, help="Remove it; without this, it is only shown.")
+@_JSON
+def clean(out: str, yes: bool, as_json: bool) -> None:
+    """Show what OUT holds that no run needs any more, with sizes; remove it with --yes.
+
+    That is: what processes have left that were killed, files that were not finished, clips and records that neither the
+    manifest nor the last build lists, and samples or archives that were unpacked for other settings. Whatever is listed
+    stays, and so does whatever is not known for certain. Refuses while a run is at work.
+
+    \b
+    araflow clean data/hmdb5
+    araflow clean data/hmdb5 --yes
+    """
+    from araflow.build import _survey
+    from araflow.build import clean as _rubbish
+
+    store = _survey.find_output(out)
+    items = _rubbish.remove(store) if yes else _rubbish.find(store)
+    total = sum(item.bytes for item in items)
+    if as_json:
+        content = {"removed": yes, "items": [dataclasses.asdict(item) for item in items], "bytes": total}
+        click.echo(json.dumps(content, indent=2))
+        return
+    if items:
+        from araflow.cli.tables import print_rows
+
+        print_rows([dataclasses.asdict(item) for item in items])
+    many = f"{len(items):,} item{'s' * (len(items) != 1)}, {total:,} bytes"
+    click.echo(f"removed: {many}" if yes else f"can go: {many}" + ("; --yes removes them" if items else ""))
+
+
+def _show(now: Status) -> None:
+    from araflow.build import status as operate
+    from araflow.cli.tables import print_rows
+
+    if now.classes:
+        print_rows(now.classes, now.out)
+    for outcome, codes in now.reasons.items():
+        click.echo(f"{outcome}: {', '.join(f'{number:,} {code}' for code, number in codes.items())}")
+    if now.sessions:
+        click.echo(f"in work now: {now.in_work:,} clips, by {now.sessions} process{'es' * (now.sessions != 1)}")
+    click.echo(operate.last_line(now))
+
+
+def _show_chosen(chosen: list[Entry], as_json: bool) -> None:
+    if as_json:
+        rows: list[dict[str, Any]] = [{"key": entry.key, "reason": entry.reason} for entry in chosen]
+        click.echo(json.dumps({"clips": rows}, indent=2))
+        return
+    for entry in chosen:
+        click.echo(f"{entry.key}: {entry.outcome}: {entry.reason}")
+    click.echo(f"{len(chosen):,} clip{'s' * (len(chosen) != 1)} would be tried again")
+
+
+def _check_filters(seen: Survey, label: str | None, code: str | None) -> None:
+    from araflow.build.note import NO_CLASS
+    from araflow.core.clip import REASONS
+
+    labels = sorted({entry.label or NO_CLASS for entry in seen.entries or ()})
+    for option, value, allowed in (("--class", label, labels), ("--reason", code, list(REASONS))):
+        if value is not None and value not in allowed:
+            raise SpecError(f"{option} {value}: allowed: {', '.join(allowed)}{did_you_mean(value, allowed)}")

@@ -1,0 +1,48 @@
+"""What several commands share: how groups behave, options, and what exit statuses mean."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from araflow.cli.console import say_error
+from araflow.core.errors import AraflowError
+
+EXIT_STATUS = (
+    "Exit status: 0 all done; 1 failed, or a setting or source is wrong; 2 wrong options; 3 finished with clips "
+    "quarantined or failed; 130 interrupted."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+
+
+class Group(click.Group):
+    """Shows commands in the order of a user's work, and turns araflow's own errors into one message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which the commands were added."""
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run a command; an error of araflow's ends it with exit status 1 and one message, Ctrl-C with 130."""
+        try:
+            return super().invoke(ctx)
+        except AraflowError as error:
+            say_error(f"error: {error}")
+            sys.exit(1)
+        except KeyboardInterrupt:
+            say_error("interrupted: what is done is kept; the same command finishes it")
+            sys.exit(130)
+
+
+class ManifestPath(click.Path):
+    """A path, or an address such as ``s3://bucket/folder``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Return a ``Path``, or the address as ``open_path`` gives it."""
+        if "://" not in str(value):
+            return super().convert(value, param, ctx)
+        from araflow.store.places import open_path
+
+        return open_path(str(value))

@@ -1,0 +1,293 @@
+"""``araflow predict`` and ``araflow features``: what a recogniser says of videos, and what it sees in them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from araflow.core.errors import AraflowError
+
+if TYPE_CHECKING:
+    from araflow.core.clip import ClipRecord
+    from araflow.recognition.prediction.features import Features
+    from araflow.recognition.prediction.predict import Prediction
+    from araflow.recognition.prediction.runners import Device
+    from araflow.recognition.spec import EvaluationMode
+
+_INCOMPLETE = 3
+"""Exit status of a run that finished with videos that could not be used."""
+_EXIT_STATUS = (
+    "Exit status: 0 all done; 1 failed, or a setting or file is wrong; 2 wrong options; 3 finished, but some videos "
+    "could not be used; 130 interrupted."
+)
+_CHECKPOINT = click.argument("checkpoint", type=click.Path(path_type=Path))
+_MODES = click.Choice(["center", "conv", "all"])
+_DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to run."
+)
+_BACKEND = click.option(
+    "--backend",
+    metavar="NAME",
+    help="Compute flow by this backend, or auto.  [default: the one of training, and no other]",
+)
+_SEGMENTS = click.option("--segments", type=click.IntRange(1), default=10, show_default=True, help="Windows of conv.")
+
+
+@click.command(epilog=_EXIT_STATUS)
+@_CHECKPOINT
+@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEO...")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
+@click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Slide a window of so many frames.")
+@click.option(
+    "--stride", type=click.IntRange(1), metavar="FRAMES", help="From one window to the next.  [default: no overlap]"
+)
+@click.option("--mode", type=_MODES, help="Windows that are averaged over a whole video.  [default: center]")
+@_SEGMENTS
+@_BACKEND
+@_DEVICE
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Another recogniser, which must name the same first class.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+@click.option(
+    "--parquet", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the rows to FILE."
+)
+def predict(
+    checkpoint: Path,
+    videos: tuple[Path, ...],
+    top: int,
+    window: int | None,
+    stride: int | None,
+    mode: EvaluationMode | None,
+    segments: int,
+    backend: str | None,
+    device: Device,
+    against: Path | None,
+    as_json: bool,
+    parquet: Path | None,
+) -> None:
+    """Name the action in videos, straight from the files; optical flow is computed on the way.
+
+    CHECKPOINT is a .safetensors, .onnx or .engine file; what it needs to know lies inside.
+    VIDEO is a video, a folder of frames, a folder with videos somewhere below, or a CSV list. A recogniser knows its
+    own classes only, and names one of these for a video of anything else, too.
+
+    \b
+    araflow predict best.safetensors clip.mp4
+    araflow predict best.safetensors videos/ --mode conv --json
+    araflow predict best.safetensors long.mp4 --window 32 --stride 8 --top 1 --parquet actions.parquet
+    araflow predict model.onnx videos/ --against best.safetensors
+    """
+    if window is None and stride is not None:
+        raise click.UsageError("--stride is for sliding windows; give --window, too")
+    if window is not None and mode is not None:
+        raise click.UsageError("--mode is for whole videos; leave it out, or leave --window out")
+    from araflow.cli.console import progress
+    from araflow.recognition import require
+
+    require.torch()
+    from araflow.deploy.runners import open_runner
+    from araflow.recognition.prediction import predict as predicting
+    from araflow.recognition.prediction.video_flow import flow_maker
+
+    start = time.monotonic()
+    runner, other = open_runner(checkpoint, device), None if against is None else open_runner(against, device)
+    clips = predicting.list_videos(videos)
+    rows: list[dict[str, Any]] = []
+    failed = same = 0
+    with progress() as (on_start, advance):
+        predictions = functools.partial(
+            predicting.predict, top=top, window=window, stride=stride, mode=mode or "center", segments=segments
+        )
+        flow = flow_maker(runner.spec, backend)
+        other_flow = None if other is None else flow_maker(other.spec, backend)
+        on_start(len(clips))
+
+        def work(video: Path) -> tuple[list[Prediction], int]:
+            """Return what the recogniser says, and in how many the other one says the same."""
+            found = predictions(runner, video, flow=flow)
+            there = [] if other is None else predictions(other, video, flow=other_flow)
+            return found, sum(one.labels[0] == two.labels[0] for one, two in zip(found, there, strict=False))
+
+        for clip, answer, reason in predicting.each(clips, work):
+            found = None if answer is None else answer[0]
+            same += 0 if answer is None else answer[1]
+            name = str(clip.source or clip.name)
+            advance(_record(name, reason))
+            failed += found is None
+            rows += (
+                [{"video": name, "reason": reason}]
+                if found is None
+                else [{**one.to_json(), "reason": None} for one in found]
+            )
+    if parquet is not None:
+        _write_table(parquet, rows)
+    if as_json:
+        content: dict[str, Any] = {"checkpoint": str(checkpoint), "predictions": rows}
+        if against is not None:
+            content |= {"against": str(against), "same": same}
+        click.echo(json.dumps(content, indent=2))
+    else:
+        _print(rows)
+        if parquet is not None:
+            click.echo(f"predictions: {parquet}")
+        count = len(rows) - failed
+        click.echo(
+            f"{len(clips) - failed} of {len(clips)} videos, {count} predictions in {time.monotonic() - start:.1f} s"
+            + ("" if against is None else f"; same first class as {against} in {same} of {count}")
+        )
+    if against is not None and same < len(rows) - failed:
+        raise AraflowError(f"{checkpoint} and {against} differ in {len(rows) - failed - same} of {len(rows) - failed}")
+    sys.exit(_INCOMPLETE if failed else 0)
+
+
+@click.command(epilog=_EXIT_STATUS)
+@_CHECKPOINT
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the files.")
+@click.option("--split", help="Of a manifest, only these clips: train, val, test.  [default: all]")
+@click.option("--mode", type=_MODES, default="center", show_default=True, help="Windows that are averaged.")
+@_SEGMENTS
+@_BACKEND
+@_DEVICE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of text.")
+def features(
+    checkpoint: Path,
+    source: Path,
+    out: Path,
+    split: str | None,
+    mode: EvaluationMode,
+    segments: int,
+    backend: str | None,
+    device: Device,
+    as_json: bool,
+) -> None:
+    """Write what the classifier sees of each clip: a vector per clip, and a picture of all in the plane.
+
+    SOURCE is a manifest or a build's folder, whose files are read; or videos, as araflow predict takes them.
+
+    Writes features.parquet (key, label, split, embedding) and features.png (the two directions along which the vectors
+    vary most).
+
+    \b
+    araflow features best.safetensors data/hmdb5 --split test --out features/
+    araflow features best.safetensors videos/ --out features/
+    """
+    from araflow.cli.console import progress
+    from araflow.recognition import require
+
+    require.torch()
+    require.packages("matplotlib")
+    from araflow.deploy.runners import open_runner
+    from araflow.recognition.prediction import features as seeing
+    from araflow.recognition.prediction import predict as predicting
+    from araflow.recognition.prediction.video_flow import flow_maker
+    from araflow.store.store import Store
+
+    built = source.suffix == ".parquet" or Store(source).manifest.is_file()
+    if built and backend is not None:
+        raise click.UsageError("--backend is for videos; flow of a manifest is read from its files")
+    if not built and split is not None:
+        raise click.UsageError("--split is for manifests; videos have no splits")
+    start = time.monotonic()
+    runner = open_runner(checkpoint, device)
+    with progress() as (on_start, advance):
+        if built:
+            from araflow.store.manifest import Manifest
+
+            found = seeing.of_manifest(
+                runner,
+                Manifest.read(source),
+                None if split == "all" else split,
+                mode=mode,
+                segments=segments,
+                on_start=on_start,
+                on_clip=lambda: advance(None),
+            )
+        else:
+            flow = flow_maker(runner.spec, backend)
+            clips = predicting.list_videos([source])
+            on_start(len(clips))
+            found = seeing.of_videos(
+                runner,
+                clips,
+                mode=mode,
+                segments=segments,
+                flow=flow,
+                on_clip=lambda key, reason: advance(_record(key, reason)),
+            )
+    files = found.write(out)
+    if as_json:
+        click.echo(json.dumps(_summary(found, files), indent=2))
+    else:
+        click.echo(f"features: {files[0]}\npicture:  {files[1]}")
+        bad = f", {len(found.failed)} could not be used" if found.failed else ""
+        click.echo(
+            f"{len(found.keys)} clips{bad}, {found.vectors.shape[1]} features each, in {time.monotonic() - start:.1f} s"
+        )
+    sys.exit(_INCOMPLETE if found.failed else 0)
+
+
+def _record(key: str, reason: str) -> ClipRecord | None:
+    """What the progress display is told of a video that could not be used."""
+    from araflow.core.clip import ClipRecord, Outcome
+
+    return ClipRecord(key, Outcome.QUARANTINED, reason) if reason else None
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    """Print a row per prediction: frames from the first to the last, seconds, and a column per class named."""
+    from rich.markup import escape
+
+    from araflow.cli.tables import print_rows
+
+    ranks = [str(rank) for rank in range(1, 1 + max(len(row.get("labels", ("",))) for row in rows))]
+    shown = []
+    for row in rows:
+        line = dict.fromkeys(("video", "frames", "seconds", *ranks), "") | {"video": row["video"]}
+        if row["reason"]:
+            line["1"] = row["reason"]
+        else:
+            line["frames"] = f"{row['start_frame']}–{row['end_frame'] - 1}"
+            if row["start_seconds"] is not None:
+                line["seconds"] = f"{row['start_seconds']:.1f}–{row['end_seconds']:.1f}"
+            pairs = zip(ranks, row["labels"], row["probabilities"], strict=False)
+            line |= {rank: f"{label} {100 * share:.1f} %" for rank, label, share in pairs}
+        shown.append({name: escape(text) for name, text in line.items()})  # HMDB51's names have brackets
+    print_rows(shown)
+
+
+def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from araflow.core.errors import OutputError
+    from araflow.core.files import replace
+    from araflow.recognition.prediction.predict import table
+
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table(rows), buffer, compression="zstd")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, buffer.getvalue().to_pybytes())
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _summary(found: Features, files: list[Path]) -> dict[str, Any]:
+    return {
+        "features": str(files[0]),
+        "picture": str(files[1]),
+        "clips": len(found.keys),
+        "size": int(found.vectors.shape[1]),
+        "failed": found.failed,
+    }

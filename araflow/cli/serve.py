@@ -1,0 +1,129 @@
+"""The commands ``up``, ``serve`` and ``run``: a Prefect server, its deployments, and runs of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from araflow.cli.console import say_error
+
+if TYPE_CHECKING:
+    from flows.server.runs import Asked
+
+_LIMIT = click.option("--limit", default=2, show_default=True, type=click.IntRange(1), help="Runs at once; more wait.")
+_NAMES = click.argument("names", nargs=-1, metavar="[FLOW[/DEPLOYMENT]]...")
+
+
+@click.command()
+@_NAMES
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for a cluster.")
+@click.option("--port", default=4200, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
+@_LIMIT
+def up(names: tuple[str, ...], host: str, port: int, limit: int) -> None:
+    """Start a Prefect server, wait until it answers, and serve all deployments, until Ctrl-C.
+
+    A server that answers there already is used, and stays. Nothing is sent to Prefect's makers: its telemetry is off.
+
+    \b
+    araflow up                                    # then, in another terminal:
+    prefect deployment run build-sample/local --watch
+    """
+    from flows.server import settings
+
+    settings.apply()
+    from flows import deployments, server
+
+    chosen = deployments.find(names)
+    with server.running(host, port) as url:
+        click.echo(f"Prefect UI: {url.removesuffix('/api')}")
+        _serve(chosen, limit)
+
+
+@click.command()
+@_NAMES
+@_LIMIT
+def serve(names: tuple[str, ...], limit: int) -> None:
+    """Register all deployments (or those named) with the Prefect server at PREFECT_API_URL, and run what is asked.
+
+    \b
+    PREFECT_API_URL=http://head:4200/api araflow serve
+    araflow serve build-hmdb5 train-eval --limit 1
+    """
+    from flows.server import settings
+
+    settings.apply()
+    from flows import deployments
+    from flows.server.embedded import server_url
+
+    chosen = deployments.find(names)
+    server_url()
+    _serve(chosen, limit)
+
+
+def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whose module is not imported
+    from flows import server
+
+    def tell() -> None:
+        for one in chosen:
+            if not one.on_pool:
+                click.echo(f"  prefect deployment run {one.full_name}")
+        click.echo("serving; Ctrl-C ends it, and what runs")
+
+    server.serve(chosen, limit, tell)
+
+
+@click.command()
+@click.argument("flow")
+@click.option("--on", "deployment", default="local", show_default=True, help="local, workers or dask.")
+@click.option(
+    "-p", "--param", "given", multiple=True, metavar="NAME=VALUE", help="An argument of the flow; repeatable."
+)
+@click.option("--watch/--no-watch", default=True, show_default=True, help="Wait for its end.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of lines.")
+def run(flow: str, deployment: str, given: tuple[str, ...], watch: bool, as_json: bool) -> None:
+    """Run a deployment by its flow's bare name, on the server that araflow up or araflow serve uses.
+
+    Ctrl-C ends the watching, not the run; cancel it in the UI or with prefect flow-run cancel.
+
+    \b
+    araflow run build-hmdb5 -p backend=opencv -p bound=15
+    araflow run build-kinetics400 --on workers -p out=/shared/k400 -p accept_licence=true
+    araflow run train-eval -p spec=hmdb5_arn_3d_flow
+    """
+    from flows.server import settings
+
+    settings.apply()
+    from flows.server import runs
+
+    name = flow if "/" in flow else f"{flow}/{deployment}"
+    asked = runs.ask(name, dict(_parameter(text) for text in given))
+
+    def tell(now: Asked) -> None:
+        if not as_json:
+            click.echo(f"{now.name}: {now.state.lower()}{f': {now.message}' if now.message else ''}")
+
+    if not as_json:
+        click.echo(f"{asked.name}: {asked.url}")
+    if watch:
+        try:
+            asked = runs.watch(asked, tell)
+        except KeyboardInterrupt:
+            say_error(f"no longer watched; the run goes on. To end it: prefect flow-run cancel {asked.id}")
+            sys.exit(130)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(asked), indent=2))
+    sys.exit(0 if not watch or asked.state == "COMPLETED" else 1)
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"-p {text}: expected name=value, such as backend=opencv")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

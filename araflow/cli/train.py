@@ -1,0 +1,128 @@
+"""``araflow train-eval`` and ``araflow evaluate``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+
+@click.command("train-eval")
+@click.option("--spec", "file", required=True, metavar="FILE", help="Experiment: a YAML file, or a shipped name.")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--dry-run", is_flag=True, help="Show what would be trained on what, and train nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
+def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Train a recogniser from a manifest and evaluate it, as a Prefect flow.
+
+    FILE is araflow's own experiment file, the name of a shipped one (see configs/train), or NVIDIA TAO's experiment
+    YAML as it is: what became of each of its fields is shown first. Settings are overridden by KEY=VALUE. Run it again
+    to go on with a training that was interrupted.
+
+    \b
+    araflow train-eval --spec sample_flow
+    araflow train-eval --spec hmdb5_arn_3d_flow manifest=data/hmdb5 training.epochs=40
+    araflow train-eval --spec hmdb5_arn_2d_rgb protocols='[official, random, group]'
+    araflow train-eval --spec tao_experiment.yaml manifest=data/hmdb5
+    """
+    from araflow.recognition import experiment, reading, require, tao
+    from araflow.recognition.evaluation import results
+
+    require.packages("torch", "lightning", "safetensors", "matplotlib")
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else None
+        read = reading.read(file, overrides, scratch=scratch)
+        if read.fields and not as_json:
+            tao.print_report(read.fields)
+        # What cannot work fails now, not after a server has been started.
+        prepared = [experiment.prepare(spec) for spec in experiment.under_protocols(read.spec)]
+        if dry_run and as_json:
+            plans = [results.plan(one) for one in prepared]
+            click.echo(json.dumps({"fields": reading.fields_json(read), "plan": plans}, indent=2))
+        elif dry_run:
+            for one in prepared:
+                results.print_plan(one)
+        if dry_run:
+            return
+    from flows.server import settings
+
+    settings.apply()
+    from flows import train_eval as flow
+
+    start = time.monotonic()
+    found = flow.run(read.spec, file, overrides)
+    if as_json:
+        content_of = {name: result.to_json() for name, result in found.items()}
+        click.echo(json.dumps({"fields": reading.fields_json(read), "results": content_of}, indent=2))
+    else:
+        results.print_results(found)
+        click.echo(results.last_line(read.spec, found, time.monotonic() - start))
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="A manifest, or a build's folder.")
+@click.option("--split", default="test", show_default=True, help="Which clips: train, val, test, or all.")
+@click.option("--protocol", help="Split anew: official, random or group.  [default: as it was trained]")
+@click.option("--mode", default="center", show_default=True, help="center, conv or all.")
+@click.option("--segments", default=10, show_default=True, help="Windows of conv.")
+@click.option("--compat", default="none", show_default=True, help="tao: count the first window twice, as TAO does.")
+@click.option(
+    "--fuse", type=click.Path(path_type=Path), help="Another checkpoint, whose scores are added (two-stream)."
+)
+@click.option("--weights", default="1,1", show_default=True, help="Weights of the two, with --fuse.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for metrics, predictions and the confusion matrix."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
+def evaluate(
+    checkpoint: Path,
+    manifest: Path,
+    split: str,
+    protocol: str | None,
+    mode: str,
+    segments: int,
+    compat: str,
+    fuse: Path | None,
+    weights: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Evaluate a recogniser on the clips of a manifest.
+
+    \b
+    araflow evaluate runs/sample_flow/last.safetensors --manifest data/sample
+    araflow evaluate flow/last.safetensors --manifest data/hmdb5 --mode conv --out figures/
+    araflow evaluate rgb/last.safetensors --fuse flow/last.safetensors --weights 1,1.5 --manifest data/hmdb5
+    """
+    from araflow.recognition import require
+
+    require.torch()
+    from araflow.recognition.evaluation import results
+    from araflow.recognition.evaluation import tables as evaluation_tables
+
+    done, leakage = results.evaluate_files(
+        [checkpoint, *([fuse] if fuse else [])],
+        manifest,
+        split=split,
+        protocol=protocol,
+        settings={"mode": mode, "segments": segments, "compat": compat},
+        weights=_numbers(weights) if fuse else None,
+    )
+    if out is not None:
+        done.write(out, leakage=leakage)
+    if as_json:
+        click.echo(json.dumps(done.metrics.to_json(), indent=2))
+    else:
+        evaluation_tables.print_evaluation(done, leakage=leakage)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: expected numbers with commas between, such as 1,1.5") from None

@@ -1,0 +1,85 @@
+"""``araflow unpack``: the extractor alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("archive", type=click.Path(path_type=Path))
+@click.option("--to", "target", type=click.Path(path_type=Path), metavar="DIR", help="Folder to make; may be empty.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Unpack members that match, such as 'walk/*.avi', or a folder's name; repeatable.",
+)
+@click.option("--list", "list_only", is_flag=True, help="Show what would be unpacked; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+def unpack(archive: Path, target: Path | None, only: tuple[str, ...], list_only: bool, as_json: bool) -> None:
+    """Unpack ARCHIVE (zip, tar, RAR) safely: the whole folder appears, every byte verified, or nothing does.
+
+    Links, devices and names that lead out of the folder are refused; AppleDouble files are left out and counted.
+    Compressed RAR members need a tool, such as unar; whatever it writes is held against the checksums.
+
+    \b
+    araflow unpack hmdb51_org.rar --to hmdb51
+    araflow unpack hmdb51_org.rar --to hmdb5 --only walk.rar --only run.rar
+    araflow unpack part_0.tar.gz --list
+    """
+    from araflow.acquire import archives
+
+    keep = _keep(only)
+    if list_only:
+        _list(archive, keep, as_json)
+        return
+    if target is None:
+        raise click.UsageError("--to DIR says where to unpack; --list shows what is there")
+    done = archives.unpack(archive, target, keep)
+    if as_json:
+        click.echo(json.dumps({"archive": str(archive), "to": str(target), **dataclasses.asdict(done)}, indent=2))
+        return
+    left_out = "".join(
+        f", {count:,} {what}"
+        for count, what in ((done.declined, "not asked for"), (done.dropped, "AppleDouble dropped"))
+        if count
+    )
+    click.echo(f"{target}: {_files(done.files, done.bytes)} from {done.kind} by {done.how}, all verified{left_out}")
+
+
+def _list(archive: Path, keep: Callable[[str], bool], as_json: bool) -> None:
+    from araflow.acquire import archives
+
+    with archives.open_archive(archive) as opened:
+        members = [member for member in opened.members() if keep(member.name)]
+        dropped, kind = opened.dropped, opened.kind
+    if as_json:
+        content = {"archive": str(archive), "kind": kind, "dropped": dropped}
+        click.echo(json.dumps(content | {"members": [dataclasses.asdict(member) for member in members]}, indent=2))
+        return
+    for member in members:
+        click.echo(f"{member.size:>15,}  {member.name}")
+    left_out = f", {dropped:,} AppleDouble left out" if dropped else ""
+    click.echo(f"{archive}: {kind}, {_files(len(members), sum(member.size for member in members))}{left_out}")
+
+
+def _files(number: int, size: int) -> str:
+    return f"{number:,} file{'s' * (number != 1)}, {size:,} bytes"
+
+
+def _keep(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return a function that says whether a name is wanted: as it is, by pattern, or by a folder above it."""
+    from fnmatch import fnmatchcase
+
+    def keep(name: str) -> bool:
+        return not patterns or any(
+            name == pattern or fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern.rstrip('/')}/*")
+            for pattern in patterns
+        )
+
+    return keep

@@ -1,0 +1,290 @@
+"""The build specification: a frozen tree of settings, read from YAML with dotted overrides.
+
+A wrong setting fails here, before any work starts, with its full path, the allowed values and the nearest match.
+Fields marked ``_NO_OUTPUT`` say where things lie or how fast to go; every other field changes what is written and so
+takes part in ``BuildSpec.fingerprint``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+
+from araflow.core import resources
+from araflow.core.errors import did_you_mean
+from araflow.core.fingerprint import digest
+
+_NO_OUTPUT: dict[str, Any] = {"changes_output": False}
+
+
+def plugin(package: str, *extra: str) -> Any:  # noqa: ANN401 - an annotation is built
+    """A string that must name a plug-in file of ``package``; a drop-down in JSON Schema."""
+    return one_of(*extra, *resources.plugins(package))
+
+
+def one_of(*names: str) -> Any:  # noqa: ANN401 - an annotation is built
+    """A string that must be one of these; a drop-down in JSON Schema."""
+
+    def check(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"allowed: {', '.join(names)}{did_you_mean(value, names)}")
+        return value
+
+    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(names)})]
+
+
+if TYPE_CHECKING:
+    DatasetName = str
+    BackendName = str
+else:  # the names are found by listing folders, which a type checker cannot follow
+    DatasetName = plugin("datasets")
+    BackendName = plugin("optical/backends", "auto")
+Algorithm = Literal["auto", "dis", "farneback", "tvl1", "deepflow", "brox", "hardware"]
+Preset = Literal["fastest", "fast", "balanced", "accurate"]
+Quantizer = Literal["bound", "max_radius"]
+Naming = Literal["card", "recipe"]
+Protocol = Literal["official", "random", "group"]
+OnError = Literal["quarantine", "stop"]
+Engine = Literal["local", "workers", "dask"]
+Subset = Literal["train", "val", "test"]
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: frozen, no unknown keys, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SampleSpec(Settings):
+    """Size of the drawn sample dataset; read only where ``dataset.name`` is ``sample``."""
+
+    clips_per_class: int = Field(24, ge=1, description="Clips drawn per class.")
+    sources_per_class: int = Field(24, ge=1, description="Source titles ('films') per class.")
+    width: int = Field(320, ge=64, description="Frame width in pixels.")
+    height: int = Field(240, ge=64, description="Frame height in pixels.")
+    seed: int = Field(0, ge=0, description="Seed of the drawing.")
+
+
+class DatasetSpec(Settings):
+    """Which clips."""
+
+    name: DatasetName = Field("hmdb51", description="Dataset plug-in.")
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=1, description="Classes to take, in label order; null takes all, sorted by name."
+    )
+    source: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder class/clip, an archive (of archives) or a folder of archives in any layout that mirrors "
+        "use, or an http(s) address of one; null: download it.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    splits: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder, archive or http(s) address of the official split files; null: as source.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    subsets: tuple[Subset, ...] = Field(
+        ("train", "val"), min_length=1, description="Which of Kinetics' own subsets; other datasets have none."
+    )
+    clips_per_class: int | None = Field(
+        None, ge=1, description="Only so many clips of each class, for a trial; null takes all."
+    )
+    folder: str | None = Field(
+        None, min_length=1, description="Where downloads are kept; null: the cache.", json_schema_extra=_NO_OUTPUT
+    )
+    mirror: str | None = Field(
+        None,
+        min_length=1,
+        description="Download from this host (part of its name) or this http(s) address only.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    keep_archives: bool | None = Field(
+        None,
+        description="Keep downloaded archives; null: yes, but of Kinetics neither a part's archive nor its videos are "
+        "kept once its clips are made.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    youtube: bool = Field(
+        False,
+        description="Ask YouTube (yt-dlp) for Kinetics clips that no archive holds; its terms apply.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    sample: SampleSpec = Field(default_factory=lambda: SampleSpec.model_validate({}))
+
+    @model_validator(mode="after")
+    def _classes_are_distinct(self) -> Self:
+        if self.classes and len(set(self.classes)) < len(self.classes):
+            twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+            raise ValueError(f"classes: named twice: {', '.join(twice)}")
+        if len(set(self.subsets)) < len(self.subsets):
+            raise ValueError(f"subsets: named twice: {', '.join(self.subsets)}")
+        return self
+
+
+class SplitSpec(Settings):
+    """Which clips are for training, validation and test."""
+
+    protocol: Protocol = Field(
+        "official",
+        description="official: the dataset's own folds; random: floor(test_fraction × class size) per class, seeded; "
+        "group: as near to that as possible with no source title on both sides.",
+    )
+    fold: int = Field(1, ge=1, le=3, description="Official fold, 1 to 3.")
+    test_fraction: float = Field(0.10, gt=0, lt=1, description="Test share of each class (random, group).")
+    val_fraction: float = Field(0.0, ge=0, lt=1, description="Share of each class's training clips set aside as val.")
+    seed: int = Field(0, ge=0, description="Seed of random and group splits and of val.")
+
+
+class RgbSpec(Settings):
+    """How frames are written."""
+
+    naming: Naming = Field(
+        "card", description="card: 0000.png from 0, wider where a clip needs it; recipe: 000001.png from 1."
+    )
+    max_frames: int | None = Field(None, ge=2, description="Stop after this many frames; null takes all.")
+
+
+class OpticalSpec(Settings):
+    """How optical flow is computed and stored."""
+
+    backend: BackendName = Field("auto", description="auto takes the best one present and says which.")
+    algorithm: Algorithm = Field(
+        "auto", description="Optical-flow algorithm; auto takes the backend's own best: its engine, or dis on a CPU."
+    )
+    preset: Preset = Field("balanced", description="Speed against error; see `araflow flow --list`.")
+    quantizer: Quantizer = Field(
+        "bound", description="bound: fixed ±bound pixels per frame; max_radius: NVIDIA's per-frame scale."
+    )
+    bound: float = Field(20.0, gt=0, le=4096, description="Largest storable |u|, |v| in pixels per frame.")
+    jpeg_quality: int = Field(95, ge=1, le=100, description="JPEG quality of the u and v images.")
+    lossless: bool = Field(
+        False, description="Also store each flow field as a 16-bit PNG (KITTI's convention, steps of 1/64 pixel)."
+    )
+
+
+class RunSpec(Settings):
+    """How the work is done. Nothing here changes what is written."""
+
+    workers: int | None = Field(
+        None, ge=1, description="Decoding processes; null: one per usable core.", json_schema_extra=_NO_OUTPUT
+    )
+    shard_size: int = Field(64, ge=1, description="Clips per task.", json_schema_extra=_NO_OUTPUT)
+    on_error: OnError = Field(
+        "quarantine",
+        description="quarantine: a bad clip is a row with its reason; stop: end the run at the first one.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    clip_timeout: float = Field(
+        1800.0,
+        gt=0,
+        le=7 * 86400,
+        description="Seconds one clip may take before its process is ended.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    retries: int = Field(
+        2,
+        ge=0,
+        le=10,
+        description="How often a clip that failed (not one that is quarantined) is tried again in the same run, after "
+        "5, 25, ... seconds.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    engine: Engine = Field(
+        "local",
+        description="Where clips are made: local: on this machine; workers: by every machine that polls the Prefect "
+        "work pool araflow; dask: on a Dask cluster.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    range_size: int = Field(
+        2048,
+        ge=1,
+        description="Clips per run on a worker, for engine workers: about ten minutes of work, since a run takes ten "
+        "seconds to start and a dead machine costs one.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    dask_address: str | None = Field(
+        None,
+        min_length=1,
+        description="Address of the Dask scheduler, such as tcp://head:8786, for engine dask.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    parts_at_once: int = Field(
+        1,
+        ge=1,
+        description="Archives of Kinetics whose videos are on disk at once; more keep more machines busy.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+
+    @model_validator(mode="after")
+    def _dask_has_an_address(self) -> Self:
+        if self.engine == "dask" and self.dask_address is None:
+            raise ValueError("dask_address: engine dask needs the address of a Dask scheduler, such as tcp://head:8786")
+        return self
+
+
+class BuildSpec(Settings):
+    """Everything that a dataset build needs to know."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]*$",
+        description="Name of the build; its Prefect flow is build-<name>.",
+        json_schema_extra=_NO_OUTPUT,
+    )
+    dataset: DatasetSpec = Field(default_factory=lambda: DatasetSpec.model_validate({}))
+    split: SplitSpec = Field(default_factory=lambda: SplitSpec.model_validate({}))
+    rgb: RgbSpec = Field(default_factory=lambda: RgbSpec.model_validate({}))
+    optical: OpticalSpec = Field(default_factory=lambda: OpticalSpec.model_validate({}))
+    run: RunSpec = Field(default_factory=lambda: RunSpec.model_validate({}))
+    out: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
+        description="Output folder.", min_length=1, json_schema_extra=_NO_OUTPUT
+    )
+
+    def output_settings(self) -> dict[str, Any]:
+        """Return the settings that change what is written, as a nested JSON-ready dict.
+
+        Settings that another one switches off are left out: ``optical.bound`` under ``max_radius``, ``optical.preset``
+        for an algorithm without presets, ``split.fold`` or else ``split.test_fraction`` (and the seed, where nothing is
+        drawn) by protocol, the sample's size unless the dataset is the sample, subsets unless it is Kinetics.
+        """
+        settings = _output_settings(self)
+        if self.optical.quantizer == "max_radius":
+            del settings["optical"]["bound"]
+        if self.optical.algorithm in ("farneback", "deepflow", "brox"):
+            del settings["optical"]["preset"]
+        if not self.optical.lossless:
+            del settings["optical"]["lossless"]
+        if self.split.protocol == "official":
+            del settings["split"]["test_fraction"]
+            if not self.split.val_fraction:
+                del settings["split"]["seed"]
+        else:
+            del settings["split"]["fold"]
+        if self.dataset.name != "sample":
+            del settings["dataset"]["sample"]
+        if not self.dataset.name.startswith("kinetics"):
+            del settings["dataset"]["subsets"]
+        if self.dataset.clips_per_class is None:
+            del settings["dataset"]["clips_per_class"]
+        return settings
+
+    def fingerprint(self) -> str:
+        """Return a digest of ``output_settings``: builds of the same input differ only where their fingerprints do."""
+        return digest(self.output_settings())
+
+
+def _output_settings(model: BaseModel) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("changes_output") is False:
+            continue
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            if nested := _output_settings(value):
+                settings[name] = nested
+        else:
+            settings[name] = list(value) if isinstance(value, tuple) else value
+    return settings

@@ -1,0 +1,189 @@
+"""Read a specification from YAML with dotted overrides, and say what is wrong with it.
+
+A wrong setting fails here, before any work starts, with its full path, the allowed values and the nearest match.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from araflow.core import resources
+from araflow.core.errors import SpecError, did_you_mean
+from araflow.core.spec import BuildSpec
+
+_Spec = typing.TypeVar("_Spec", bound=BaseModel)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML forbids a key that is given twice; PyYAML would take the last one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in {key for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
+    """Read a build specification.
+
+    Args:
+        config: Path of a YAML file, or the bare name of a shipped one (``hmdb5``).
+        overrides: See ``override``.
+
+    Raises:
+        SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
+    """
+    path = find_config(config)
+    tree = override(read(path), overrides, BuildSpec)
+    return parse(tree, f"{path} with overrides" if overrides else str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a YAML file of settings as a nested dict.
+
+    Raises:
+        SpecError: It cannot be read, is not YAML, or gives a key twice.
+    """
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: not readable as YAML: {error}") from error
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror}") from error
+    if not isinstance(tree, dict):
+        raise SpecError(f"{path}: holds no settings (key: value)")
+    return tree
+
+
+def override(tree: dict[str, Any], overrides: Sequence[str], model: type[BaseModel]) -> dict[str, Any]:
+    """Set values in a nested dict, and return it.
+
+    Args:
+        tree: Settings; changed in place.
+        overrides: Each ``dotted.key=value``; values are YAML, except that text and paths are taken as they are
+            (``out=2024_01`` is a name, not a number).
+        model: What the settings are of; it says which values are text.
+
+    Raises:
+        SpecError: Not of that form.
+    """
+    for text in overrides:
+        _override(tree, text, model)
+    return tree
+
+
+def find_config(config: str | Path, kind: str = "") -> Path:
+    """Return the path of a configuration given by path or by the bare name of a shipped one.
+
+    Args:
+        config: Path or name.
+        kind: Folder below ``configs`` where the shipped ones lie.
+
+    Raises:
+        SpecError: There is neither.
+    """
+    path = Path(config)
+    if path.is_file():
+        return path
+    shipped = {p.stem: p for p in sorted((resources.folder("configs") / kind).glob("*.yaml"))}
+    if str(config) in shipped:
+        return shipped[str(config)]
+    raise SpecError(
+        f"no configuration {str(config)!r}: neither a file nor a shipped name "
+        f"({', '.join(shipped)}){did_you_mean(path.stem, shipped)}"
+    )
+
+
+def parse(tree: Mapping[str, Any], origin: str = "spec") -> BuildSpec:
+    """Validate the settings of a build; see ``validate``."""
+    return validate(tree, BuildSpec, origin)
+
+
+def validate(tree: Mapping[str, Any], model: type[_Spec], origin: str) -> _Spec:
+    """Validate a nested dict of settings.
+
+    Args:
+        tree: The settings.
+        model: What they are of.
+        origin: Where they come from, for messages.
+
+    Raises:
+        SpecError: Names every wrong key with its full path, and what is allowed there.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(item, model) for item in error.errors(include_url=False)]
+        raise SpecError(f"{origin}:\n  " + "\n  ".join(lines)) from None
+
+
+def _override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SpecError(f"override {override!r}: expected dotted.key=value, such as optical.algorithm=tvl1")
+    annotation = _annotation(parts, model)
+    try:
+        value = (None if text == "null" else text) if annotation in (str, "str?") else yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SpecError(f"override {override!r}: the value is not YAML: {error}") from error
+    for part in parts[:-1]:
+        child = tree.setdefault(part, {})
+        if child is None:
+            child = tree[part] = {}
+        if not isinstance(child, dict):
+            raise SpecError(f"override {override!r}: {part} is a value, not a group of settings")
+        tree = child
+    tree[parts[-1]] = value
+
+
+def _annotation(parts: Sequence[str], top: type[BaseModel]) -> Any:  # noqa: ANN401 - a type, "str?", or None
+    model: type[BaseModel] | None = top
+    annotation: Any = None
+    for part in parts:
+        if model is None or part not in model.model_fields:
+            return None  # unknown keys are reported by validation, with the allowed names
+        annotation = model.model_fields[part].annotation
+        inner = [part for part in typing.get_args(annotation) or (annotation,) if isinstance(part, type)]
+        model = next((part for part in inner if issubclass(part, BaseModel)), None)
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        bare = {getattr(part, "__origin__", part) for part in typing.get_args(annotation)}  # without Annotated
+        return "str?" if bare == {str, type(None)} else annotation
+    return annotation
+
+
+def _explain(item: Any, top: type[BaseModel]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
+    """One line for one of pydantic's errors: full path, what is wrong, what is allowed."""
+    where = ".".join(str(part) for part in item["loc"]) or "spec"
+    if item["type"] == "extra_forbidden":
+        model: Any = top
+        for part in item["loc"][:-1]:
+            model = model.model_fields[part].annotation
+            if isinstance(model, types.UnionType):  # an optional group of settings
+                model = typing.get_args(model)[0]
+        names = list(model.model_fields)
+        return f"{where}: unknown key; allowed: {', '.join(names)}{did_you_mean(str(item['loc'][-1]), names)}"
+    if item["type"] == "missing":
+        return f"{where}: missing"
+    if item["type"] == "literal_error":
+        allowed = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        nearest = did_you_mean(item["input"], allowed.split(", "))
+        return f"{where}: {item['input']!r} is not allowed; allowed: {allowed}{nearest}"
+    if item["type"] == "tuple_type":
+        return f"{where}: expected a list, such as [walk, punch] (found {item['input']!r})"
+    if item["type"] in ("model_type", "model_attributes_type"):
+        return f"{where}: expected a group of settings (found {item['input']!r})"
+    if item["type"] == "too_short":
+        return f"{where}: must not be empty; null takes all"
+    message = item["msg"].removeprefix("Value error, ")
+    if isinstance(item["input"], dict):
+        return f"{where}: {message}"
+    return f"{where}: {message[:1].lower()}{message[1:]} (found {item['input']!r})"

@@ -1,0 +1,1 @@
+"""datasets/_kinetics."""

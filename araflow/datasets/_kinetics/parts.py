@@ -1,0 +1,349 @@
+"""A dataset in parts, one archive at a time: fetch a part, make its clips, delete it, so that disk holds one part.
+
+Kinetics-400 is 242 archives of mixed classes for training alone, 370 GB. What each held is remembered, so that a part
+whose clips are all made is never fetched again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from araflow.acquire import fetch, ingest, registry
+from araflow.acquire.folder import DatasetFolder
+from araflow.acquire.types import Part
+from araflow.core.clip import Clip
+from araflow.core.errors import ArchiveError, SourceError
+from araflow.core.files import replace
+from araflow.core.fingerprint import digest
+from araflow.datasets._kinetics.lists import parse_name
+
+log = logging.getLogger(__name__)
+_FAILURES_IN_A_ROW = 3
+"""Parts that cannot be had one after the other before a run stops: then it is not the part's fault."""
+REPLACED = "replaced"
+"""Folder below ``videos`` for replacements of broken ones."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """What a part held, whatever was wanted of it then.
+
+    Attributes:
+        names: File names of its clips, in the archive's order.
+        kept: Keys of the clips whose videos are to stay in the dataset's folder.
+        archive: The archive is to stay, too.
+    """
+
+    names: tuple[str, ...]
+    kept: frozenset[str] = frozenset()
+    archive: bool = False
+
+
+class Index:
+    """Finds the listed clip that a file is.
+
+    Args:
+        clips: Every listed clip; its file name is the last part of ``Clip.name``.
+    """
+
+    def __init__(self, clips: Iterable[Clip]) -> None:
+        self._by_name = {clip.name.rpartition("/")[2]: clip for clip in clips}
+        self._by_id: dict[str, list[str]] = defaultdict(list)
+        for name in self._by_name:
+            self._by_id[name[:11]].append(name)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return iter(self._by_name.values())
+
+    def get(self, name: str, *, by_id: bool = False) -> Clip | None:
+        """Return the clip with this file name; ``by_id`` also one whose video it is, if that has no second clip."""
+        if (clip := self._by_name.get(name)) is not None or not by_id:
+            return clip
+        own = self._by_id.get(name[:11], [])
+        return self._by_name[own[0]] if len(own) == 1 else None
+
+
+class Places:
+    """Puts the wanted clips of a part into ``videos/``, and notes every clip that is in it.
+
+    Args:
+        index: The listed clips.
+        wanted: Whether a listed clip is wanted.
+        replaces: The archive holds replacements of broken videos; ``None``: a folder or archive that is named so does.
+            They are known by the id of their video, and have a place of their own.
+    """
+
+    wanted: frozenset[str] | None = None
+
+    def __init__(self, index: Index, wanted: Callable[[Clip], bool], *, replaces: bool | None = False) -> None:
+        self._index, self._wanted, self._replaces = index, wanted, replaces
+        self.names: dict[str, None] = {}  # in order
+
+    def place(self, found: PurePosixPath) -> PurePosixPath | None:
+        """Return where a file belongs; see ``araflow.acquire.ingest.Places``."""
+        if found.name.startswith(".") or parse_name(found.name) is None:
+            return None
+        self.names[found.name] = None
+        apart = is_replacement(found) if self._replaces is None else self._replaces
+        clip = self._index.get(found.name, by_id=apart)
+        if clip is None or not self._wanted(clip):
+            return None
+        return PurePosixPath("videos", REPLACED if apart else "", clip.name)
+
+    def enter(self, found: PurePosixPath) -> bool:
+        """Every archive may hold clips."""
+        return True
+
+
+def is_replacement(found: PurePosixPath) -> bool:
+    """Whether a file lies in a folder or archive that is named as a replacement, as Kinetics-400's is."""
+    return any(name.startswith("replace") for name in found.parts[:-1])
+
+
+class Parts:
+    """The parts of a dataset in its folder.
+
+    Args:
+        folder: The dataset's folder.
+        parts: In the order in which they are to be fetched; replacements first.
+        clips: Every listed clip.
+
+    Attributes:
+        failures: Why parts could not be had in this run (``try_open``).
+    """
+
+    def __init__(self, folder: DatasetFolder, parts: Sequence[Part], clips: Iterable[Clip]) -> None:
+        self.folder, self.parts, self.index = folder, parts, Index(clips)
+        self.failures: dict[Part, SourceError] = {}
+        self._failures_in_a_row = 0
+
+    def held(self, part: Part) -> Held | None:
+        """Return what a part held, or ``None`` while it has not been fetched."""
+        try:
+            content = json.loads(self._record(part).read_text(encoding="utf-8"))
+            return Held(tuple(content["names"]), frozenset(content["kept"]), bool(content["archive"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def clips(self, part: Part, held: Held) -> list[Clip]:
+        """Return the listed clips that a part held, in the archive's order."""
+        found = (self.index.get(name, by_id=part.replaces) for name in held.names)
+        return list(dict.fromkeys(clip for clip in found if clip is not None))
+
+    def replaced(self) -> set[str]:
+        """Return the keys of the clips that a replacement archive holds."""
+        parts = [part for part in self.parts if part.replaces]
+        return {clip.key for part in parts if (held := self.held(part)) for clip in self.clips(part, held)}
+
+    def open(
+        self,
+        part: Part,
+        wanted: Callable[[Clip], bool],
+        *,
+        keep_archive: bool | None,
+        keep_videos: bool,
+        report: Callable[[str], None],
+        progress: fetch.Progress = fetch.no_progress,
+    ) -> list[Clip]:
+        """Make the wanted clips of one part local.
+
+        Args:
+            part: Which.
+            wanted: Whether a clip is wanted.
+            keep_archive: Leave the archive where it is, or delete it once unpacked; ``None``: delete it unless it was
+                to be kept before.
+            keep_videos: ``drop`` shall leave the videos.
+            report: Called with lines for a log.
+            progress: Called while bytes arrive.
+
+        Returns:
+            The wanted clips of the part, sorted by key, with ``source`` set.
+
+        Raises:
+            SourceError: It cannot be downloaded or unpacked, or holds no clip of the label that it is listed for.
+        """
+        with self.folder.locked(report):
+            replaced = set() if part.replaces else self.replaced()
+            held = self.held(part)
+
+            def taken(clip: Clip) -> bool:
+                return clip.key not in replaced and wanted(clip)
+
+            def there(held: Held) -> list[Clip]:
+                return [clip for clip in self.clips(part, held) if taken(clip)]
+
+            if held is None or not all(self._place(part, clip).is_file() for clip in there(held)):
+                names, theirs = self._get(part, taken, report, progress)
+                held = Held(names, theirs) if held is None else dataclasses.replace(held, names=names)
+            kept = held.kept | ({clip.key for clip in there(held)} if keep_videos else frozenset())
+            archive = held.archive if keep_archive is None else keep_archive
+            # Last: from now on it is not fetched again.
+            self._write(part, Held(held.names, kept, archive))
+            self._begun(part).unlink(missing_ok=True)
+            if not archive:
+                self._archive(part).unlink(missing_ok=True)
+            clips = [dataclasses.replace(c, source=self.video(c), replaced=part.replaces) for c in there(held)]
+            return sorted(clips, key=lambda clip: clip.key)
+
+    def try_open(
+        self,
+        part: Part,
+        wanted: Callable[[Clip], bool],
+        *,
+        keep_archive: bool | None,
+        keep_videos: bool,
+        report: Callable[[str], None],
+        progress: fetch.Progress = fetch.no_progress,
+    ) -> list[Clip] | None:
+        """As ``open``, but a part that cannot be had is noted in ``failures`` and gives ``None``.
+
+        Raises:
+            SourceError: Several parts in a row cannot be had.
+        """
+        try:
+            clips = self.open(
+                part, wanted, keep_archive=keep_archive, keep_videos=keep_videos, report=report, progress=progress
+            )
+        except SourceError as error:
+            self.failures[part] = error
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
+                raise
+            return None
+        self._failures_in_a_row = 0
+        return clips
+
+    def drop(self, part: Part) -> None:
+        """Delete the videos of a part, and its archive where a killed run has left it, unless they are to be kept."""
+        if self.held(part) is None:
+            return
+        with self.folder.locked(log.info):
+            held = self.held(part)  # under the lock: another process may have begun to keep it
+            if held is None:
+                return
+            if not held.archive:
+                self._archive(part).unlink(missing_ok=True)
+            keep = held.kept | self.given(replacements=part.replaces) | (set() if part.replaces else self.replaced())
+            for clip in self.clips(part, held):
+                if clip.key not in keep:
+                    self._place(part, clip).unlink(missing_ok=True)
+
+    def take(self, path: Path, report: Callable[[str], None]) -> None:
+        """Take in what the user has: an archive or a folder; it stays, whatever is fetched or dropped later.
+
+        Raises:
+            SourceError: There is no such file, or it holds no listed clip.
+        """
+        if not path.exists():
+            raise SourceError(f"{path}: no such file or folder")
+        with self.folder.locked(report):
+            places = Places(self.index, lambda clip: True, replaces=None)
+            found = ingest.ingest(path, self.folder.path, places, report=report, again=True)
+            if not found:
+                raise SourceError(f"{path}: holds no {self.folder.known.name} clips that are wanted")
+            content = {}
+            for kind in (False, True):
+                own = (self.index.get(place.name) for place in found if (REPLACED in place.parts) == kind)
+                keys = self.given(replacements=kind) | {clip.key for clip in own if clip is not None}
+                content["replacements" if kind else "clips"] = sorted(keys)
+            self._given_file.parent.mkdir(parents=True, exist_ok=True)
+            replace(self._given_file, json.dumps(content, indent=0).encode())
+
+    def given(self, *, replacements: bool = False) -> set[str]:
+        """Return the keys of the clips that the user gave, or of those of which the user gave replacements."""
+        try:
+            content = json.loads(self._given_file.read_text(encoding="utf-8"))
+            return set(content["replacements" if replacements else "clips"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return set()
+
+    def video(self, clip: Clip) -> Path:
+        """Return where a clip's video lies, or would; a replacement comes first."""
+        replacement = self.folder.videos / REPLACED / clip.name
+        return replacement if replacement.is_file() else self.folder.videos / clip.name
+
+    def is_replaced(self, clip: Clip) -> bool:
+        """Whether there is a replacement of a clip."""
+        return (self.folder.videos / REPLACED / clip.name).is_file()
+
+    def present(self) -> Counter[str]:
+        """Count, of the parts fetched so far, the listed clips per subset."""
+        there: set[Clip] = set()
+        for part in self.parts:
+            if (held := self.held(part)) is not None:
+                there.update(self.clips(part, held))
+        return Counter(clip.subset or "" for clip in there)
+
+    def unlisted(self) -> int:
+        """Count the videos of the parts fetched so far that no list names; the index must hold every listed clip."""
+        helds = ((part, held) for part in self.parts if (held := self.held(part)) is not None)
+        return sum(self.index.get(name, by_id=part.replaces) is None for part, held in helds for name in held.names)
+
+    def _get(
+        self,
+        part: Part,
+        taken: Callable[[Clip], bool],
+        report: Callable[[str], None],
+        progress: fetch.Progress,
+    ) -> tuple[tuple[str, ...], frozenset[str]]:
+        """Fetch and unpack; return the names of the clips in it, and the keys of those that lay there already."""
+        fetched = fetch.download(
+            [part.url], self._archive(part), size=part.size, sha256=part.sha256, report=report, progress=progress
+        )
+        # What lies in a clip's place is the user's, but for what a run has left that was killed in this very part.
+        theirs: set[str] = set()
+        if not self._begun(part).exists() and self.held(part) is None:
+            theirs = {clip.key for clip in self.index if self._place(part, clip).is_file()}
+        self._begun(part).parent.mkdir(parents=True, exist_ok=True)
+        self._begun(part).touch()
+        places = Places(self.index, lambda clip: clip.key not in theirs and taken(clip), replaces=part.replaces)
+        try:
+            placed = ingest.ingest(fetched.path, self.folder.path, places, report=report, again=True)
+        except ArchiveError:
+            if part.sha256 is None:
+                fetch.forget(fetched.path)  # what arrived is not known to be right: the next run asks again
+            raise
+        found = (self.index.get(name) for name in places.names)
+        if part.guessed and places.names and not any(clip and clip.label == part.label for clip in found):
+            for place in placed:
+                (self.folder.path / place).unlink(missing_ok=True)
+            fetch.forget(fetched.path)
+            raise SourceError(
+                f"{part.url}: was taken for the archive of {part.label!r}, but holds none of its clips: the archives "
+                "are in another order than is known; take all classes (dataset.classes: null)"
+            )
+        self.folder.note_download(fetched)
+        return tuple(places.names), frozenset(theirs)
+
+    def _begun(self, part: Part) -> Path:
+        return self._record(part).with_suffix(".begun")
+
+    def _place(self, part: Part, clip: Clip) -> Path:
+        return self.folder.videos / (REPLACED if part.replaces else "") / clip.name
+
+    def _archive(self, part: Part) -> Path:
+        subset = part.subset or "replacement"
+        return self.folder.archives / subset / _digest(part) / registry.file_name(part.url)
+
+    @property
+    def _given_file(self) -> Path:
+        return self.folder.path / ingest.STATE / "parts" / "given.json"
+
+    def _record(self, part: Part) -> Path:
+        name = f"{part.subset or 'replacement'}-{registry.file_name(part.url)}-{_digest(part)}.json"
+        return self.folder.path / ingest.STATE / "parts" / name
+
+    def _write(self, part: Part, held: Held) -> None:
+        content = {"url": part.url, "names": held.names, "kept": sorted(held.kept), "archive": held.archive}
+        self._record(part).parent.mkdir(parents=True, exist_ok=True)
+        replace(self._record(part), json.dumps(content, indent=0).encode())
+
+
+def _digest(part: Part) -> str:
+    """Tells parts of one name apart."""
+    return digest({"url": part.url})[:8]

@@ -1,0 +1,183 @@
+"""What an ONNX file of araflow is: names, shapes and what it says of itself.
+
+Names are those that NVIDIA TAO gives to the tensors of its ActionRecognitionNet, so that what consumes its files takes
+ours: https://docs.nvidia.com/tao/tao-toolkit/text/cv_finetuning/pytorch/action_recognition.html.
+Inputs and the output are float32, also where the file computes in float16. The network's description travels in
+``metadata_props``: under ``araflow`` all of it as JSON, and under plain keys what a reader without araflow may want.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from araflow.core.errors import SourceError
+from araflow.recognition import require
+from araflow.recognition.spec import CHANNELS, ModelSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+INPUTS: dict[str, str] = {"rgb": "input_rgb", "flow": "input_of"}
+"""The file's input for each stream."""
+OUTPUT = "fc_pred"
+"""Logits, float32 (batch, classes)."""
+SUFFIX = ".onnx"
+STACKED = frozenset({"arn_2d"})
+"""Architectures whose file takes all frames of a channel, then all of the next, as the channels of one image."""
+Precision = Literal["fp32", "fp16"]
+Batch = int | Literal["dynamic"]
+_KEY = "araflow"
+
+
+@dataclass(frozen=True)
+class OnnxModel:
+    """An ONNX file that araflow wrote.
+
+    Attributes:
+        path: The file.
+        spec: What the recogniser knows of itself.
+        precision: What it computes in.
+        inputs: Shape of each stream's input by the stream's name; the batch is ``None`` where it may be any.
+        opset: Version of ONNX's operators.
+        sha256: SHA-256 of the file's bytes, hexadecimal.
+    """
+
+    path: Path
+    spec: ModelSpec
+    precision: Precision
+    inputs: dict[str, tuple[int | None, ...]]
+    opset: int
+    sha256: str
+
+    @property
+    def batch(self) -> int | None:
+        """Windows that it takes at once; ``None``: any number."""
+        return next(iter(self.inputs.values()))[0]
+
+
+def shape(spec: ModelSpec, stream: str) -> tuple[int, ...]:
+    """Return the shape of one window in the file's layout.
+
+    Args:
+        spec: What the recogniser knows of itself.
+        stream: ``rgb`` or ``flow``.
+
+    Returns:
+        (channels × frames, height, width) for an architecture of ``STACKED``, else (channels, frames, height, width).
+    """
+    own = spec.stream(stream)
+    if spec.network.architecture in STACKED:
+        return CHANNELS[stream] * own.frames, own.height, own.width
+    return CHANNELS[stream], own.frames, own.height, own.width
+
+
+def layout(spec: ModelSpec) -> str:
+    """Return the order of axes: ``N(CT)HW``, in which R0 R1 … G0 G1 … B0 B1 … are the channels, or ``NCTHW``."""
+    return "N(CT)HW" if spec.network.architecture in STACKED else "NCTHW"
+
+
+def arrange(windows: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
+    """Bring windows into the file's layout.
+
+    Args:
+        windows: float32 (batch, channels, frames, height, width).
+        spec: What the recogniser knows of itself.
+
+    Returns:
+        The same values, contiguous: float32 (batch, channels × frames, height, width) for an architecture of
+        ``STACKED``, else of the same shape.
+    """
+    found = np.ascontiguousarray(windows, np.float32)
+    if spec.network.architecture not in STACKED:
+        return found
+    batch, channels, frames, height, width = found.shape
+    return found.reshape(batch, channels * frames, height, width)
+
+
+def metadata(spec: ModelSpec, *, precision: Precision, opset: int, batch: Batch, version: str) -> dict[str, str]:
+    """Return what a file says of itself; ``read`` needs the key ``araflow`` alone.
+
+    Args:
+        spec: What the recogniser knows of itself.
+        precision: What the file computes in.
+        opset: Version of ONNX's operators.
+        batch: Windows that it takes at once.
+        version: Version of araflow that wrote it.
+    """
+    own = {name: spec.stream(name) for name in spec.streams}
+    normalisation = {
+        name: dict(zip(("mean", "std"), stream.per_channel(name), strict=True)) for name, stream in own.items()
+    }
+    described = {"model": spec.to_json(), "precision": precision, "araflow": version, "opset": opset, "batch": batch}
+    found = {
+        _KEY: json.dumps(described, sort_keys=True),
+        "labels": ";".join(spec.labels),
+        "layout": layout(spec),
+        "frames": json.dumps({name: stream.frames for name, stream in own.items()}),
+        "normalisation": json.dumps(normalisation),  # (x / 255 - mean) / std
+    }
+    if spec.flow is not None:
+        found["quantizer"] = spec.flow.quantizer
+    if spec.manifest_sha256 is not None:
+        found["manifest_sha256"] = spec.manifest_sha256
+    return found
+
+
+def read(path: Path) -> OnnxModel:
+    """Read what an ONNX file says of itself, and hold its inputs and output against it.
+
+    Raises:
+        SourceError: There is no such file, it is not an ONNX file, or not one that this version of araflow knows.
+        UnavailableError: The package onnx is not installed.
+    """
+    require.packages("onnx", extra="export")
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise SourceError(f"{path}: " + ("a folder, not an ONNX file" if path.is_dir() else "no such ONNX file"))
+    try:
+        data = path.read_bytes()
+        model = onnx.load_model_from_string(data)
+    except (OSError, DecodeError) as error:
+        raise SourceError(f"{path}: not a readable ONNX file: {error}") from error
+    if not model.graph.node:
+        raise SourceError(f"{path}: not an ONNX file, or an empty one")
+    described = {entry.key: entry.value for entry in model.metadata_props}.get(_KEY)
+    if described is None:
+        raise SourceError(f"{path}: araflow did not write it; make one: araflow export CHECKPOINT --out m.onnx")
+    try:
+        content: dict[str, Any] = json.loads(described)
+        spec = ModelSpec.model_validate(content["model"])
+        precision: Precision = {"fp32": "fp32", "fp16": "fp16"}[content["precision"]]  # type: ignore[assignment]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{path}: its description is of another version of araflow: {error}") from error
+    inputs = {name: _dimensions(value) for name, value in _values(model.graph.input).items()}
+    expected = {INPUTS[stream]: shape(spec, stream) for stream in spec.streams}
+    if {name: own[1:] for name, own in inputs.items()} != expected or list(_values(model.graph.output)) != [OUTPUT]:
+        raise SourceError(f"{path}: its inputs and output are not those of its description; export it again")
+    return OnnxModel(
+        path=path,
+        spec=spec,
+        precision=precision,
+        inputs={stream: inputs[INPUTS[stream]] for stream in spec.streams},
+        opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def _values(given: Any) -> Mapping[str, onnx.ValueInfoProto]:  # noqa: ANN401 - protobuf's repeated field has no type
+    return {value.name: value for value in given}
+
+
+def _dimensions(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+    """Return the shape; ``None`` where an axis is not fixed."""
+    return tuple(axis.dim_value or None for axis in value.type.tensor_type.shape.dim)

@@ -1,0 +1,60 @@
+"""Opens recognisers, whatever they run on: one opener per kind of file, chosen by its suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from araflow.core.errors import SourceError, SpecError, UnavailableError, did_you_mean
+from araflow.recognition import checkpoint, require
+from araflow.recognition.prediction.runners import DEVICES, Device, Runner, TorchRunner
+
+
+def open_runner(path: Path, device: Device = "auto") -> Runner:
+    """Open a recogniser.
+
+    Args:
+        path: A file of one of the ``KINDS``.
+        device: ``auto`` (a CUDA device where there is one), ``cpu`` or ``cuda``.
+
+    Raises:
+        SourceError: There is no such file, it is of another kind, or it cannot be read.
+        SpecError: There is no such device.
+        UnavailableError: What runs this kind of file, or the device, is not here.
+    """
+    if device not in DEVICES:
+        raise SpecError(f"device: {device!r}; allowed: {', '.join(DEVICES)}{did_you_mean(device, DEVICES)}")
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        found = sorted(file.name for file in path.iterdir() if file.suffix.lower() in KINDS)
+        raise SourceError(f"{path}: a folder, not a recogniser" + (f"; it holds {', '.join(found)}" if found else ""))
+    if suffix not in KINDS:
+        raise SourceError(f"{path}: not a recogniser; files may end in {', '.join(KINDS)}")
+    return KINDS[suffix](path, device)
+
+
+def _torch(path: Path, device: Device) -> Runner:
+    require.torch()
+    import torch
+
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise UnavailableError("device: cuda: torch sees no CUDA device here; use auto or cpu")
+    network, spec = checkpoint.load(path)
+    return TorchRunner(network, spec, "cuda" if there and device != "cpu" else "cpu")
+
+
+def _onnx(path: Path, device: Device) -> Runner:
+    from araflow.deploy.onnx.runtime import onnx_runner
+
+    return onnx_runner(path, device)
+
+
+def _engine(path: Path, device: Device) -> Runner:
+    from araflow.deploy.tensorrt.runtime import engine_runner
+
+    return engine_runner(path, device)
+
+
+KINDS: dict[str, Callable[[Path, Device], Runner]] = {checkpoint.SUFFIX: _torch, ".onnx": _onnx, ".engine": _engine}
+"""What opens each kind of file, by suffix."""

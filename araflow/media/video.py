@@ -1,0 +1,237 @@
+"""Decode videos, and folders of frames, to RGB frames; one at a time, in order, from the start.
+
+Frames come in the decoder's output order, which is display order. Nothing is sorted by timestamp or seeked: HMDB51's
+timestamps are not monotonic, and its headers count one frame more than there is. Sizes are as coded; sample aspect
+ratio and rotation tags are not applied, as in the other tools of this field.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import struct
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import av
+import av.logging
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from araflow.core.errors import ClipError
+
+RgbFrame = NDArray[np.uint8]
+"""uint8, (height, width, 3), channels R, G, B."""
+Frames = Generator[RgbFrame, None, None]
+"""Frames in display order. Close it to close the file; a frame is valid until the next one is asked for."""
+
+VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+_OPEN = {
+    # FFmpeg goes by content: a text file that is a playlist would make it open other files, or addresses.
+    "format_whitelist": "avi,mov,mp4,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg,m4v,h264,hevc,ivf,nut,dv,gif",
+    "protocol_whitelist": "file",
+}
+_MAX_PIXELS = 8192 * 8192
+"""A frame beyond this is a damaged header, not a video; decoding it would take gigabytes."""
+
+
+@dataclasses.dataclass(slots=True)
+class VideoInfo:
+    """What is known of a clip's frames.
+
+    Attributes:
+        width: Pixels.
+        height: Pixels.
+        fps: Frames per second as the container states it, or ``None``.
+        header_frames: Frame count as the container states it, or ``None``.
+        complaints: Errors that the decoder reported and went on from, repetitions left out; grows while decoding.
+    """
+
+    width: int
+    height: int
+    fps: float | None
+    header_frames: int | None
+    complaints: list[str] = dataclasses.field(default_factory=list)
+
+
+def read(source: Path) -> tuple[VideoInfo, Frames]:
+    """Open a video file or a folder of frames.
+
+    Args:
+        source: A video file, or a folder of image files, which are taken in natural order of their names.
+
+    Returns:
+        What the header says, and the frames.
+
+    Raises:
+        ClipError: It cannot be used; while iterating too. Codes: ``empty``, ``not-a-video``, ``truncated``,
+            ``decode-error``, ``size-change``, ``frame-size``, ``no-frames``.
+        OSError: The file cannot be read.
+    """
+    return _read_images(source) if source.is_dir() else _read_video(source)
+
+
+def frame_files(folder: Path) -> list[Path]:
+    """Return the image files of a folder in natural order (``2.png`` before ``10.png``)."""
+    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    return sorted(files, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Sort key; the name itself settles ``1.png`` and ``01.png``, which the file system lists in any order."""
+    parts = re.split(r"([0-9]+)", path.name)  # text and number by turns
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
+
+
+def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
+    size = path.stat().st_size
+    if size == 0:
+        raise ClipError("empty", "the file has no bytes")
+    declared = declared_size(path)
+    if declared is not None and declared > size:
+        raise ClipError("truncated", f"the container declares {declared:,} bytes, the file has {size:,}")
+    try:
+        # Some HMDB51 files carry metadata that is not UTF-8.
+        container = av.open(str(path), metadata_errors="replace", options=_OPEN)
+    except (av.FFmpegError, ValueError) as error:
+        raise ClipError("not-a-video", _message(error)) from error
+    if not container.streams.video:
+        container.close()
+        raise ClipError("not-a-video", "no video stream")
+    stream = container.streams.video[0]
+    try:
+        # Frame threads cost CPU time and win nothing at these sizes; the pool uses the cores.
+        stream.thread_type = "NONE"
+        stream.codec_context.thread_count = 1
+        width, height = stream.codec_context.width, stream.codec_context.height
+        rate = stream.average_rate or stream.guessed_rate
+    except (av.FFmpegError, ValueError, AttributeError) as error:  # a stream without a known codec has no context
+        container.close()
+        raise ClipError("not-a-video", f"no decoder for its video stream: {_message(error)}") from error
+    if width * height > _MAX_PIXELS:
+        container.close()
+        raise ClipError("frame-size", f"{width}x{height} is no video frame")
+    info = VideoInfo(width, height, float(rate) if rate else None, stream.frames or None)
+    return info, _decode(container, stream, info)
+
+
+def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> Frames:
+    reformatter = VideoReformatter()
+    count = 0
+    with container:
+        decoded = container.decode(stream)
+        while True:
+            try:
+                with _noting_complaints(info):
+                    frame = next(decoded, None)
+            except (av.FFmpegError, ValueError, MemoryError) as error:
+                raise ClipError("decode-error", f"after {count} frames: {_message(error)}") from error
+            if frame is None:
+                return
+            if frame.width * frame.height > _MAX_PIXELS:
+                raise ClipError("frame-size", f"{frame.width}x{frame.height} is no video frame")
+            if not count:
+                info.width, info.height = frame.width, frame.height
+            elif (frame.width, frame.height) != (info.width, info.height):
+                raise ClipError(
+                    "size-change",
+                    f"{info.width}x{info.height} becomes {frame.width}x{frame.height} at frame {count}",
+                )
+            try:
+                plane = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
+            except (av.FFmpegError, ValueError, MemoryError) as error:
+                raise ClipError("decode-error", f"frame {count} to RGB: {_message(error)}") from error
+            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)
+            count += 1
+            yield rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+
+
+@contextlib.contextmanager
+def _noting_complaints(info: VideoInfo) -> Iterator[None]:
+    """Add the errors that FFmpeg logs meanwhile to ``info.complaints``.
+
+    PyAV's log settings are the whole process's, so they are set for one step of the decoder only.
+    """
+    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # it would make what is noted here depend on the clip before
+    try:
+        with av.logging.Capture() as log:
+            yield
+    finally:
+        av.logging.set_skip_repeated(skip)
+        av.logging.set_level(level)
+        for message in (text.strip() for _, _, text in log):
+            if info.complaints[-1:] != [message]:  # one damaged frame may bring the same line a hundred times
+                info.complaints.append(message)
+
+
+def _read_images(folder: Path) -> tuple[VideoInfo, Frames]:
+    files = frame_files(folder)
+    if not files:
+        raise ClipError("no-frames", "the folder holds no image files")
+    first = _read_image(files[0])
+    info = VideoInfo(first.shape[1], first.shape[0], None, len(files))
+
+    def frames() -> Frames:
+        yield first
+        for number, path in enumerate(files[1:], start=1):
+            image = _read_image(path)
+            if image.shape != first.shape:
+                raise ClipError(
+                    "size-change",
+                    f"{info.width}x{info.height} becomes {image.shape[1]}x{image.shape[0]} "
+                    f"at frame {number} ({path.name})",
+                )
+            yield image
+
+    return info, frames()
+
+
+def _read_image(path: Path) -> RgbFrame:
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
+    except cv2.error:  # a header that asks for more pixels than OpenCV agrees to; lesser damage gives None
+        image = None
+    if image is None:
+        raise ClipError("decode-error", f"{path.name} is not a readable image")
+    return image.astype(np.uint8, copy=False)
+
+
+def declared_size(path: Path) -> int | None:
+    """Return how many bytes the container says the file has at least, or ``None`` where it does not say.
+
+    A file that is shorter was cut: players show its beginning without a word. RIFF (AVI) states its size in bytes 4 to
+    7; ISO media (MP4, MOV) is a row of boxes, each with its size first (ISO/IEC 14496-12, section 4.2).
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] == b"RIFF" and len(head) == 12:
+            return 8 + int(struct.unpack("<I", head[4:8])[0])
+        if head[4:8] != b"ftyp":
+            return None
+        end, size = 0, path.stat().st_size
+        while end < size:
+            file.seek(end)
+            box = file.read(16)
+            if len(box) < 8:
+                return end + 8
+            length = int(struct.unpack(">I", box[:4])[0])
+            if length == 1 and len(box) == 16:
+                length = int(struct.unpack(">Q", box[8:])[0])
+            if length < 8:  # 0 means "to the end of the file"; anything else is damage, which the decoder will name
+                return None
+            end += length
+        return end
+
+
+def _message(error: Exception) -> str:
+    """The error's text without the path, which differs from machine to machine."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

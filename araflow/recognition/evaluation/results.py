@@ -1,0 +1,204 @@
+"""What comes of an experiment: evaluations, what they say side by side, and the plan before it all."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from araflow.core import spec_file
+from araflow.core.errors import SpecError
+from araflow.core.spec import SplitSpec
+from araflow.core.splits import Leakage
+from araflow.recognition import checkpoint, experiment
+from araflow.recognition.experiment import Prepared
+from araflow.recognition.spec import EvaluationSpec, ExperimentSpec, ModelSpec
+from araflow.recognition.training.run import Trained
+from araflow.store.manifest import Manifest
+
+if TYPE_CHECKING:
+    from araflow.deploy.stages import Stage
+    from araflow.recognition.evaluation.evaluate import Evaluation
+
+
+log = logging.getLogger("araflow")
+_SIDES = ("train", "val", "test")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """An experiment, its training and its evaluation.
+
+    Attributes:
+        prepared: The experiment.
+        trained: Its training.
+        evaluation: Its figures.
+        deployed: What was made of the recogniser.
+    """
+
+    prepared: Prepared
+    trained: Trained
+    evaluation: Evaluation
+    deployed: tuple[Stage, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict."""
+        return {
+            "checkpoint": str(self.trained.checkpoint),
+            "epochs": self.trained.epochs,
+            "metrics": self.evaluation.metrics.to_json(),
+            "leakage": dataclasses.asdict(self.prepared.leakage[-1]),
+            "notes": self.prepared.notes,
+            "deployed": {stage.name: stage.figures or {"skipped": stage.line} for stage in self.deployed},
+        }
+
+
+def evaluate(prepared: Prepared, checkpoint: Path) -> Evaluation:
+    """Score the test clips of an experiment, and write the figures below ``<out>/evaluation``.
+
+    Raises:
+        SourceError: The checkpoint or a clip cannot be read.
+    """
+    from araflow.recognition.evaluation import evaluate as evaluation
+
+    spec = prepared.spec
+    done = evaluation.evaluate(checkpoint, prepared.test, spec.evaluation, workers=spec.data.workers, split="test")
+    done.write(prepared.out / "evaluation", leakage=prepared.leakage)
+    return done
+
+
+def evaluate_files(
+    files: Sequence[Path],
+    manifest: Path,
+    *,
+    split: str = "test",
+    protocol: str | None = None,
+    settings: Mapping[str, Any],
+    weights: Sequence[float] | None = None,
+) -> tuple[Evaluation, list[Leakage]]:
+    """Evaluate one recogniser, or several whose scores are averaged, on clips of a manifest.
+
+    Args:
+        files: Checkpoints.
+        manifest: A manifest, or a build's output folder.
+        split: ``train``, ``val``, ``test``, or ``all``.
+        protocol: Split anew by this; ``None``: as the recognisers were trained.
+        settings: Fields of ``EvaluationSpec``.
+        weights: Of the checkpoints' scores; ``None``: all alike.
+
+    Returns:
+        The evaluation, and the leakage of the split.
+
+    Raises:
+        SpecError: A setting is wrong, or a checkpoint's classes are not the manifest's.
+        SourceError: A checkpoint or a clip cannot be read.
+    """
+    from araflow.recognition.data import clips
+    from araflow.recognition.evaluation import evaluate as evaluation
+    from araflow.recognition.evaluation import fusion
+
+    if split not in (*_SIDES, "all"):
+        raise SpecError(f"--split: {split!r} is not allowed; allowed: {', '.join(_SIDES)}, all")
+    checked = spec_file.validate(settings, EvaluationSpec, "evaluate")
+    read = Manifest.read(manifest)
+    models = [checkpoint.read_spec(file) for file in files]
+    split_of = clips.split_of(read, _split(models, protocol))
+    wanted = [
+        clip for side in (_SIDES if split == "all" else (split,)) for clip in clips.clips_of(read, split_of, side)
+    ]
+    if not wanted:
+        raise SpecError(f"--split: {manifest} has no finished clip for {split}")
+    labels = experiment.labels_of(read)
+    found = []
+    for file, model in zip(files, models, strict=True):
+        if model.labels != labels:
+            raise SpecError(f"{file} knows the classes {', '.join(model.labels)}; {manifest} has {', '.join(labels)}")
+        found.append(evaluation.evaluate(file, wanted, checked, split=None if split == "all" else split))
+    return (found[0] if len(found) == 1 else fusion.fuse_streams(found, weights)), clips.leakage(read, split_of)
+
+
+def _split(models: Sequence[ModelSpec], protocol: str | None) -> SplitSpec | None:
+    """Return the split that the recognisers were trained under, so that test clips are none of their training clips."""
+    splits = [model.split for model in models]
+    if any(split != splits[0] for split in splits):
+        raise SpecError("--fuse: the two were trained under different splits, so one has seen the other's test clips")
+    if protocol is None or (splits[0] is not None and splits[0].protocol == protocol):
+        return splits[0]
+    log.warning("trained under another split than %s: clips that are tested may have been trained on", protocol)
+    return spec_file.validate({"protocol": protocol}, SplitSpec, "evaluate: split")
+
+
+def side_by_side(results: Mapping[str, Result]) -> str:
+    """Return a Markdown table of the same experiment under several protocols."""
+    from araflow.recognition.evaluation import tables
+
+    return tables.side_by_side(_pairs(results)).markdown()
+
+
+def _pairs(results: Mapping[str, Result]) -> dict[str, tuple[Evaluation, Leakage | None]]:
+    return {name: (result.evaluation, result.prepared.leakage[-1]) for name, result in results.items()}
+
+
+def print_results(results: Mapping[str, Result]) -> None:
+    """Print each evaluation, what was made of the recogniser, and several side by side."""
+    import click
+
+    from araflow.recognition.evaluation import tables
+
+    for result in results.values():
+        tables.print_evaluation(result.evaluation, leakage=result.prepared.leakage)
+        for stage in result.deployed:
+            click.echo(stage.line)
+    if len(results) > 1:
+        tables.side_by_side(_pairs(results)).print()
+
+
+def last_line(spec: ExperimentSpec, results: Mapping[str, Result], seconds: float) -> str:
+    """Return the line that sums a run up."""
+    parts = []
+    for name, result in results.items():
+        top1 = result.evaluation.metrics.top1
+        low, high = top1.interval
+        shown = f"top-1 {100 * top1.value:.1f} % ({top1.hits} of {top1.count} test clips; 95 % interval "
+        shown += f"{100 * low:.0f} to {100 * high:.0f} %)"
+        parts.append(f"{name}: {shown}" if len(results) > 1 else shown)
+    trained = sum(result.trained.new_epochs for result in results.values())
+    where = ", ".join(str(result.trained.checkpoint) for result in results.values())
+    return f"{spec.name}: {'; '.join(parts)}; {trained} epochs trained, {seconds:.1f} s; {where}"
+
+
+def plan(prepared: Prepared) -> dict[str, Any]:
+    """Return what would be trained on what, JSON-ready."""
+    from araflow.recognition.models import parameters
+
+    model: ModelSpec = prepared.model
+    return {
+        "spec": prepared.spec.model_dump(mode="json"),
+        "labels": list(model.labels),
+        "clips": {"train": len(prepared.train), "val": len(prepared.val), "test": len(prepared.test)},
+        "leakage": dataclasses.asdict(prepared.leakage[-1]),
+        "parameters": parameters(model),
+        "notes": prepared.notes,
+    }
+
+
+def print_plan(prepared: Prepared) -> None:
+    """Print ``plan`` for a person."""
+    import click
+
+    content = plan(prepared)
+    network, counts, leaked = prepared.spec.network, content["clips"], prepared.leakage[-1]
+    size = f"{content['parameters']:,} parameters"
+    click.echo(f"{prepared.spec.name}: {network.architecture}, {network.modality}, {size}")
+    for stream in prepared.model.streams:
+        window = prepared.model.stream(stream)
+        click.echo(f"  {stream}: {window.frames} frames of {window.width}x{window.height}")
+    shown = ", ".join(f"{count} {side}" for side, count in counts.items())
+    click.echo(f"  {len(content['labels'])} classes; clips: {shown}")
+    click.echo(f"  test clips whose source is also in training: {leaked.any_class} of {leaked.test}")
+    for note in prepared.notes:
+        click.echo(f"  note: {note}")
+    settings = prepared.spec.training
+    click.echo(f"  {settings.epochs} epochs, {settings.batch_size} windows a step; into {prepared.out}")

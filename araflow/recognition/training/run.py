@@ -1,0 +1,281 @@
+"""Train a prepared experiment, go on with it, or find that it is done.
+
+::
+
+    <out>/run.json                 settings, manifest and versions; what a later call is held against
+    <out>/checkpoints/*.ckpt       Lightning's own, for going on
+    <out>/{best,last}.safetensors  the recogniser; best where there were val clips to choose by
+    <out>/history.json             figures of each epoch; curves.png shows them
+    <out>/tensorboard/             the same for TensorBoard
+    <out>/evaluation/              metrics, confusion matrix, predictions per video (``results``)
+
+Under several protocols each has a folder of its own, named as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import pickle
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from araflow.core.errors import OutputError, SpecError, UnavailableError
+from araflow.core.files import replace
+from araflow.core.processes import usable_cores
+from araflow.recognition.experiment import Prepared
+from araflow.recognition.spec import ExperimentSpec
+
+log = logging.getLogger("araflow")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training.
+
+    Attributes:
+        checkpoint: The recogniser to use: the best where there were val clips, else the last.
+        epochs: Epochs trained in all.
+        new_epochs: Of those, how many this call trained.
+        history: Figures of each epoch.
+    """
+
+    checkpoint: Path
+    epochs: int
+    new_epochs: int
+    history: list[dict[str, float]]
+
+
+def train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | None = None) -> Trained:
+    """Train, or go on where an earlier call was interrupted, or find that all is done.
+
+    Args:
+        prepared: The experiment.
+        on_epoch: Called after each epoch with its figures.
+
+    Raises:
+        SpecError: The folder holds another experiment, or the device is not there.
+        TrainingError: The loss is not a number.
+        OutputError: The folder cannot be written to, or another run holds it.
+    """
+    with _locked(prepared.out):
+        identity = _identity(prepared)
+        found = _claim(prepared, identity)
+        if found is not None:
+            return found
+        from araflow.recognition.training import trainer  # before quiet(): see there
+
+        try:
+            with trainer.quiet():
+                return _train(prepared, identity, on_epoch)
+        except OSError as error:
+            where = error.filename or prepared.out
+            raise OutputError(f"{where}: cannot be written: {error.strerror or error}") from error
+
+
+def _identity(prepared: Prepared) -> dict[str, Any]:
+    """What must be the same for two calls to be one training."""
+    spec = prepared.spec
+    weights = {name: file for name, file in spec.network.weights.model_dump().items() if file is not None}
+    return {
+        "weights_sha256": {name: hashlib.sha256(Path(file).read_bytes()).hexdigest() for name, file in weights.items()},
+        "manifest_sha256": prepared.model.manifest_sha256,
+        "network": spec.network.model_dump(mode="json"),
+        "data": spec.data.model_dump(mode="json", exclude={"workers"}),
+        "split": spec.split.model_dump(mode="json") if spec.split else None,
+        "training": spec.training.model_dump(mode="json", exclude={"tensorboard", "mlflow"}),
+        "shuffle_labels": spec.shuffle_labels,
+    }
+
+
+def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
+    """Hold the folder against the experiment; return the training if it is finished already."""
+    file = prepared.out / "run.json"
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+        before, finished = known["identity"], known["finished"]
+    except FileNotFoundError:
+        known = None
+    except (ValueError, LookupError, TypeError):
+        raise OutputError(f"{file}: not araflow's; remove the folder, or choose another out") from None
+    if known is not None:
+        changed = _differences(before, identity)
+        # An experiment that failed in its first epoch left nothing to lose, and may be mended.
+        if changed and _begun(prepared.out):
+            raise SpecError(f"out: {prepared.out} holds another experiment ({'; '.join(changed)}); choose another out")
+        checkpoint = _checkpoint(prepared.out)
+        if finished and checkpoint is not None:
+            log.info("trained already: %s, %d epochs", checkpoint, finished)
+            return Trained(checkpoint, finished, 0, _history(prepared.out))
+    _note(prepared, identity, finished=0)
+    return None
+
+
+def _history(out: Path) -> list[dict[str, float]]:
+    try:
+        found: list[dict[str, float]] = json.loads((out / "history.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # lost, which matters to nobody who has the recogniser
+        return []
+    return found
+
+
+def _note(prepared: Prepared, identity: dict[str, Any], finished: int) -> None:
+    content = {
+        "identity": identity,
+        "finished": finished,
+        "spec": prepared.spec.model_dump(mode="json"),
+        "software": prepared.model.software,
+    }
+    replace(prepared.out / "run.json", (json.dumps(content, indent=1) + "\n").encode())
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:  # noqa: ANN401 - JSON
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for key in sorted(old.keys() | new.keys())
+            for line in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+        ]
+    return [] if old == new else [f"{path}: {old} there, {new} now"]
+
+
+def _begun(out: Path) -> bool:
+    return _checkpoint(out) is not None or any((out / "checkpoints").glob("*.ckpt"))
+
+
+def _checkpoint(out: Path) -> Path | None:
+    return next((p for p in (out / "best.safetensors", out / "last.safetensors") if p.is_file()), None)
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    lock = filelock.FileLock(out / ".lock", timeout=0)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise OutputError(f"{out}: another run is training here; wait for it, or choose another out") from None
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _train(
+    prepared: Prepared, identity: dict[str, Any], on_epoch: Callable[[dict[str, float]], None] | None
+) -> Trained:
+    import torch
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    from araflow.recognition import checkpoint, pictures
+    from araflow.recognition.data import windows as data
+    from araflow.recognition.models import create
+    from araflow.recognition.training import module as training
+    from araflow.recognition.training import trainer as training_loop
+    from araflow.recognition.weights import load_weights
+
+    spec, settings, out = prepared.spec, prepared.spec.training, prepared.out
+    accelerator = accelerator_of(spec)
+    torch.manual_seed(settings.seed)
+    network = create(prepared.model)
+    for branch in ("joint", "rgb", "flow"):
+        file = getattr(spec.network.weights, branch)
+        if file is not None:
+            target = getattr(network, branch) if spec.network.modality == "joint" and branch != "joint" else network
+            for line in load_weights(target, file, name=f"network.weights.{branch}"):
+                log.info("%s", line)
+    windows = data.TrainingWindows(prepared.train, prepared.model, spec.data, seed=settings.seed)
+    validation = data.EvaluationWindows(prepared.val, prepared.model) if prepared.val else None
+    balanced = settings.class_weights == "balanced"
+    module = training.Recogniser(
+        network,
+        prepared.model.streams,
+        settings,
+        [clip.key for clip in prepared.train],
+        class_weights=torch.from_numpy(data.class_weights(prepared.train, len(prepared.model.labels)))
+        if balanced
+        else None,
+        freeze=spec.network.freeze,
+        validated=validation is not None,
+    )
+    workers = spec.data.workers
+    loaders = training.Windows(
+        windows,
+        validation,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        workers=min(8, usable_cores()) if workers is None else workers,
+    )
+    folder = out / "checkpoints"
+    history = training_loop.History(out / "history.json", settings.epochs, on_epoch)
+    callbacks: list[Any] = [history]
+    if validation is not None:
+        callbacks.append(training_loop.kept(folder, "best", monitor="val_top1"))
+        if settings.early_stopping:
+            callbacks.append(EarlyStopping("val_loss", patience=settings.early_stopping, mode="min"))
+    # Last, so that the file holds what the others have to say of the epoch.
+    callbacks.append(training_loop.kept(folder, "last"))
+    before, stopped = _so_far(folder / "last.ckpt", history.state_key)
+    if before:
+        log.info("going on after epoch %d", before)
+    if not stopped:
+        training_loop.fit(
+            training_loop.trainer(spec, accelerator, callbacks),
+            module,
+            loaders,
+            folder / "last.ckpt" if before else None,
+        )
+    for name in ("best", "last"):
+        if (folder / f"{name}.ckpt").is_file():
+            state = torch.load(folder / f"{name}.ckpt", weights_only=True, map_location="cpu")["state_dict"]
+            network.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
+            checkpoint.save(out / f"{name}.safetensors", network, prepared.model)
+    rows = json.loads((out / "history.json").read_text(encoding="utf-8"))
+    replace(out / "curves.png", pictures.curves(rows))
+    _note(prepared, identity, finished=len(rows))
+    chosen = _checkpoint(out)
+    assert chosen is not None
+    return Trained(chosen, len(rows), len(rows) - before, rows)
+
+
+def _so_far(last: Path, history: str) -> tuple[int, bool]:
+    """Return how many epochs a checkpoint has seen, and whether early stopping has ended its training."""
+    import torch
+
+    if not last.is_file():
+        return 0, False
+    try:
+        states = torch.load(last, weights_only=True, map_location="cpu")["callbacks"]
+        stops = [state["stopped_epoch"] for state in states.values() if "stopped_epoch" in state]
+        return len(states[history]["rows"]), any(stops)
+    except (RuntimeError, LookupError, pickle.UnpicklingError, EOFError) as error:
+        raise OutputError(f"{last}: not a readable checkpoint; remove {last.parent} to train anew") from error
+
+
+def accelerator_of(spec: ExperimentSpec) -> str:
+    """Return what trains here, ``gpu`` or ``cpu``.
+
+    Raises:
+        UnavailableError: A GPU is asked for and absent.
+        SpecError: There are fewer devices than asked for, or a CPU is asked for what it cannot do.
+    """
+    import torch
+
+    settings = spec.training
+    there = torch.cuda.is_available()
+    if settings.accelerator == "gpu" and not there:
+        raise UnavailableError("training.accelerator: gpu: torch sees no CUDA device here; use auto or cpu")
+    accelerator = "gpu" if there and settings.accelerator != "cpu" else "cpu"
+    if accelerator == "gpu" and settings.devices > torch.cuda.device_count():
+        raise SpecError(f"training.devices: {settings.devices} asked for, {torch.cuda.device_count()} there")
+    if accelerator == "cpu" and settings.precision == "16":
+        raise SpecError("training.precision: 16 needs a GPU; use 32 or bf16")
+    return accelerator

@@ -1,0 +1,174 @@
+"""Hold a manifest against the files it describes, and its splits against each other."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from araflow.core import splits
+from araflow.core.clip import Outcome
+from araflow.core.errors import ManifestError
+from araflow.core.processes import usable_cores
+from araflow.store.layout import KINDS, LOSSLESS
+from araflow.store.manifest import Manifest
+from araflow.store.places import Found, reached, scan
+
+log = logging.getLogger(__name__)
+_REQUESTS_AT_ONCE = 32
+_SATURATED = 0.05
+"""Share of a clip's flow beyond ±bound that is worth a warning."""
+
+
+def validate(
+    manifest: Manifest, *, decode: bool = True, on_clip: Callable[[str], None] = lambda key: None
+) -> list[str]:
+    """Check files against rows.
+
+    Every finished clip must have its folder, ``frames`` PNG files, ``flows`` = ``frames - 1`` JPEG files in ``u`` and
+    in ``v`` under the frames' names, and the bytes that its row counts; every row must be consistent in itself.
+
+    Args:
+        manifest: What to check; its folder is where the files are looked for.
+        decode: Also decode every image and check its size; without it only names and bytes are checked.
+        on_clip: Called after each row with its key, from several threads.
+
+    Returns:
+        One line per difference; empty if all is well.
+
+    Raises:
+        OutputError: The manifest lies at an address, which cannot be reached.
+    """
+    rows = manifest.rows()
+    at_once = usable_cores() if isinstance(manifest.folder, Path) else _REQUESTS_AT_ONCE
+
+    def check(row: dict[str, Any]) -> list[str]:
+        found = [f"{row['key']}: {problem}" for problem in _check_row(row, manifest.folder, decode)]
+        on_clip(row["key"])
+        return found
+
+    with (
+        reached(manifest.folder),
+        ThreadPoolExecutor(at_once) as threads,
+    ):  # cv2 and file reads let go of the interpreter lock
+        problems = [line for lines in threads.map(check, rows) for line in lines]
+    keys = [row["key"] for row in rows]
+    problems += [f"{key}: listed twice" for key, next_key in itertools.pairwise(keys) if key == next_key]
+    return problems
+
+
+def check(manifest: Manifest) -> None:
+    """Hold names, counts and bytes against the manifest, as the last stage of a build; warn of strays and clipped flow.
+
+    Raises:
+        ManifestError: They do not match.
+    """
+    if problems := validate(manifest, decode=False):
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise ManifestError(
+            f"{manifest.folder}: files do not match the manifest: {'; '.join(problems[:5])}{more}. "
+            "Run it again: clips whose files are not whole are made anew"
+        )
+    if left := strays(manifest):
+        log.warning("%d clip folders belong to no row of this build, such as %s", len(left), left[0])
+    if fast := {row["key"]: row["saturated"] for row in manifest.rows() if (row["saturated"] or 0) > _SATURATED}:
+        worst = max(fast, key=lambda key: fast[key])
+        log.warning(
+            "%d clips move faster than the images can hold, more than %.0f %% of the flow of each; most of all %s "
+            "(%.0f %%): raise optical.bound, or use optical.quantizer=max_radius",
+            len(fast),
+            100 * _SATURATED,
+            worst,
+            100 * fast[worst],
+        )
+
+
+def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]:
+    if row["outcome"] not in set(Outcome):
+        yield f"outcome is {row['outcome']!r}"
+        return
+    if not row["reason"]:
+        yield "has no reason"
+    if row["outcome"] != Outcome.DONE:
+        if row["path"] is not None:
+            yield f"is {row['outcome']} but has a path"
+        return
+    if row["path"] is None or row["frames"] is None or row["flows"] != row["frames"] - 1:
+        yield f"frames={row['frames']}, flows={row['flows']}, path={row['path']}: flows must be frames - 1"
+        return
+    files: dict[str, list[Found]] = {}
+    counts = dict(zip(KINDS, (row["frames"], row["flows"], row["flows"]), strict=True))
+    if row["lossless_bytes"] is not None:
+        counts[LOSSLESS] = row["flows"]
+    try:
+        found = scan(folder / row["path"])
+    except OSError as error:
+        yield f"rgb: {error.strerror or 'cannot be read'}"
+        return
+    for kind, count in counts.items():
+        if kind not in found:
+            yield f"{kind}: No such file or directory"
+            return
+        files[kind] = found[kind]
+        if len(files[kind]) != count:
+            yield f"{kind} holds {len(files[kind])} files, the row says {count}"
+    stems = {kind: [Path(entry.name).stem for entry in files[kind]] for kind in counts}
+    if not stems["u"] == stems["v"] == stems.get(LOSSLESS, stems["u"]) == stems["rgb"][:-1]:
+        yield "u and v are not named as the frames they belong to"
+    if row["quantizer"] == "max_radius" and len(row["radii"] or ()) != row["flows"]:
+        yield f"has {len(row['radii'] or ())} radii for {row['flows']} flows"
+    sizes = {kind: sum(entry.size for entry in files[kind]) for kind in counts}
+    totals = {"rgb_bytes": sizes["rgb"], "flow_bytes": sizes["u"] + sizes["v"], "lossless_bytes": sizes.get(LOSSLESS)}
+    for name, total in totals.items():
+        if total != row[name]:
+            yield f"files have {total} bytes, {name} says {row[name]}"
+    if decode:
+        yield from _check_images(row, files)
+
+
+def _check_images(row: dict[str, Any], files: dict[str, list[Found]]) -> Iterator[str]:
+    expected = {"rgb": (row["height"], row["width"], 3), "u": (row["height"], row["width"])}
+    expected |= {"v": expected["u"], LOSSLESS: expected["rgb"]}
+    for kind, entries in files.items():
+        for entry in entries:
+            try:
+                data = np.frombuffer(entry.path.read_bytes(), np.uint8)
+                image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+            except (OSError, cv2.error):  # not a file, or a header that asks for the impossible
+                image = None
+            if image is None:
+                yield f"{kind}/{entry.name} does not decode"
+            elif image.shape != expected[kind]:
+                yield f"{kind}/{entry.name} is {image.shape}, expected {expected[kind]}"
+
+
+def strays(manifest: Manifest) -> list[str]:
+    """Return the clip folders without a finished row, relative to the manifest: made by earlier settings, as a rule.
+
+    A clip folder is one that holds ``rgb``, ``u`` and ``v``; a class may be named so. None is looked for in object
+    storage, where that would mean to list every frame.
+    """
+    if not isinstance(manifest.folder, Path):
+        return []
+    paths = {row["path"] for row in manifest.rows()}
+    found = []
+    for folder, inner, _ in os.walk(manifest.folder / "clips"):
+        if set(KINDS) <= set(inner):
+            inner.clear()  # no clips lie inside a clip
+            path = Path(folder).relative_to(manifest.folder).as_posix()
+            if path not in paths:
+                found.append(path)
+    return sorted(found)
+
+
+def leakage(manifest: Manifest) -> list[splits.Leakage]:
+    """Count, per class, the finished test clips whose source group is also in training."""
+    rows = [row for row in manifest.rows() if row["outcome"] == Outcome.DONE]
+    return splits.leakage((row["label"], row["group"], row["split"]) for row in rows)

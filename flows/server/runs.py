@@ -1,0 +1,111 @@
+"""Ask a Prefect server for a run of a deployment, and watch it: ``araflow run``."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
+
+from araflow.core.errors import ServerLostError, SpecError
+from flows import deployments
+from flows.server.embedded import server_url
+
+_SECONDS_WITHOUT_SERVER = 120.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """A run that was asked for.
+
+    Attributes:
+        id: Its identifier.
+        name: Its name.
+        state: ``COMPLETED``, ``FAILED``, ``CRASHED``, ``CANCELLED``, or where it is on the way.
+        message: What the run says of its state.
+        url: Its page, where the server has one.
+    """
+
+    id: str
+    name: str
+    state: str
+    message: str
+    url: str | None
+
+    @classmethod
+    def of(cls, run: FlowRun) -> Asked:
+        """Take what a person wants to know of a run."""
+        state = run.state
+        base = PREFECT_UI_URL.value() or str(PREFECT_API_URL.value()).rstrip("/").removesuffix("/api")
+        url = f"{base}/runs/flow-run/{run.id}"
+        return cls(
+            str(run.id), run.name, state.type.value if state else "PENDING", (state.message if state else "") or "", url
+        )
+
+
+def ask(name: str, parameters: dict[str, Any]) -> Asked:
+    """Ask for a run.
+
+    Args:
+        name: ``FLOW/DEPLOYMENT``.
+        parameters: The flow's arguments, which the server checks before the run exists.
+
+    Raises:
+        SpecError: There is no such deployment, or an argument is wrong.
+        AraflowError: No server answers.
+        ServerLostError: It stops answering.
+    """
+    url = server_url()
+    deployments.find([name])
+    try:
+        return Asked.of(cast(FlowRun, run_deployment(name, parameters=parameters, timeout=0)))
+    except ObjectNotFound as error:
+        raise SpecError(f"the server at {url} has no deployment {name}: register it with araflow serve") from error
+    except PrefectHTTPStatusError as error:
+        try:
+            detail = error.response.json()["detail"]
+        except (ValueError, KeyError, TypeError):
+            detail = error
+        raise SpecError(f"{name}: {detail}") from error
+    except httpx.HTTPError as error:
+        raise ServerLostError(f"the Prefect server at {url} does not answer any more ({error})") from error
+    except ValueError as error:  # Prefect's own check of names
+        raise SpecError(f"{name}: {error}") from error
+
+
+def watch(asked: Asked, on_change: Callable[[Asked], None]) -> Asked:
+    """Wait until a run has ended.
+
+    Args:
+        asked: The run.
+        on_change: Called when its state has changed.
+
+    Raises:
+        ServerLostError: The server does not answer any more.
+    """
+    heard = time.monotonic()
+    while True:
+        try:
+            with get_client(sync_client=True) as client:
+                run = client.read_flow_run(asked.id)  # type: ignore[arg-type] # takes text as well
+            heard = time.monotonic()
+        except httpx.HTTPError as error:
+            if time.monotonic() - heard > _SECONDS_WITHOUT_SERVER:
+                silence = f"the Prefect server has not answered for {_SECONDS_WITHOUT_SERVER:.0f} s"
+                raise ServerLostError(f"{silence} ({error}); the run may go on") from error
+            time.sleep(2)
+            continue
+        now = Asked.of(run)
+        if now != asked:
+            on_change(now)
+            asked = now
+        if run.state is not None and run.state.is_final():
+            return asked
+        time.sleep(1)

@@ -1,0 +1,78 @@
+"""Frames stream through: a long clip needs no more memory than a short one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+SHORT, LONG = 300, 10_000
+WIDTH, HEIGHT = 64, 48
+
+# The peak comes from /proc, where it begins with the program; ru_maxrss begins with the parent that started it.
+PROGRAM = """
+import sys
+from pathlib import Path
+from araflow import optical
+from araflow.build import extract
+from araflow.core import spec_file
+from araflow.store.store import Store
+
+flow = {"preset": "fastest", "quantizer": sys.argv[3]}
+given = spec_file.parse({"name": "test", "out": sys.argv[2], "optical": flow})
+recipe = extract.Recipe.of(given, optical.choose("opencv"))
+size, checksum = extract.hash_source(Path(sys.argv[1]))
+record = extract.make(extract.Job("clip", Path(sys.argv[1]), Store(Path(given.out)), recipe, size, checksum, False))
+status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+print(record.outcome, record.frames, int(status["VmHWM"].split()[0]))
+"""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    rng = np.random.default_rng(0)
+    picture = np.kron(rng.integers(0, 256, (12, 24, 3), np.uint8), np.ones((8, 8, 1), np.uint8))
+    views = [
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[s : s + HEIGHT, s : s + WIDTH]), format="rgb24")
+        for s in [*range(40), *range(40, 0, -1)]
+    ]
+    for frames in (SHORT, LONG):
+        with av.open(str(folder / f"{frames}.avi"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=30)
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for number in range(frames):
+                frame = views[number % len(views)]
+                frame.pts = number
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    return {frames: folder / f"{frames}.avi" for frames in (SHORT, LONG)}
+
+
+def peak(clip: Path, out: Path, quantizer: str) -> tuple[int, int]:
+    """Return the frames made, and the most memory that the process ever held, in KiB."""
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(clip), str(out), quantizer],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    outcome, frames, memory = run.stdout.split()
+    assert outcome == "done"
+    return int(frames), int(memory)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measured by Linux's /proc")
+@pytest.mark.parametrize("quantizer", ["bound", "max_radius"])
+def test_memory_does_not_grow_with_the_clip(clips: dict[int, Path], tmp_path: Path, quantizer: str, record_property):
+    measured = {frames: peak(clip, tmp_path / str(frames), quantizer) for frames, clip in clips.items()}
+    assert [frames for frames, _ in measured.values()] == [SHORT, LONG]
+    ratio = measured[LONG][1] / measured[SHORT][1]
+    record_property("peak memory in KiB", {frames: memory for frames, (_, memory) in measured.items()})
+    print(f"{quantizer}: {measured[SHORT][1]} KiB for {SHORT} frames, {measured[LONG][1]} for {LONG}: {ratio:.3f}")
+    assert ratio <= 1.1

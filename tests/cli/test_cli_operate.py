@@ -1,0 +1,471 @@
+"""``araflow status``, ``retry``, ``clean`` and ``--log-json``, as a user runs them, on real builds."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from araflow.build import clean as _rubbish
+from araflow.build import run as build
+from araflow.build.pool import WorkerPool
+from araflow.cli import main, tables
+from araflow.core import json_log
+from araflow.core.clip import ClipRecord, Outcome
+from araflow.datasets._sample import draw_sample
+from araflow.store.store import Store
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_sample(
+        folder, clips_per_class=2, sources_per_class=2, width=96, height=64, seconds=(0.3, 0.5), classes=["walk", "run"]
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    with WorkerPool(2) as pool:
+        yield pool
+
+
+@pytest.fixture(autouse=True)
+def _warm(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds share their worker processes, which take a second to start."""
+    monkeypatch.setattr(build, "WorkerPool", lambda workers: contextlib.nullcontext(pool))
+
+
+@pytest.fixture
+def videos(drawn: Path, tmp_path: Path) -> Path:
+    """Four clips, of which one fails, since its file is elsewhere, and one is no video."""
+    folder = tmp_path / "videos"
+    shutil.copytree(drawn / "videos", folder)
+    first, second = sorted((folder / "walk").iterdir())
+    shutil.move(first, tmp_path / "away.avi")
+    first.symlink_to(tmp_path / "here.avi")
+    second.write_text("not a video " * 100)
+    return folder
+
+
+def araflow(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    own = {".araflow/lock", ".araflow/build.json"}
+    return {name: path.read_bytes() for name, path in files.items() if name not in own}
+
+
+def lines(text: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "clean"])
+def test_help_has_an_example(command: str):
+    result = araflow(command, "--help")
+    assert result.exit_code == 0
+    assert f"\n  araflow {command} data/hmdb5\n" in result.output
+    assert "\b" not in result.output
+
+
+def test_help_says_that_nothing_is_told_to_anyone():
+    assert "Prefect's telemetry is off" in araflow("--help").output
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "clean"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("absent", "no such folder"), ("other", "is no output of araflow"), ("memory://nothing/name", "nothing is there")],
+)
+def test_what_is_no_output_is_said_to_be_none(command: str, name: str, said: str, tmp_path: Path):
+    (tmp_path / "other").mkdir()
+    result = araflow(command, name if "://" in name else tmp_path / name)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: ")
+    assert said in result.stderr
+    assert not list((tmp_path / "other").iterdir())
+
+
+# --- status ---
+
+
+def test_status_ends_with_a_line_and_a_status_that_say_how_it_is(videos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    result = araflow("status", out)
+    assert result.exit_code == 3
+    assert re.search(r"^walk +2 +0 +1 +1$", result.stdout, re.M), result.stdout
+    assert "quarantined: 1 not-a-video\n" in result.stdout
+    assert "failed: 1 io-error\n" in result.stdout
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("complete: 4 clips listed: 2 done, 1 quarantined, 1 failed; araflow retry ")
+    content = json.loads(araflow("status", out, "--json").stdout)
+    assert (content["listed"], content["done"], content["left"], content["complete"]) == (4, 2, 0, True)
+    for path in (videos / "walk").iterdir():
+        path.unlink()
+    shutil.rmtree(out)
+    araflow("flow", videos, "--out", out)
+    assert araflow("status", out).exit_code == 0
+
+
+def test_watching_ends_with_the_run(videos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    command = [sys.executable, "-m", "araflow", "status", str(out), "--watch", "0.1", "--json"]
+    with contextlib.ExitStack() as run:
+        run.enter_context(Store(out).locked())
+        watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert watching.stdout is not None
+        seen = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        run.close()
+        last = json.loads(watching.communicate()[0].splitlines()[-1])
+    assert [now["running"] for now in seen] == [True, True]
+    assert not last["running"]
+    assert watching.returncode == 3
+
+
+# --- retry ---
+
+
+def test_what_failed_is_made_when_its_cause_is_gone(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(build, "WorkerPool", WorkerPool)  # those that are warm have another working directory
+    araflow("flow", "videos", "--out", "out", "--bound", "7", "--set", "run.retries=0")
+    before = tree(tmp_path / "out")
+    monkeypatch.chdir("/")
+    shown = araflow("retry", tmp_path / "out", "--dry-run")
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[-1] == "1 clip would be tried again"
+    assert (
+        json.loads(araflow("retry", tmp_path / "out", "--dry-run", "--json").stdout)["clips"][0]["key"] in shown.stdout
+    )
+    assert tree(tmp_path / "out") == before
+    shutil.move(tmp_path / "away.avi", tmp_path / "here.avi")
+    result = araflow("retry", tmp_path / "out")
+    assert result.exit_code == 3, result.output
+    assert "trying again 1 clip (1 io-error)" in result.stderr
+    assert "3 done, 1 quarantined (1 not-a-video); 1 worked on" in result.stdout.splitlines()[-1]
+    shutil.copy(tmp_path / "here.avi", sorted((videos / "walk").iterdir())[1])
+    # The source has changed, so that any run would make it.
+    assert araflow("retry", tmp_path / "out", "--outcome", "quarantined").exit_code == 0
+    araflow("flow", videos, "--out", tmp_path / "at_once", "--bound", "7")
+    assert tree(tmp_path / "out") == tree(tmp_path / "at_once")
+    again = araflow("retry", tmp_path / "out")
+    assert again.exit_code == 0
+    assert "4 done; nothing to do" in again.stdout.splitlines()[-1]
+
+
+def test_what_was_refused_is_tried_again_only_when_asked(videos: Path, tmp_path: Path):
+    araflow("flow", videos, "--out", tmp_path / "out", "--set", "run.retries=0")
+    (tmp_path / "away.avi").rename(tmp_path / "here.avi")
+    ask = ("retry", tmp_path / "out", "--json", "--outcome", "quarantined")
+    assert json.loads(araflow("retry", tmp_path / "out", "--json").stdout)["made"] == 1
+    assert json.loads(araflow("retry", tmp_path / "out", "--json").stdout)["made"] == 0
+    assert json.loads(araflow(*ask, "--reason", "missing").stdout)["made"] == 0
+    assert json.loads(araflow(*ask, "--class", "run").stdout)["made"] == 0
+    assert json.loads(araflow(*ask, "--class", "walk", "--reason", "not-a-video").stdout)["made"] == 1
+
+
+def test_a_moved_output_is_finished_where_it_is(videos: Path, tmp_path: Path):
+    araflow("flow", videos, "--out", tmp_path / "out", "--set", "run.retries=0")
+    (tmp_path / "away.avi").rename(tmp_path / "here.avi")
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert "3 done" in araflow("retry", tmp_path / "moved").stdout.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_retried_says_why_and_forgets_nothing(videos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    before = tree(out)
+    for arguments, said in (
+        (("--class", "wlk"), "--class wlk: allowed: run, walk; did you mean walk?"),
+        (("--reason", "io"), "--reason io: allowed: complete, missing"),
+    ):
+        result = araflow("retry", out, *arguments)
+        assert (result.exit_code, said in result.stderr) == (1, True), result.output
+    with Store(out).locked():
+        assert "a run is at work here" in araflow("retry", out).stderr
+    videos.rename(tmp_path / "gone")
+    assert str(videos) in araflow("retry", out).stderr
+    assert tree(out) == before
+    (out / ".araflow" / "build.json").unlink()
+    assert "an older araflow" in araflow("retry", out).stderr
+    (out / "manifest.parquet").unlink()
+    assert "stopped before its clips were listed" in araflow("retry", out).stderr
+
+
+def test_a_machine_that_would_make_done_clips_in_another_way_makes_none(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    before = tree(out)
+    whole = build.settle
+
+    def elsewhere(*arguments: object, **more: object) -> object:
+        recipe, _ = whole(*arguments, **more)
+        return dataclasses.replace(recipe, backend="elsewhere"), "the GPU is gone"
+
+    monkeypatch.setattr(build, "settle", elsewhere)
+    refused = araflow("retry", out)
+    assert refused.exit_code == 1
+    assert "in another way (the GPU is gone), and 2 done ones anew" in refused.stderr
+    assert tree(out) == before
+
+
+@pytest.mark.prefect
+@pytest.mark.slow
+def test_a_build_of_prefect_is_retried_as_one_and_all_log_lines_are_json(drawn: Path, tmp_path: Path):
+    videos = tmp_path / "videos"
+    shutil.copytree(drawn / "videos", videos)
+    spec = build.BuildSpec.model_validate(
+        {
+            "name": "hmdb5",
+            "dataset": {"classes": ["walk", "run"], "source": str(videos), "splits": str(drawn / "splits")},
+            "out": str(tmp_path / "out"),
+        }
+    )
+    victim = sorted((videos / "walk").iterdir())[0]
+    good = victim.read_bytes()
+    victim.write_text("not a video " * 100)
+    build.build(spec)
+    note = tmp_path / "out" / ".araflow" / "build.json"
+    note.write_text(json.dumps({**json.loads(note.read_text()), "plain": False}))  # as the flow writes it
+    victim.write_bytes(good)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "ARAFLOW_LOG_JSON": "1"}
+    command = [sys.executable, "-m", "araflow", "retry", str(tmp_path / "out"), "--outcome", "quarantined"]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", timeout=240)
+    assert run.returncode == 0, run.stderr
+    assert "4 done; 1 worked on" in run.stdout.splitlines()[-1]
+    said = lines(run.stderr)
+    assert [line["level"] for line in said if line["level"] not in ("info", "debug")] == []
+    assert any(line.get("flow_run", "").startswith("hmdb5-") and "Completed" in line["message"] for line in said)
+    assert any(line["logger"] == "araflow.flows" and "1 worked on" in line["message"] for line in said)
+
+
+# --- clean ---
+
+
+def plant(out: Path) -> dict[str, int]:
+    """Put one of each kind of rubbish into an output; return path and size."""
+    state = out / ".araflow"
+    planted: dict[str, int] = {}
+
+    def write(path: Path, size: int, item: Path | None = None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * size)
+        name = (item or path).relative_to(out).as_posix()
+        planted[name] = planted.get(name, 0) + size
+
+    dead = state / "work" / ("d" * 32)
+    write(dead / "half" / "rgb" / "0000.png", 1000, dead)
+    write(dead.with_suffix(".lock"), 0)
+    write(out / "manifest.parquet.part", 11)
+    write(state / "build.json.part", 12)
+    write(state / "records" / "0.json.part", 13)
+    write(state / "ranges" / "range-1.json", 14)
+    for old in (out / "clips" / "walk" / "old", out / "clips" / "jump" / "over" / "old"):
+        for name in (".araflow.json", "rgb/0000.png", "u/0000.jpg", "v/0000.jpg"):
+            write(old / name, 100, old)
+    write(state / "drawn-0" / "videos" / "walk" / "a.avi", 15, state / "drawn-0")
+    write(state / "unpacked-0" / "videos" / "walk" / "a.avi", 16, state / "unpacked-0")
+    record = ClipRecord("walk/old", Outcome.FAILED, "io-error: gone", fingerprint="f")
+    with Store(out).session() as store:
+        store.write_record(record)
+    (path,) = (path for path in (state / "records").glob("*.json") if "walk/old" in path.read_text())
+    planted[path.relative_to(out).as_posix()] = path.stat().st_size
+    return planted
+
+
+def test_rubbish_is_shown_then_removed_and_nothing_else(videos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    # What looks alike but is none: folders of the user's own, and the work of a process that lives.
+    for own in (
+        "clips/mine/rgb/a.png",
+        "clips/walk/notes.part",
+        "notes/a.part",
+        ".araflow/unpacked",
+        "clips/half/rgb/a",
+        "holiday.mp4.part",
+    ):
+        (out / own).parent.mkdir(parents=True, exist_ok=True)
+        (out / own).write_text("mine")
+    before = tree(out)
+    assert araflow("clean", out).stdout == "can go: 0 items, 0 bytes\n"
+    planted = plant(out)
+    with_rubbish = tree(out)
+    shown = araflow("clean", out)
+    assert tree(out) == with_rubbish
+    assert shown.stdout.splitlines()[-1] == f"can go: 11 items, {sum(planted.values()):,} bytes; --yes removes them"
+    content = json.loads(araflow("clean", out, "--json").stdout)
+    assert {item["path"]: item["bytes"] for item in content["items"]} == planted
+    assert not content["removed"]
+    with Store(out).session() as alive:
+        (alive.work / "half" / "rgb").mkdir(parents=True)
+        (alive.work / "half" / "rgb" / "0.png").write_text("being written")
+        done = araflow("clean", out, "--yes")
+        assert done.exit_code == 0, done.output
+        assert done.stdout.splitlines()[-1] == f"removed: 11 items, {sum(planted.values()):,} bytes"
+        assert (alive.work / "half" / "rgb" / "0.png").exists()
+    assert tree(out) == before
+    assert not (out / "clips" / "jump").exists(), "no empty class folders stay"
+    assert araflow("clean", out, "--yes").stdout == "removed: 0 items, 0 bytes\n"
+
+
+def test_removing_a_clip_that_is_cut_short_leaves_no_half_of_it(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    plant(out)
+
+    def cut(path: Path, **_: object) -> None:
+        if (Path(path) / "rgb").is_dir():
+            (Path(path) / ".araflow.json").unlink()
+            raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_rubbish.shutil, "rmtree", cut)
+        assert araflow("clean", out, "--yes").exit_code == 1
+    assert len(list(out.glob("clips/**/old"))) == 1, "one is gone, and the other is whole"
+    assert all((path / ".araflow.json").is_file() for path in out.glob("clips/**/old"))
+    assert araflow("clean", out, "--yes").exit_code == 0
+    assert not list(out.glob("clips/**/old"))
+
+
+def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]):
+    tables.print_rows([{"path": "clips/walk/Title [dQw4w9WgXcQ]"}, {"path": "clips/walk[/b]"}], "data/[x]")
+    shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["data/[x]", "path", "clips/walk/Title [dQw4w9WgXcQ]", "clips/walk[/b]"]
+
+
+def test_a_run_at_work_is_left_alone(videos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    planted = plant(out)
+    with Store(out).locked():
+        (out / "manifest.parquet.part").write_text("being written")
+        for option in ((), ("--yes",)):
+            result = araflow("clean", out, *option)
+            assert result.exit_code == 1
+            assert "a run is at work here" in result.stderr
+        assert (out / "manifest.parquet.part").exists()
+    assert (out / "clips" / "walk" / "old").exists()
+    assert len(planted) == 11
+
+
+def test_what_the_manifest_or_the_note_lists_stays(videos: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    clips = sorted((out / "clips" / "run").iterdir())
+    gone = out / ".araflow" / "build.json"
+    note = gone.read_text()
+    gone.unlink()
+    assert json.loads(araflow("clean", out, "--json").stdout)["items"] == []
+    gone.write_text(note)
+    (out / "manifest.parquet").unlink()
+    assert json.loads(araflow("clean", out, "--json").stdout)["items"] == []
+    gone.unlink()
+    assert json.loads(araflow("clean", out, "--yes", "--json").stdout)["items"] == []
+    assert sorted((out / "clips" / "run").iterdir()) == clips
+    for broken in ("manifest.parquet", ".araflow/build.json"):
+        (out / broken).write_text("broken")
+        assert araflow("clean", out, "--yes").exit_code == 1
+        (out / broken).unlink()
+    assert sorted((out / "clips" / "run").iterdir()) == clips
+
+
+def test_clips_of_a_class_that_is_no_longer_built_can_go_once_the_manifest_is_without_them(
+    videos: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    araflow("flow", videos, "--out", out, "--set", "run.retries=0")
+    keys = sorted(path.relative_to(out).as_posix() for path in out.glob("clips/run/*"))
+    shutil.rmtree(videos / "run")
+    (tmp_path / "away.avi").rename(tmp_path / "here.avi")
+    araflow("flow", videos, "--out", out)
+    found = json.loads(araflow("clean", out, "--json").stdout)["items"]
+    assert [item["path"] for item in found if item["kind"] == "clip that is not listed"] == keys
+    araflow("clean", out, "--yes")
+    assert [path.name for path in (out / "clips").iterdir()] == ["walk"]
+
+
+def test_the_sample_that_is_drawn_for_other_settings_can_go(tmp_path: Path):
+    small = ["dataset.sample.clips_per_class=1", "dataset.classes=[walk]", "split.protocol=random"]
+    for width in (64, 96):
+        options = [option for text in [*small, f"dataset.sample.width={width}"] for option in ("--set", text)]
+        araflow("flow", "--config", "sample", "--out", tmp_path / "out", *options)
+    drawn = sorted((tmp_path / "out" / ".araflow").glob("drawn-*"), key=lambda path: path.stat().st_mtime)
+    found = json.loads(araflow("clean", tmp_path / "out", "--yes", "--json").stdout)["items"]
+    assert [(item["kind"], item["path"]) for item in found] == [
+        ("superseded source", drawn[0].relative_to(tmp_path / "out").as_posix())
+    ]
+    assert [path.exists() for path in drawn] == [False, True]
+
+
+# --- log lines ---
+
+
+def test_log_lines_are_json_and_standard_output_is_what_it_was(videos: Path, tmp_path: Path):
+    options = ("--set", "run.retries=0", "--json")
+    plain = araflow("flow", videos, "--out", tmp_path / "a", *options)
+    result = araflow("--log-json", "flow", videos, "--out", tmp_path / "b", *options)
+    said = lines(result.stderr)
+    assert len(said) == 3
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in said)
+    assert (said[0]["level"], said[0]["logger"]) == ("info", "araflow.build.run")
+    bad = {line["outcome"]: line for line in said[1:]}
+    assert bad["failed"]["reason"].startswith("io-error: ")
+    assert bad["quarantined"]["clip"].startswith("walk/")
+    assert f"{bad['quarantined']['clip']}: quarantined: not-a-video" in bad["quarantined"]["message"]
+    assert bad["quarantined"]["message"] in plain.stderr.splitlines()
+    first, second = (json.loads(one.stdout) for one in (plain, result))
+    assert {**first, "seconds": 0, "manifest": "", "picture": ""} == {
+        **second,
+        "seconds": 0,
+        "manifest": "",
+        "picture": "",
+    }
+    assert not json_log.wanted(), "it ends with the command"
+
+
+def test_errors_are_json_too_by_option_or_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (by_option,) = lines(araflow("--log-json", "status", tmp_path / "no").stderr)
+    assert (by_option["level"], by_option["message"]) == ("error", f"{tmp_path}/no: no such folder")
+    monkeypatch.setenv("ARAFLOW_LOG_JSON", "1")
+    (by_variable,) = lines(araflow("status", tmp_path / "no").stderr)
+    assert by_variable["message"] == by_option["message"]
+    monkeypatch.setenv("ARAFLOW_LOG_JSON", "0")
+    assert araflow("status", tmp_path / "no").stderr.startswith("error: ")
+
+
+def test_there_is_no_bar_on_a_terminal(videos: Path, tmp_path: Path):
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "araflow", "--log-json", "flow", str(videos), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "TERM": "xterm"}
+    with subprocess.Popen(
+        [*command, "--set", "run.retries=0"], stdout=subprocess.PIPE, stderr=theirs, env=environment
+    ) as run:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal ends on Linux
+            while more := os.read(ours, 65536):
+                said += more
+        assert run.wait() == 3
+    os.close(ours)
+    assert len(lines(said.decode())) == 3

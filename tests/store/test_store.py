@@ -1,0 +1,587 @@
+"""The output folder: a clip is there whole or not at all, and one run at a time writes."""
+
+import contextlib
+import dataclasses
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from araflow.core.clip import ClipRecord, Outcome
+from araflow.core.errors import OutputError
+from araflow.core.files import PROOF, replace
+from araflow.store.draft import ClipWriter
+from araflow.store.layout import KINDS, stem
+from araflow.store.store import Store
+
+KEY = "walk/one two #1"
+NOBODY = 65534
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path / "out")
+    with store.locked() as bound:
+        yield bound
+
+
+def record(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRecord:
+    made = ClipRecord(key, Outcome.DONE, "complete", source_sha256="abc", frames=3, flows=2, fingerprint=fingerprint)
+    made = dataclasses.replace(made, rgb_bytes=3 * len("frame 0"), flow_bytes=4 * len(f"u 0 {fingerprint}"))
+    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
+
+
+def bad(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRecord:
+    found = {"outcome": Outcome.QUARANTINED, "reason": "truncated: cut", "frames": 1, "flows": 0}
+    return record(key, fingerprint, **{**found, **fields})
+
+
+def fill(writer: ClipWriter, made: ClipRecord, *, keep_rgb: bool = False) -> None:
+    """Write three frames whose content says which settings made them."""
+    for index in range(3):
+        name = stem("card", index, 3)
+        if not keep_rgb:
+            writer.write("rgb", f"{name}.png", f"frame {index}".encode())
+        if index < 2:
+            for kind in ("u", "v"):
+                writer.write(kind, f"{name}.jpg", f"{kind} {index} {made.fingerprint}".encode())
+
+
+def make(store: Store, made: ClipRecord, *, keep_rgb: bool = False) -> None:
+    writer = store.begin(made.key)
+    try:
+        fill(writer, made, keep_rgb=keep_rgb)
+        writer.commit(made, keep_rgb=keep_rgb)
+    finally:
+        writer.discard()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "lock"
+    }
+
+
+# --- names ---
+
+
+@pytest.mark.parametrize(
+    ("naming", "index", "total", "expected"),
+    [
+        ("card", 0, 2, "0000"),
+        ("card", 9999, 10000, "9999"),
+        ("card", 0, 10001, "00000"),
+        ("card", 10000, 10001, "10000"),
+        ("recipe", 0, 2, "000001"),
+        ("recipe", 999_998, 999_999, "999999"),
+        ("recipe", 0, 1_000_000, "0000001"),
+    ],
+)
+def test_frame_names(naming: str, index: int, total: int, expected: str):
+    assert stem(naming, index, total) == expected  # type: ignore[arg-type]
+
+
+@given(naming=st.sampled_from(["card", "recipe"]), total=st.integers(1, 2_000_000), data=st.data())
+def test_sorting_names_sorts_frames(naming, total, data):
+    indices = data.draw(st.lists(st.integers(0, total - 1), unique=True, max_size=20))
+    names = {index: stem(naming, index, total) for index in indices}
+    assert sorted(indices) == sorted(indices, key=lambda index: names[index])
+    assert len(set(names.values())) == len(indices)
+
+
+# --- whole or not at all ---
+
+
+def test_a_clip_is_not_there_before_it_is_whole(store: Store):
+    writer = store.begin(KEY)
+    for kind in KINDS:
+        writer.write(kind, "0000.x", b"data")
+    assert not store.clips.exists()
+    assert store.find(KEY) is None
+    writer.discard()
+    assert not list(store.work.iterdir())
+    assert not store.clips.exists()
+
+
+def test_a_clip_that_is_there_is_whole(store: Store):
+    make(store, record())
+    folder = store.clip_folder(KEY)
+    assert {path.name for path in folder.iterdir()} == {"rgb", "u", "v", PROOF}
+    assert [len(list((folder / kind).iterdir())) for kind in KINDS] == [3, 2, 2]
+    assert store.find(KEY) == store.find(KEY, "first") == record()
+    assert store.find(KEY, "other") is None
+    assert not list(store.work.iterdir())
+
+
+def test_nothing_but_frames_is_visible(store: Store):
+    make(store, record())
+    visible = [
+        path for path in store.out.rglob("*") if not any(p.startswith(".") for p in path.relative_to(store.out).parts)
+    ]
+    assert {path.suffix for path in visible if path.is_file()} == {".png", ".jpg"}
+
+
+def test_writing_counts_bytes_and_never_overwrites(store: Store):
+    writer = store.begin(KEY)
+    writer.write("u", "0000.jpg", b"four")
+    writer.write("u", "0001.jpg", b"seven!!")
+    assert writer.written == {"rgb": 0, "u": 11, "v": 0}
+    with pytest.raises(FileExistsError):
+        writer.write("u", "0000.jpg", b"again")
+    writer.discard()
+
+
+def test_frames_are_renamed_where_the_clip_was_longer_than_its_header_said(store: Store):
+    writer = store.begin(KEY)
+    for index in range(12):
+        writer.write("rgb", f"{index}.png", bytes([index]))
+    writer.rename_frames("card", 12)
+    writer.commit(record(frames=12, flows=0), keep_rgb=False)
+    files = sorted((store.clip_folder(KEY) / "rgb").iterdir())
+    assert [(file.name, file.read_bytes()) for file in files] == [(f"{i:04d}.png", bytes([i])) for i in range(12)]
+
+
+def test_new_flow_keeps_the_rgb_files_themselves(store: Store):
+    make(store, record())
+    rgb = store.clip_folder(KEY) / "rgb"
+    before = {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in rgb.iterdir()}
+    make(store, record(fingerprint="second"), keep_rgb=True)
+    assert {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in rgb.iterdir()} == before
+    assert (rgb.parent / "u" / "0000.jpg").read_bytes() == b"u 0 second"
+    assert store.find(KEY, "first") is None
+    assert store.find(KEY) == record(fingerprint="second")
+    assert not list(store.work.iterdir())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "damage", ["a file is gone", "the folder is gone", "a file too many", "no proof", "half a proof"]
+)
+def test_a_clip_with_missing_files_does_not_count(store: Store, kind: str, damage: str):
+    make(store, record())
+    folder = store.clip_folder(KEY)
+    if damage == "a file is gone":
+        next((folder / kind).iterdir()).unlink()
+    elif damage == "the folder is gone":
+        shutil.rmtree(folder / kind)
+    elif damage == "a file too many":
+        (folder / kind / "9999.png").touch()
+    elif damage == "no proof":
+        (folder / PROOF).unlink()
+    else:
+        (folder / PROOF).write_text((folder / PROOF).read_text()[:-20])
+    assert store.find(KEY) is None
+    make(store, record())
+    assert store.find(KEY) == record()
+
+
+def test_a_record_of_another_version_means_make_it_again(store: Store):
+    make(store, record())
+    proof = store.clip_folder(KEY) / PROOF
+    proof.write_text(proof.read_text().replace('"frames"', '"frame_count"'))
+    assert store.find(KEY) is None
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process at one exact point."""
+
+
+STEPS = [(Path, name) for name in ("rename", "replace", "write_text", "unlink", "rmdir")] + [(shutil, "rmtree")]
+
+
+def killing(function: Callable[..., object], steps: Iterator[int], last: int) -> Callable[..., object]:
+    def call(*args: object, **kwargs: object) -> object:
+        if next(steps) == last:
+            raise Killed
+        return function(*args, **kwargs)
+
+    return call
+
+
+@pytest.mark.parametrize("case", ["new", "remade", "flow only", "now bad", "now good"])
+def test_killed_at_any_step_the_next_run_makes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str):
+    """Every rename, every removal and every record written is such a step."""
+
+    def before(store: Store) -> None:
+        with store.locked() as store:
+            if case in ("remade", "flow only", "now bad"):
+                make(store, record())
+            elif case == "now good":
+                store.write_record(bad())
+
+    def after(store: Store) -> None:
+        with store.locked() as store:
+            if case == "now bad":
+                store.write_record(bad(fingerprint="second"))
+            else:
+                known = store.find(KEY)
+                keep = case == "flow only" and known is not None and known.outcome is Outcome.DONE
+                make(store, record(fingerprint="second"), keep_rgb=keep)
+
+    undisturbed = Store(tmp_path / "undisturbed")
+    before(undisturbed)
+    after(undisturbed)
+    steps_seen = 0
+    for step in range(100):
+        store, steps = Store(tmp_path / str(step)), iter(range(100))
+        before(store)
+        with monkeypatch.context() as patch:
+            for owner, name in STEPS:
+                patch.setattr(owner, name, killing(getattr(owner, name), steps, step))
+            patch.setattr(
+                "araflow.store.store.ClipWriter.discard", lambda self: None
+            )  # a killed process tidies nothing up
+            try:
+                after(store)
+            except Killed:
+                steps_seen += 1
+            else:
+                break
+        known = store.find(KEY)
+        assert known in (None, record(), record(fingerprint="second"), bad(), bad(fingerprint="second"))
+        if known is None or known.fingerprint == "first":
+            after(store)
+        else:
+            with store.locked():
+                pass
+        assert store.find(KEY, "second") == undisturbed.find(KEY, "second")
+        assert tree(store.out) == tree(undisturbed.out)
+    assert steps_seen >= 3
+
+
+# --- records of clips that were not made ---
+
+
+def test_a_record_is_kept_and_removed_once_the_clip_is_made(store: Store):
+    store.write_record(bad())
+    assert store.find(KEY, "first") == bad()
+    assert not store.clips.exists()
+    store.write_record(bad(fingerprint="second"))
+    assert store.find(KEY, "first") is None
+    assert store.find(KEY) == bad(fingerprint="second")
+    make(store, record())
+    assert store.find(KEY) == record()
+    assert not list((store.state / "records").iterdir())
+
+
+def test_a_clip_found_bad_is_removed(store: Store):
+    make(store, record())
+    make(store, record("walk/other"))
+    store.write_record(bad())
+    assert not store.clip_folder(KEY).exists()
+    assert store.find(KEY) == bad()
+    assert store.find("walk/other") == record("walk/other")
+
+
+def test_a_clip_whose_source_is_gone_stays(store: Store):
+    make(store, record())
+    before = tree(store.clips)
+    missing = bad(fingerprint="second", reason="missing: gone", source_sha256=None)
+    store.write_record(missing)
+    assert tree(store.clips) == before
+    assert store.find(KEY, "first") == record()
+    assert store.find(KEY, "second") == missing
+
+
+@pytest.mark.parametrize("key", ["a", "walk/" + "n" * 251, "walk/" + "n" * 300, "walk/é#%?&'\"", "x/y/z"])
+def test_a_record_can_be_kept_for_any_key(store: Store, key: str):
+    store.write_record(bad(key))
+    assert store.find(key) == bad(key)
+
+
+def test_records_do_not_get_into_each_others_way(store: Store):
+    keys = ["a", "a/b", "a.json", "a.json/b", "A"]
+    for key in keys:
+        store.write_record(bad(key))
+    assert [store.find(key) for key in keys] == [bad(key) for key in keys]
+
+
+def test_a_record_that_cannot_be_written_says_so(store: Store):
+    (store.state / "records").touch()
+    with pytest.raises(OutputError, match="no record of 'walk/one two #1' can be written: File exists"):
+        store.write_record(bad())
+
+
+# --- several processes at once ---
+
+
+def interleaved(first: ClipWriter, second: ClipWriter, step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Commit the first; just before its rename or look number ``step``, the second commits whole.
+
+    False: there is no such step.
+    """
+    seen = 0
+    busy = False
+    originals = {"rename": Path.rename, "exists": Path.exists}
+
+    def wrap(name: str) -> None:
+        def wrapped(self: Path, *args: object) -> object:
+            nonlocal seen, busy
+            if not busy:
+                seen += 1
+                if seen == step:
+                    busy = True
+                    second.commit(RECORD, keep_rgb=False)
+                    busy = False
+            return originals[name](self, *args)
+
+        monkeypatch.setattr(Path, name, wrapped)
+
+    for name in originals:
+        wrap(name)
+    first.commit(RECORD, keep_rgb=False)
+    monkeypatch.undo()
+    return seen >= step
+
+
+RECORD = record()
+
+
+@pytest.mark.parametrize("there", ["nothing", "an older one"])
+def test_two_that_make_the_same_clip_at_once_both_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str):
+    for step in range(1, 100):
+        output = Store(tmp_path / str(step))
+        with output.locked() as first, output.session() as second:
+            if there == "an older one":
+                make(first, record(fingerprint="older"))
+            writers = [first.begin(KEY), second.begin(KEY)]
+            for writer in writers:
+                fill(writer, RECORD)
+            happened = interleaved(*writers, step, monkeypatch)
+            for writer in writers:
+                writer.discard()
+            assert output.find(KEY) == RECORD
+            assert not list(first.work.iterdir()) and not list(second.work.iterdir())
+        assert not (output.state / "work").exists()
+        if not happened:
+            break
+    assert step > 3
+
+
+def test_a_failure_is_not_kept_where_another_process_has_made_the_clip(store: Store):
+    make(store, RECORD)
+    store.write_record(dataclasses.replace(RECORD, outcome=Outcome.FAILED, reason="io-error: its folder was taken"))
+    assert store.find(KEY) == RECORD
+    assert not list(store.state.rglob("records/*"))
+
+
+def test_what_a_dead_session_has_left_is_removed_and_a_live_ones_is_not(tmp_path: Path):
+    output = Store(tmp_path)
+    code = HOLD.replace("locked()", "session() as bound").replace(
+        'print("locked"', '(bound.work / "half").touch(); print("locked"'
+    )
+    sessions: dict[str, subprocess.Popen[bytes]] = {}
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None and process.stdout.readline() == b"locked\n"
+        (new,) = {path.name for path in (output.state / "work").iterdir() if path.is_dir()} - set(sessions)
+        sessions[new] = process
+    dead, live = sessions
+    assert output.is_live(dead) and output.is_live(live)
+    sessions[dead].kill()
+    sessions[dead].communicate()
+    assert not output.is_live(dead)
+    with output.locked() as bound:
+        assert {path.name for path in (output.state / "work").iterdir() if path.is_dir()} == {live, bound.session_id}
+        assert (output.state / "work" / live / "half").exists()
+    sessions[live].communicate()
+    assert not output.is_live(live)
+    assert not (output.state / "work").exists()
+
+
+def test_a_file_system_without_locks_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(OutputError, match="has no locks"), Store(tmp_path).locked():
+        pass
+
+
+def test_state_is_written_read_and_removed_with_its_folder(store: Store):
+    store.write_state("ranges/one.json", b"{}")
+    assert store.read_state("ranges/one.json") == b"{}"
+    store.remove_state("ranges/one.json")
+    assert not (store.state / "ranges").exists()
+    with pytest.raises(OSError, match="No such file"):
+        store.read_state("ranges/one.json")
+
+
+# --- one run at a time ---
+
+HOLD = """
+import sys
+from pathlib import Path
+from araflow.store.store import Store
+with Store(Path(sys.argv[1])).locked():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def held_elsewhere(out: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(out)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield process
+
+
+def test_a_second_run_on_one_output_is_refused_while_the_first_one_lasts(tmp_path: Path):
+    store = Store(tmp_path)
+    with held_elsewhere(tmp_path) as process:
+        (session,) = (path for path in (store.state / "work").iterdir() if path.is_dir())
+        (session / "half-made").touch()
+        with pytest.raises(OutputError, match="another araflow run is writing here"), store.locked():
+            pass
+        assert (session / "half-made").exists()  # the first run's work is left alone
+        with Store(tmp_path / "other").locked():  # another output is free
+            pass
+        process.communicate()
+    with store.locked():
+        pass
+
+
+def test_within_one_process_too(tmp_path: Path):
+    with Store(tmp_path).locked(), pytest.raises(OutputError, match="another araflow run"), Store(tmp_path).locked():
+        pass
+
+
+def test_a_killed_run_lets_go(tmp_path: Path):
+    with held_elsewhere(tmp_path) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with Store(tmp_path).locked():
+            pass
+
+
+def test_what_a_killed_run_left_half_made_is_emptied(tmp_path: Path):
+    store = Store(tmp_path)
+    make_folder = store.work / "0123" / "rgb"
+    make_folder.mkdir(parents=True)
+    (make_folder / "0000.png").touch()
+    (store.work / "x.json").touch()
+    with store.locked() as bound:
+        assert {path.name for path in store.work.iterdir()} == {bound.session_id, f"{bound.session_id}.lock"}
+        assert list(bound.work.iterdir()) == []
+    assert not store.work.exists()
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may write anywhere, so give that up for a moment."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_folder_that_cannot_be_written_to_says_so(existing: bool):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if existing:
+            with Store(folder / "out").locked():
+                pass
+            for path in (folder / "out" / ".araflow", folder / "out"):
+                path.chmod(0o555)
+            (folder / "out" / ".araflow" / "lock").chmod(0o444)
+        folder.chmod(0o555)
+        try:
+            denied = pytest.raises(OutputError, match="out: cannot be written to: Permission denied")
+            with as_nobody(), denied, Store(folder / "out").locked():
+                pass
+        finally:
+            for path in (folder, folder / "out", folder / "out" / ".araflow"):
+                if path.exists():
+                    path.chmod(0o755)
+
+
+def test_a_file_in_the_place_of_the_output_folder_says_so(tmp_path: Path):
+    (tmp_path / "out").write_text("a file")
+    with (
+        pytest.raises(OutputError, match="out: cannot be written to: Not a directory"),
+        Store(tmp_path / "out").locked(),
+    ):
+        pass
+
+
+def test_a_store_touches_nothing_by_itself(tmp_path: Path):
+    store = Store(tmp_path / "out")
+    assert store.find(KEY) is None
+    assert not store.out.exists()
+
+
+# --- replace ---
+
+
+def test_replace_writes_only_what_is_new(tmp_path: Path):
+    file = tmp_path / "a.bin"
+    replace(file, b"one")
+    status = file.stat()
+    (tmp_path / "a.bin.part").write_bytes(b"o")  # of a run that was killed
+    replace(file, b"one")
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
+    replace(file, b"two")
+    assert file.read_bytes() == b"two"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clip_whose_files_are_not_whole_does_not_count(store: Store, kind: str):
+    """As after a power cut: the proof is there, and beside it a file that was never written out."""
+    make(store, record())
+    next((store.clip_folder(KEY) / kind).iterdir()).write_bytes(b"")
+    assert store.find(KEY) is None
+    assert store.find_made(KEY) is None
+
+
+def test_a_clip_that_failed_in_this_run_keeps_what_an_earlier_one_made(store: Store):
+    make(store, record())
+    store.write_record(bad(fingerprint="second", outcome=Outcome.FAILED, reason="timeout"))
+    assert store.find(KEY, "first") == record()
+    assert store.find(KEY, "second").outcome is Outcome.FAILED
+
+
+def test_a_folder_of_clips_is_never_replaced_by_a_clip(store: Store):
+    make(store, record())
+    before = tree(store.clips)
+    with pytest.raises(OutputError, match="is no clip's folder"):
+        make(store, record("walk"))
+    with pytest.raises(OutputError, match="is no clip's folder"):
+        store.write_record(bad("walk"))
+    with pytest.raises(OutputError, match="inside another clip"):
+        make(store, record(f"{KEY}/inner"))
+    assert tree(store.clips) == before
+
+
+def test_the_lock_is_free_afterwards_even_while_somebody_holds_on_to_it(tmp_path: Path):
+    store = Store(tmp_path / "held")
+    context = store.locked()
+    with context:
+        pass
+    with store.locked():
+        assert context is not None
