@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test check format schema bench bench-orchestration lock wheel clean
+.PHONY: help install demo test proofs check format schema bench bench-orchestration lock wheel clean
 
 help:
 	@echo "make install araflow in .venv, without PyTorch"
 	@echo "make demo    the whole path on the drawn sample dataset, through Prefect flows (about five minutes)"
-	@echo "make test    all tests that need no GPU, browser, cluster or network"
+	@echo "make test    all tests that need no GPU, browser, cluster or network (some minutes)"
+	@echo "make proofs  their long versions: kills at many moments, the README's commands in a new environment, every precision"
 	@echo "make check   lint and types, and that generated files are up to date"
 	@echo "make format  format the code"
 	@echo "make bench   the speed comparison, as a table (some minutes)"
@@ -44,12 +45,16 @@ demo: .venv/train
 	@echo "history:  $(BIN)/prefect server start, then open http://127.0.0.1:4200 (runs, graph, tables, picture)"
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+proofs: .venv/dev
+	ARAFLOW_PROOFS=1 $(BIN)/python -m pytest -m proof -n auto --maxprocesses 4
 
 check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m araflow.cli.schema --check
 	$(BIN)/python -m flows.deployments --check
 

@@ -3,6 +3,9 @@
 A test that needs something which is not everywhere is marked with it (``@pytest.mark.gpu``) or uses the fixture
 ``real_data``. Where it is absent the test is skipped with the reason. ``ARAFLOW_REQUIRE`` turns those skips into
 failures on a machine that must have it: ``ARAFLOW_REQUIRE=gpu,realdata``, or ``all``.
+
+What is long is marked ``proof`` and runs where ``ARAFLOW_PROOFS=1`` asks for it (``make proofs``). Each proof has a short
+version beside it, which always runs.
 """
 
 import http.server
@@ -24,6 +27,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 REQUIRE = "ARAFLOW_REQUIRE"
 REAL_DATA = "ARAFLOW_REAL_DATA"
+PROOFS = "ARAFLOW_PROOFS"
+FLOWS = "tests/flows/"
+"""Their tests come first: they wait more than they compute, and are the longest that one process gets."""
 
 hypothesis.settings.register_profile("araflow", deadline=None, derandomize=True, max_examples=60, database=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "araflow"))
@@ -90,6 +96,10 @@ def _ffmpeg() -> str | None:
     return None if shutil.which("ffmpeg") else "no ffmpeg here: apt install ffmpeg"
 
 
+def _proof() -> str | None:
+    return None if os.environ.get(PROOFS) or "proof" in required() else f"make proofs, or {PROOFS}=1"
+
+
 ABSENT: dict[str, Callable[[], str | None]] = {
     "realdata": _realdata,
     "gpu": _gpu,
@@ -104,6 +114,7 @@ ABSENT: dict[str, Callable[[], str | None]] = {
     "unar": _unar,
     "bsdtar": _bsdtar,
     "ffmpeg": _ffmpeg,
+    "proof": _proof,
 }
 """What a test may need: why it is absent here, or ``None`` where it is there."""
 
@@ -136,6 +147,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:  # so that -m "not realdata" leaves these out too
         if "real_data" in getattr(item, "fixturenames", ()):
             item.add_marker("realdata")
+    items.sort(key=lambda item: not item.nodeid.startswith(FLOWS))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Give each process whole files; all tests of flows to the same one, since they share a Prefect server."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return FLOWS if nodeid.startswith(FLOWS) else str(super()._split_scope(nodeid))
+
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -19,6 +19,7 @@ CAPABILITIES = (
     "postgres",
     "hadolint",
     "compose",
+    "proof",
 )
 
 
