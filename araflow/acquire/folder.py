@@ -22,6 +22,7 @@ import filelock
 from pydantic import BaseModel, ConfigDict
 
 from araflow.acquire.fetch import Fetched
+from araflow.acquire.notes import read_note
 from araflow.acquire.registry import Registry
 from araflow.core.errors import SourceError
 from araflow.core.files import replace
@@ -29,7 +30,11 @@ from araflow.core.resources import cache_folder
 from araflow.core.spec import DatasetSpec
 
 
-class _File(BaseModel):
+class _Note(BaseModel):
+    model_config = ConfigDict(extra="allow")  # what a later version writes besides is kept
+
+
+class _File(_Note):
     name: str
     url: str
     size: int
@@ -37,10 +42,8 @@ class _File(BaseModel):
     fetched: str
 
 
-class _Record(BaseModel):
+class _Record(_Note):
     """What ``dataset.json`` holds, as far as this version knows."""
-
-    model_config = ConfigDict(extra="allow")
 
     name: str
     licence: dict[str, str] = {}
@@ -127,17 +130,8 @@ class DatasetFolder:
         return list(self._read()["files"])
 
     def _read(self) -> dict[str, Any]:
-        try:
-            content = _Record.model_validate_json(self._file.read_bytes())
-        except FileNotFoundError:
-            content = _Record(name=self.known.name)
-        except OSError as error:
-            raise SourceError(f"{self._file}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            why = " ".join(str(error).split())
-            raise SourceError(
-                f"{self._file}: cannot be read: {why}; choose another folder, or delete it to begin anew"
-            ) from error
+        content = read_note(self._file, _Record, "choose another folder, or delete it to begin anew")
+        content = content or _Record(name=self.known.name)
         if content.name != self.known.name:
             raise SourceError(
                 f"{self.path}: is the folder of {content.name!r}, not of {self.known.name!r}: choose another"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,11 +12,11 @@ from typing import Any
 from araflow.acquire import fetch, local, registry
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.ingest import ingest
+from araflow.acquire.notes import read_table, write_table
 from araflow.acquire.types import Sources
 from araflow.build.portions import missing_rates
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError, SpecError
-from araflow.core.files import replace
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import Dataset, check_classes, load
 from araflow.datasets._kinetics.parts import Parts
@@ -27,6 +25,7 @@ from araflow.media.video import declared_size
 
 log = logging.getLogger(__name__)
 STATUS_FILE = "clips.csv"
+_COLUMNS = ("key", "label", "subset", "file", "status")
 _SHORTEST = 12
 """Bytes of a RIFF header, or of the first box of an MP4 file."""
 
@@ -122,6 +121,7 @@ def acquire(
         raise SpecError(
             "dataset.clips_per_class: a sample is downloaded; it does not go with files of your own (--from)"
         )
+    _read_statuses(folder)  # before anything is asked for
     how = _acquire_parts if known.subsets else _acquire_whole
     videos, remarks = how(dataset, spec, folder, given, report, progress)
     if not videos:
@@ -237,26 +237,17 @@ def _status(path: Path, *, replaced: bool = False) -> str:
 
 
 def _write_statuses(folder: DatasetFolder, statuses: Sequence[tuple[Clip, Path, str]]) -> None:
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("key", "label", "subset", "file", "status"))
-    rows = {row[0]: row for row in _read_statuses(folder)}  # clips of other classes, fetched before, stay
+    rows = _read_statuses(folder)
     for clip, path, status in statuses:
         place = path.relative_to(folder.path).as_posix()
         rows[clip.key] = [clip.key, clip.label or "", clip.subset or "", place, status]
-    table.writerows(row for _, row in sorted(rows.items()))
-    try:
-        replace(folder.path / STATUS_FILE, text.getvalue().encode())
-    except OSError as error:
-        raise SourceError(f"{folder.path / STATUS_FILE}: cannot be written: {error.strerror or error}") from error
+    write_table(folder.path / STATUS_FILE, _COLUMNS, [row for _, row in sorted(rows.items())])
 
 
-def _read_statuses(folder: DatasetFolder) -> list[list[str]]:
-    try:
-        with (folder.path / STATUS_FILE).open(encoding="utf-8", newline="") as file:
-            return [row for row in list(csv.reader(file))[1:] if len(row) == 5]
-    except (OSError, ValueError, csv.Error):
-        return []
+def _read_statuses(folder: DatasetFolder) -> dict[str, list[str]]:
+    """The rows that are there, by key: those of other classes, fetched before, stay, and so does what is no status."""
+    rows = read_table(folder.path / STATUS_FILE, _COLUMNS)
+    return {row[0] if len(row) == len(_COLUMNS) else ",".join(row): row for row in rows}
 
 
 def _by_class(statuses: Sequence[tuple[Clip, Path, str]], labels: Sequence[str] | None) -> list[dict[str, int | str]]:

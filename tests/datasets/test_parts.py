@@ -180,11 +180,15 @@ def test_an_archive_whose_content_changed_since_is_refused_rather_than_mixed(two
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"names": 3, "kept": []}', '{"kept": []}', "\0\xff"])
-def test_a_record_that_cannot_be_read_means_another_look(two, text):
+def test_a_record_that_cannot_be_read_is_an_error_and_without_it_the_part_is_looked_into_again(two, text):
     two.open(1)
     two.drop(1)
     (record,) = (two.folder.path / ".araflow" / "parts").iterdir()
     record.write_bytes(text.encode("latin-1"))
+    for use in (two.open, two.drop):
+        with pytest.raises(SourceError, match=rf"{record.name}: cannot be read: .*; delete it to"):
+            use(1)
+    record.unlink()
     assert two.of().held(two.parts[1]) is None
     assert two.open(1) == [name(0), name(1)]
 

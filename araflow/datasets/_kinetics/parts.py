@@ -12,9 +12,13 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from araflow.acquire import fetch, ingest, registry
 from araflow.acquire.folder import DatasetFolder
+from araflow.acquire.notes import read_note
 from araflow.acquire.types import Part
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, SourceError
@@ -29,19 +33,34 @@ REPLACED = "replaced"
 """Folder below ``videos`` for replacements of broken ones."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Held:
+_Keys = Annotated[frozenset[str], PlainSerializer(sorted)]
+
+
+class _Note(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")  # what a later version writes besides is kept
+
+
+class Held(_Note):
     """What a part held, whatever was wanted of it then.
 
     Attributes:
+        url: The part's address.
         names: File names of its clips, in the archive's order.
         kept: Keys of the clips whose videos are to stay in the dataset's folder.
         archive: The archive is to stay, too.
     """
 
+    url: str
     names: tuple[str, ...]
-    kept: frozenset[str] = frozenset()
-    archive: bool = False
+    kept: _Keys
+    archive: bool
+
+
+class _Given(_Note):
+    """Keys of the clips that the user gave, and of those of which the user gave replacements."""
+
+    clips: _Keys = frozenset()
+    replacements: _Keys = frozenset()
 
 
 class Index:
@@ -123,12 +142,12 @@ class Parts:
         self._failures_in_a_row = 0
 
     def held(self, part: Part) -> Held | None:
-        """Return what a part held, or ``None`` while it has not been fetched."""
-        try:
-            content = json.loads(self._record(part).read_text(encoding="utf-8"))
-            return Held(tuple(content["names"]), frozenset(content["kept"]), bool(content["archive"]))
-        except (OSError, ValueError, TypeError, KeyError):
-            return None
+        """Return what a part held, or ``None`` while it has not been fetched.
+
+        Raises:
+            SourceError: That is on record, but cannot be read.
+        """
+        return read_note(self._record(part), Held, "delete it to have the part fetched again")
 
     def clips(self, part: Part, held: Held) -> list[Clip]:
         """Return the listed clips that a part held, in the archive's order."""
@@ -179,11 +198,12 @@ class Parts:
 
             if held is None or not all(self._place(part, clip).is_file() for clip in there(held)):
                 names, theirs = self._get(part, taken, report, progress)
-                held = Held(names, theirs) if held is None else dataclasses.replace(held, names=names)
+                before = held or Held(url=part.url, names=names, kept=theirs, archive=False)
+                held = before.model_copy(update={"names": names})
             kept = held.kept | ({clip.key for clip in there(held)} if keep_videos else frozenset())
             archive = held.archive if keep_archive is None else keep_archive
             # Last: from now on it is not fetched again.
-            self._write(part, Held(held.names, kept, archive))
+            _write(self._record(part), held.model_copy(update={"kept": kept, "archive": archive}))
             self._begun(part).unlink(missing_ok=True)
             if not archive:
                 self._archive(part).unlink(missing_ok=True)
@@ -226,9 +246,10 @@ class Parts:
             held = self.held(part)  # under the lock: another process may have begun to keep it
             if held is None:
                 return
+            # All that is on record is read before anything is deleted.
+            keep = held.kept | self.given(replacements=part.replaces) | (set() if part.replaces else self.replaced())
             if not held.archive:
                 self._archive(part).unlink(missing_ok=True)
-            keep = held.kept | self.given(replacements=part.replaces) | (set() if part.replaces else self.replaced())
             for clip in self.clips(part, held):
                 if clip.key not in keep:
                     self._place(part, clip).unlink(missing_ok=True)
@@ -242,25 +263,30 @@ class Parts:
         if not path.exists():
             raise SourceError(f"{path}: no such file or folder")
         with self.folder.locked(report):
+            before = self._read_given()
             places = Places(self.index, lambda clip: True, replaces=None)
             found = ingest.ingest(path, self.folder.path, places, report=report, again=True)
             if not found:
                 raise SourceError(f"{path}: holds no {self.folder.known.name} clips that are wanted")
-            content = {}
-            for kind in (False, True):
-                own = (self.index.get(place.name) for place in found if (REPLACED in place.parts) == kind)
-                keys = self.given(replacements=kind) | {clip.key for clip in own if clip is not None}
-                content["replacements" if kind else "clips"] = sorted(keys)
-            self._given_file.parent.mkdir(parents=True, exist_ok=True)
-            replace(self._given_file, json.dumps(content, indent=0).encode())
+            keys: dict[bool, set[str]] = {False: set(), True: set()}
+            for place in found:
+                if (clip := self.index.get(place.name)) is not None:
+                    keys[REPLACED in place.parts].add(clip.key)
+            now = {"clips": before.clips | keys[False], "replacements": before.replacements | keys[True]}
+            _write(self._given_file, before.model_copy(update=now))
 
-    def given(self, *, replacements: bool = False) -> set[str]:
-        """Return the keys of the clips that the user gave, or of those of which the user gave replacements."""
-        try:
-            content = json.loads(self._given_file.read_text(encoding="utf-8"))
-            return set(content["replacements" if replacements else "clips"])
-        except (OSError, ValueError, TypeError, KeyError):
-            return set()
+    def given(self, *, replacements: bool = False) -> frozenset[str]:
+        """Return the keys of the clips that the user gave, or of those of which the user gave replacements.
+
+        Raises:
+            SourceError: They are on record, but cannot be read.
+        """
+        known = self._read_given()
+        return known.replacements if replacements else known.clips
+
+    def _read_given(self) -> _Given:
+        remedy = "mend it, or give your videos again after you have deleted it (araflow fetch --from)"
+        return read_note(self._given_file, _Given, remedy) or _Given()
 
     def video(self, clip: Clip) -> Path:
         """Return where a clip's video lies, or would; a replacement comes first."""
@@ -338,10 +364,10 @@ class Parts:
         name = f"{part.subset or 'replacement'}-{registry.file_name(part.url)}-{_digest(part)}.json"
         return self.folder.path / ingest.STATE / "parts" / name
 
-    def _write(self, part: Part, held: Held) -> None:
-        content = {"url": part.url, "names": held.names, "kept": sorted(held.kept), "archive": held.archive}
-        self._record(part).parent.mkdir(parents=True, exist_ok=True)
-        replace(self._record(part), json.dumps(content, indent=0).encode())
+
+def _write(path: Path, note: _Note) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace(path, json.dumps(note.model_dump(mode="json"), indent=0).encode())
 
 
 def _digest(part: Part) -> str:

@@ -6,21 +6,19 @@ believed in later runs; what it says of this machine (blocked), and what went wr
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from araflow.acquire.folder import DatasetFolder
-from araflow.core.errors import SourceError
-from araflow.core.files import replace
+from araflow.acquire.notes import read_table, write_table
 from araflow.datasets._kinetics import youtube
 from araflow.datasets._kinetics.lists import parse_name
 from araflow.datasets._kinetics.youtube import LASTING, Answer, Status
 
 log = logging.getLogger(__name__)
+Question = tuple[str, int, int]
+"""A clip: the video's id, and where the clip begins and ends, in seconds."""
 ANSWERS_FILE = "youtube.csv"
 _COLUMNS = ("youtube_id", "start", "end", "status", "detail")
 _BLOCKED_IN_A_ROW, _FAILED_IN_A_ROW = 3, 10
@@ -36,7 +34,8 @@ class Route:
 
     def __init__(self, folder: DatasetFolder) -> None:
         self.folder, self._file = folder, folder.path / ANSWERS_FILE
-        self._answers: dict[tuple[str, int, int], Answer] = {}
+        self._answers: dict[Question, Answer] = {}
+        self._strange: list[list[str]] = []
         self._in_a_row: Counter[Status] = Counter()
         self._given_up: str | None = None
         self._begun = False
@@ -53,11 +52,11 @@ class Route:
             An answer for each name; ``ok`` means that the file lies in the dataset's ``videos``.
 
         Raises:
-            SourceError: The dataset's folder cannot be written.
+            SourceError: The answers of earlier runs cannot be read, or the dataset's folder cannot be written.
         """
         answers: dict[str, Answer] = {}
         with self.folder.locked(report):
-            self._answers |= _read(self._file)
+            self._load()
             try:
                 for number, name in enumerate(names, start=1):
                     answers[name] = self._get(name, report)
@@ -99,24 +98,29 @@ class Route:
                 self._given_up = f"{most} clips in a row were {status}, the last one: {answer.detail}"
                 log.warning("YouTube is asked no more in this run: %s", self._given_up)
 
+    def _load(self) -> None:
+        """Read the answers of earlier runs; rows that are none are kept as they are, and their clips asked for."""
+        rows = read_table(self._file, _COLUMNS)
+        known = [_parse(row) for row in rows]
+        self._answers |= dict(filter(None, known))
+        before, self._strange = self._strange, [row for row, answer in zip(rows, known, strict=True) if answer is None]
+        if self._strange and self._strange != before:
+            log.warning(
+                "%s: %d rows are not understood, such as %r; they are kept",
+                self._file,
+                len(self._strange),
+                ",".join(self._strange[0]),
+            )
+
     def _save(self) -> None:
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(_COLUMNS)
-        table.writerows((*clip, answer.status, answer.detail) for clip, answer in sorted(self._answers.items()))
-        try:
-            replace(self._file, text.getvalue().encode())
-        except OSError as error:
-            raise SourceError(f"{self._file}: cannot be written: {error.strerror or error}") from error
+        rows = [(*clip, answer.status, answer.detail) for clip, answer in sorted(self._answers.items())]
+        write_table(self._file, _COLUMNS, [*rows, *self._strange])
 
 
-def _read(path: Path) -> dict[tuple[str, int, int], Answer]:
-    """Read the answers of earlier runs; one that cannot be read is asked for again."""
+def _parse(row: list[str]) -> tuple[Question, Answer] | None:
+    """Read one answer; ``None`` where it is none that this version knows."""
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        return {
-            (row["youtube_id"], int(row["start"]), int(row["end"])): Answer(Status(row["status"]), row["detail"])
-            for row in rows
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        youtube_id, start, end, status, detail = row
+        return (youtube_id, int(start), int(end)), Answer(Status(status), detail)
+    except ValueError:
+        return None
