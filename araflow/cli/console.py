@@ -60,12 +60,13 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
 def logged() -> Iterator[Console]:
     """Show araflow's log lines on standard error, as text or, where that is asked for, as JSON."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(stderr=True, soft_wrap=True)
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            console.print(record.getMessage(), markup=False, highlight=False)
+            console.print(Text(record.getMessage()))  # as text: a key may hold [b] or :smile:
 
     handler = json_log.JsonLines() if json_log.wanted() else Lines()
     ours = logging.getLogger("araflow")
@@ -106,7 +107,7 @@ def downloads() -> Iterator[Callable[[str, int, int | None], None]]:
     )
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),

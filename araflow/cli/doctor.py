@@ -10,13 +10,16 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from araflow.cli.options import JSON
+from araflow.core import table
 from araflow.core.errors import OutputError
 from araflow.core.processes import usable_cores
+from araflow.core.table import Column, Table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,10 +111,16 @@ def doctor(as_json: bool, vpi_capture: Path | None) -> None:
             raise OutputError(f"{vpi_capture}: cannot be written: {error.strerror or error}") from error
         click.echo(f"written: {vpi_capture}; please send it to araflow")
         return
-    from araflow.cli.tables import print_findings
-
     found = examine()
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
     else:
         print_findings(found)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print what was looked for and found."""
+    there = Column("there", styles={"yes": "green", "no": "yellow"})
+    columns = (*table.names("kind", "name"), there, *table.names("what was found, or how to get it"))
+    rows = [(one.kind, one.name, "yes" if one.present else "no", one.detail) for one in findings]
+    Table(columns, rows).print()

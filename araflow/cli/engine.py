@@ -202,22 +202,18 @@ def _print_record(record: EngineRecord) -> None:
 
 
 def _print_latency(found: Sequence[Latency], by: str, spec: ModelSpec) -> None:
-    from rich.table import Table
-
-    from araflow.cli.tables import _console
+    from araflow.core.table import Table, figures
     from araflow.deploy import bench
 
-    title = f"{by}; latency in milliseconds, throughput in windows per second"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     names = ("median", "mean", "p90", "p95", "p99", "min", "max", *found[0].parts)
-    for name in ("batch", "runs", *names, "windows/s"):
-        table.add_column(name, justify="right")
+    rows = []
     for one in found:
         row = one.to_json()
         numbers = (f"{row[name]:.2f}" for name in names)
-        table.add_row(str(one.batch), str(one.runs), *numbers, f"{one.throughput:.1f}")
-    _console().print(table)
-    if rows := bench.card_figures(spec):
-        click.echo("NVIDIA's card: " + "; ".join(f"{r.device} {r.clips:g}/s (batch {r.batch})" for r in rows))
+        rows.append((str(one.batch), str(one.runs), *numbers, f"{one.throughput:.1f}"))
+    title = f"{by}; latency in milliseconds, throughput in windows per second"
+    Table(figures("batch", "runs", *names, "windows/s"), rows, title=title).print()
+    if card := bench.card_figures(spec):
+        click.echo("NVIDIA's card: " + "; ".join(f"{r.device} {r.clips:g}/s (batch {r.batch})" for r in card))
         own = spec.stream("rgb")
         click.echo(f"{bench.CARD_CAVEAT}; this file: {own.frames} frames of {own.width} × {own.height}")

@@ -142,10 +142,10 @@ def _offered(offer: dict[str, Any], given: tuple[Path, ...]) -> str:
 
 def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
     from araflow.acquire.fetch import amount
-    from araflow.cli.tables import print_rows
+    from araflow.core.table import Table
     from araflow.datasets._obtain import STATUS_FILE
 
-    total = got.classes[-1]
+    *classes, total = got.classes
     counts = ", ".join(
         f"{total[status]:,} {status}" for status in ("ok", "replaced", "corrupt", "missing") if total[status]
     )
@@ -153,7 +153,7 @@ def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(got), indent=2))
     else:
-        print_rows(got.classes)
+        Table.of(classes, total).print()
         for remark in got.remarks:
             click.echo(remark)
         if got.absent:

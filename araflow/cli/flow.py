@@ -80,7 +80,6 @@ def flow(
 def _list_backends(as_json: bool) -> None:
     from araflow import optical
     from araflow.cli import doctor as examining
-    from araflow.cli.tables import print_findings
 
     found = examining.backends()
     algorithms = {finding.name: optical.load(finding.name).ALGORITHMS for finding in found}
@@ -89,7 +88,7 @@ def _list_backends(as_json: bool) -> None:
         content = {"backends": backends, "algorithms": optical.algorithms(), "presets": optical.PRESETS}
         click.echo(json.dumps(content, indent=2))
         return
-    print_findings(found)
+    examining.print_findings(found)
     for name, own in algorithms.items():
         click.echo(f"algorithms of {name}: {', '.join(own)}")
     click.echo(f"presets: {', '.join(optical.PRESETS)}")

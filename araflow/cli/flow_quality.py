@@ -107,25 +107,20 @@ def flow_quality(
 
 
 def _print(averages: Sequence[Quality]) -> None:
-    from rich.table import Table
+    from araflow.core.table import Table, figures, names
 
-    from araflow.cli.tables import _console
-
-    title = "EPE in pixels; pixels off by more than 1, 3, 5 in per cent; EPE as stored"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    names = list(averages[0].stored)
-    for name in ("backend", "algorithm", "preset", "kind"):
-        table.add_column(name, overflow="fold")
-    for name in ("pairs", "ms", "EPE", ">1", ">3", ">5", *names):
-        table.add_column(name, justify="right")
-    for index, one in enumerate(averages):
+    quantizers = list(averages[0].stored)
+    rows = []
+    for one in averages:
         preset = one.setting.preset if one.setting.has_presets else ""
         errors = (f"{value:.1f}" for value in (one.computed.over_1, one.computed.over_3, one.computed.over_5))
-        stored = (f"{one.stored[name].epe:.3f}" for name in names)
+        stored = (f"{one.stored[name].epe:.3f}" for name in quantizers)
         numbers = (str(one.pairs), f"{one.ms:.1f}", f"{one.computed.epe:.3f}", *errors, *stored)
-        last = index + 1 == len(averages) or averages[index + 1].setting != one.setting
-        table.add_row(one.setting.backend, one.setting.algorithm, preset, one.kind, *numbers, end_section=last)
-    _console().print(table)
+        rows.append((one.setting.backend, one.setting.algorithm, preset, one.kind, *numbers))
+    columns = names("backend", "algorithm", "preset", "kind")
+    columns += figures("pairs", "ms", "EPE", ">1", ">3", ">5", *quantizers)
+    title = "EPE in pixels; pixels off by more than 1, 3, 5 in per cent; EPE as stored"
+    Table(columns, rows, title=title).print()
 
 
 def _last_line(averages: Sequence[Quality], pairs: int, seconds: float) -> str:

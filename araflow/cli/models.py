@@ -42,9 +42,9 @@ def models(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(content, indent=2))
         return
-    from araflow.cli.tables import print_rows
+    from araflow.core.table import Table
 
-    print_rows(
+    Table.of(
         [
             {
                 "name": one["name"],
@@ -57,7 +57,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
             }
             for one in content
         ]
-    )
+    ).print()
     for one in content:
         click.echo(f"{one['name']}: {one['paper']}")
     click.echo(f"{len(content)} architectures; araflow models show NAME lists the layers of one")
@@ -127,11 +127,11 @@ def show(
         }
         click.echo(json.dumps(content, indent=2))
         return
-    from araflow.cli.tables import print_rows
+    from araflow.core.table import Table
 
-    print_rows([_row(layer) for layer in found])
+    Table.of([_row(layer) for layer in found]).print()
     click.echo()
-    print_rows(inspect.totals(found))
+    Table.of(inspect.totals(found)).print()
     click.echo()
     for line in _known(spec, named):
         click.echo(line)

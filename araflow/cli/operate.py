@@ -166,19 +166,19 @@ def clean(out: str, yes: bool, as_json: bool) -> None:
         click.echo(json.dumps(content, indent=2))
         return
     if items:
-        from araflow.cli.tables import print_rows
+        from araflow.core.table import Table
 
-        print_rows([dataclasses.asdict(item) for item in items])
+        Table.of([dataclasses.asdict(item) for item in items]).print()
     many = f"{len(items):,} item{'s' * (len(items) != 1)}, {total:,} bytes"
     click.echo(f"removed: {many}" if yes else f"can go: {many}" + ("; --yes removes them" if items else ""))
 
 
 def _show(now: Status) -> None:
     from araflow.build import status as operate
-    from araflow.cli.tables import print_rows
+    from araflow.core.table import Table
 
     if now.classes:
-        print_rows(now.classes, now.out)
+        Table.of(now.classes[:-1], now.classes[-1], now.out).print()
     for outcome, codes in now.reasons.items():
         click.echo(f"{outcome}: {', '.join(f'{number:,} {code}' for code, number in codes.items())}")
     if now.sessions:

@@ -246,9 +246,7 @@ def _record(key: str, reason: str) -> ClipRecord | None:
 
 def _print(rows: list[dict[str, Any]]) -> None:
     """Print a row per prediction: frames from the first to the last, seconds, and a column per class named."""
-    from rich.markup import escape
-
-    from araflow.cli.tables import print_rows
+    from araflow.core.table import Table
 
     ranks = [str(rank) for rank in range(1, 1 + max(len(row.get("labels", ("",))) for row in rows))]
     shown = []
@@ -262,8 +260,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
                 line["seconds"] = f"{row['start_seconds']:.1f}–{row['end_seconds']:.1f}"
             pairs = zip(ranks, row["labels"], row["probabilities"], strict=False)
             line |= {rank: f"{label} {100 * share:.1f} %" for rank, label, share in pairs}
-        shown.append({name: escape(text) for name, text in line.items()})  # HMDB51's names have brackets
-    print_rows(shown)
+        shown.append(line)
+    Table.of(shown).print()
 
 
 def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:

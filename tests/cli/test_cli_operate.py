@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from araflow.build import clean as _rubbish
 from araflow.build import run as build
 from araflow.build.pool import WorkerPool
-from araflow.cli import main, tables
+from araflow.cli import main
 from araflow.core import json_log
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.datasets._sample import draw_sample
@@ -346,12 +346,6 @@ def test_removing_a_clip_that_is_cut_short_leaves_no_half_of_it(
     assert all((path / ".araflow.json").is_file() for path in out.glob("clips/**/old"))
     assert araflow("clean", out, "--yes").exit_code == 0
     assert not list(out.glob("clips/**/old"))
-
-
-def test_a_table_shows_names_as_they_are(capsys: pytest.CaptureFixture[str]):
-    tables.print_rows([{"path": "clips/walk/Title [dQw4w9WgXcQ]"}, {"path": "clips/walk[/b]"}], "data/[x]")
-    shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert shown == ["data/[x]", "path", "clips/walk/Title [dQw4w9WgXcQ]", "clips/walk[/b]"]
 
 
 def test_a_run_at_work_is_left_alone(videos: Path, tmp_path: Path):

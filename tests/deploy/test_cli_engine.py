@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 from engine_kit import machine, model_spec, windows, write_onnx
 
-from araflow.cli.engine import bench_engine, engine
-from araflow.cli.options import Group
+from araflow.cli import main
 from araflow.deploy import bench
 from araflow.deploy.tensorrt import engine as tensorrt
 from araflow.deploy.tensorrt import runtime
@@ -22,13 +21,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def araflow(monkeypatch):
     """The command line with a GPU of host memory."""
-    group = Group(commands=[engine, bench_engine])
 
     def run(*words, version="10.3.0", faults=()):
         _, memory = machine(monkeypatch, version, *faults)
         monkeypatch.setattr(tensorrt, "TorchDevice", lambda: memory)
         monkeypatch.setattr(runtime, "TorchDevice", lambda: memory)
-        return CliRunner().invoke(group, [str(word) for word in words])
+        return CliRunner().invoke(main, [str(word) for word in words])
 
     return run
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from araflow.core.splits import Leakage
+from araflow.core.table import Table, figures, names
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,55 +19,10 @@ Leaked: TypeAlias = Leakage | Sequence[Leakage] | None
 """What ``splits.leakage`` returned, or of it the last entry alone; ``None`` where sources are not known."""
 _CLASSES_SHOWN = 30
 """More classes than that fill a screen: those of lowest recall are shown."""
-_WIDE = 160
-"""Columns when standard output is no terminal, so that nothing is cut in a file."""
 _NOTHING = "–"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Grid:
-    """A table of text.
-
-    Attributes:
-        title: What it shows.
-        columns: Headings.
-        rows: As many cells as headings each.
-        left: How many of the first columns are names; the others are figures, aligned to the right.
-    """
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    left: int = 1
-
-    def markdown(self) -> str:
-        """Return it as a GitHub-flavoured Markdown table, without its title."""
-        rules = ["---" if number < self.left else "---:" for number in range(len(self.columns))]
-        lines = [self.columns, rules, *self.rows]
-        return "".join(f"| {' | '.join(_escaped(cell) for cell in line)} |\n" for line in lines)
-
-    def print(self, console: Console | None = None) -> None:
-        """Print it; on standard output where no console is given."""
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        if console is None:
-            console = Console()
-            console = console if console.is_terminal else Console(width=_WIDE)
-        table = Table(title=Text(self.title), title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for number, name in enumerate(self.columns):
-            table.add_column(Text(name), justify="left" if number < self.left else "right", overflow="fold")
-        for row in self.rows:
-            table.add_row(*map(Text, row))  # as text: a class may be named [b]
-        console.print(table)
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
-
-
-def overall(evaluation: Evaluation, leakage: Leaked = None) -> Grid:
+def overall(evaluation: Evaluation, leakage: Leaked = None) -> Table:
     """Return accuracies of all videos together, and beside them what they are worth: chance and leakage."""
     found = evaluation.metrics
     count = found.top1.count
@@ -89,10 +44,11 @@ def overall(evaluation: Evaluation, leakage: Leaked = None) -> Grid:
         for name, leaked in (("leaked", total.same_class), ("leaked across classes", total.any_class)):
             share = leaked / total.test if total.test else math.nan
             rows.append((name, _percent(share), "", f"{leaked:,} of {total.test:,}"))
-    return Grid(_title(evaluation), ("", "share", "95 % interval", "videos"), tuple(rows))
+    columns = (*names(""), *figures("share", "95 % interval", "videos"))
+    return Table(columns, rows, title=_title(evaluation))
 
 
-def by_class(evaluation: Evaluation, most: int | None = None) -> Grid:
+def by_class(evaluation: Evaluation, most: int | None = None) -> Table:
     """Return recall, precision and F1 per class; of more than ``most`` classes those of lowest recall."""
     entries: Sequence[ClassMetrics] = evaluation.metrics.classes
     title = "per class"
@@ -111,17 +67,19 @@ def by_class(evaluation: Evaluation, most: int | None = None) -> Grid:
         )
         for entry in entries
     )
-    return Grid(title, ("class", "videos", "recall", "95 % interval", "precision", "F1"), rows)
+    columns = (*names("class"), *figures("videos", "recall", "95 % interval", "precision", "F1"))
+    return Table(columns, rows, title=title)
 
 
-def by_attribute(evaluation: Evaluation) -> Grid:
+def by_attribute(evaluation: Evaluation) -> Table:
     """Return top-1 by attribute value; no rows where no attribute is known."""
     rows = tuple(
         (name, value, f"{rate.count:,}", _percent(rate.value), _interval(rate))
         for name, rates in evaluation.metrics.attributes.items()
         for value, rate in rates.items()
     )
-    return Grid("per attribute", ("attribute", "value", "videos", "top-1", "95 % interval"), rows, left=2)
+    columns = (*names("attribute", "value"), *figures("videos", "top-1", "95 % interval"))
+    return Table(columns, rows, title="per attribute")
 
 
 def print_evaluation(evaluation: Evaluation, leakage: Leaked = None, *, console: Console | None = None) -> None:
@@ -132,9 +90,9 @@ def print_evaluation(evaluation: Evaluation, leakage: Leaked = None, *, console:
         leakage: Of the split that it was made on.
         console: Where; ``None``: standard output.
     """
-    for grid in (overall(evaluation, leakage), by_class(evaluation, _CLASSES_SHOWN), by_attribute(evaluation)):
-        if grid.rows:
-            grid.print(console)
+    for table in (overall(evaluation, leakage), by_class(evaluation, _CLASSES_SHOWN), by_attribute(evaluation)):
+        if table.rows:
+            table.print(console)
 
 
 def markdown(evaluation: Evaluation, leakage: Leaked = None) -> str:
@@ -146,7 +104,7 @@ def markdown(evaluation: Evaluation, leakage: Leaked = None) -> str:
     """
     first, *others = (overall(evaluation, leakage), by_class(evaluation), by_attribute(evaluation))
     parts = [f"# {first.title}\n\n{first.markdown()}"]
-    parts += [f"## {grid.title.capitalize()}\n\n{grid.markdown()}" for grid in others if grid.rows]
+    parts += [f"## {table.title.capitalize()}\n\n{table.markdown()}" for table in others if table.rows]
     if _total(leakage) is not None:
         parts.append(
             "Leaked: test videos whose source (film, recording) also gave training videos, of the same class or of "
@@ -155,7 +113,7 @@ def markdown(evaluation: Evaluation, leakage: Leaked = None) -> str:
     return "\n".join(parts)
 
 
-def side_by_side(results: Mapping[str, tuple[Evaluation, Leaked]]) -> Grid:
+def side_by_side(results: Mapping[str, tuple[Evaluation, Leaked]]) -> Table:
     """Return evaluations under several protocols, one per row, with how much of each test set leaked.
 
     Args:
@@ -164,12 +122,12 @@ def side_by_side(results: Mapping[str, tuple[Evaluation, Leaked]]) -> Grid:
     Returns:
         A table with ``print()`` and ``markdown()``.
     """
-    columns = ("protocol", "test clips", "top-1", "95 % interval", "mean class", "leaked", "leaked across classes")
+    shown = ("test clips", "top-1", "95 % interval", "mean class", "leaked", "leaked across classes")
     rows = tuple(
         (protocol, *_figures(evaluation.metrics), *_leaked(_total(leakage)))
         for protocol, (evaluation, leakage) in results.items()
     )
-    return Grid("protocols side by side", columns, rows)
+    return Table((*names("protocol"), *figures(*shown)), rows, title="protocols side by side")
 
 
 def _figures(metrics: Metrics) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from araflow.core.errors import SpecError, did_you_mean
+from araflow.core.table import Column, Table, names
 from araflow.recognition.spec import ExperimentSpec, Modality
 from araflow.recognition.tao._fields import NOTHING, RULES, Rule
 from araflow.recognition.tao._file import LABEL_MAP, OLD_SECTIONS, Theirs
@@ -213,7 +214,7 @@ def _noted(note: str) -> str:
     return f" ({note})" if note else ""
 
 
-_STYLES: dict[Status, str] = {"mapped": "", "not applicable": "dim", _IGNORED: "dim", "unknown": "bold red"}
+_STYLES: dict[str, str] = {"mapped": "", "not applicable": "dim", _IGNORED: "dim", "unknown": "bold red"}
 
 
 def print_report(fields: Iterable[Field], console: Console | None = None) -> None:
@@ -224,16 +225,10 @@ def print_report(fields: Iterable[Field], console: Console | None = None) -> Non
         console: Where; ``None`` takes standard error, so that standard output stays for results.
     """
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(title="NVIDIA TAO's settings here")
-    for heading in ("TAO", "value", "araflow", "note"):
-        table.add_column(heading, overflow="fold")
-    for field in fields:
-        cells = (field.path, _text(field.value), _became(field), field.note)
-        table.add_row(*map(Text, cells), style=_STYLES[field.status])
-    (console or Console(stderr=True)).print(table)
+    columns = (*names("TAO", "value"), Column("araflow", styles=_STYLES), *names("note"))
+    rows = [(field.path, _text(field.value), _became(field), field.note) for field in fields]
+    Table(columns, rows, title="NVIDIA TAO's settings here").print(console or Console(stderr=True))
 
 
 def to_json(fields: Iterable[Field]) -> list[dict[str, Any]]:
