@@ -4,8 +4,8 @@ A test that needs something which is not everywhere is marked with it (``@pytest
 ``real_data``. Where it is absent the test is skipped with the reason. ``ARAFLOW_REQUIRE`` turns those skips into
 failures on a machine that must have it: ``ARAFLOW_REQUIRE=gpu,realdata``, or ``all``.
 
-What is long is marked ``proof`` and runs where ``ARAFLOW_PROOFS=1`` asks for it (``make proofs``). Each proof has a short
-version beside it, which always runs.
+What is long is marked ``proof`` and runs where ``ARAFLOW_PROOFS=1`` asks for it (``make proofs``). Each proof has a
+short version beside it, which always runs.
 """
 
 import http.server

@@ -21,6 +21,12 @@ def test_worker_processes_do_not_import_what_they_do_not_need():
     assert run.stdout.strip() == "[]"
 
 
+def test_prefects_settings_are_applied_before_prefect_is_imported():
+    code = "import sys\nfrom flows.server import settings\nprint('prefect' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
 def test_a_build_that_downloads_nothing_does_not_import_what_downloads():
     code = "import sys, araflow.build\nprint([name for name in ('httpx', 'rich', 'click') if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

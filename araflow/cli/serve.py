@@ -35,10 +35,11 @@ def up(names: tuple[str, ...], host: str, port: int, limit: int) -> None:
     from flows.server import settings
 
     settings.apply()
-    from flows import deployments, server
+    from flows import deployments
+    from flows.server import own
 
     chosen = deployments.find(names)
-    with server.running(host, port) as url:
+    with own.running(host, port) as url:
         click.echo(f"Prefect UI: {url.removesuffix('/api')}")
         _serve(chosen, limit)
 
@@ -65,7 +66,7 @@ def serve(names: tuple[str, ...], limit: int) -> None:
 
 
 def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whose module is not imported
-    from flows import server
+    from flows.server import own
 
     def tell() -> None:
         for one in chosen:
@@ -73,7 +74,7 @@ def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whos
                 click.echo(f"  prefect deployment run {one.full_name}")
         click.echo("serving; Ctrl-C ends it, and what runs")
 
-    server.serve(chosen, limit, tell)
+    own.serve(chosen, limit, tell)
 
 
 @click.command()

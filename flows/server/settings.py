@@ -11,7 +11,7 @@ import os
 POOL = "araflow"
 """Work pool that ranges, and the deployments of prefect.yaml, run on."""
 TAG = "araflow"
-"""Tag of every run. Only runs that carry it are ended when their heartbeat stops (``flows.server``)."""
+"""Tag of every run. Only runs that carry it are ended when their heartbeat stops (``flows.server.own``)."""
 HEARTBEAT_SECONDS = 30
 """Prefect's least."""
 

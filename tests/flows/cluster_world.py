@@ -87,8 +87,9 @@ class Cluster:
         self.api = self._stack.enter_context(serving(self.folder, self.environment | settings.DEFAULTS))
         url = str(self.api.base_url).rstrip("/")
         self.environment["PREFECT_API_URL"] = url
-        code = "from flows.server import settings; settings.apply()\nfrom flows import deployments, server\n"
-        self.python("-c", code + "server.prepare(deployments.DEPLOYMENTS)")
+        code = "from flows.server import settings; settings.apply()\n"
+        code += "from flows import deployments\nfrom flows.server import own\n"
+        self.python("-c", code + "own.prepare(deployments.DEPLOYMENTS)")
         # A killed run's slots come back after a minute, which tests that kill one after the other would wait for.
         limit = {"name": f"araflow-disk-{platform.node()}", "limit": 1000, "active": True}
         self.api.post("/v2/concurrency_limits/", json=limit).raise_for_status()

@@ -87,7 +87,7 @@ def test_a_profile_that_names_another_machine_stays(tmp_path: Path, environment:
     (tmp_path / "prefect").mkdir()
     profiles = tmp_path / "prefect" / "profiles.toml"
     profiles.write_text('active = "team"\n\n[profiles.team]\nPREFECT_API_URL = "https://team.example/api"\n')
-    keep = "from flows.server import settings; settings.apply()\nfrom flows import server; server._keep('http://[::1]:4/api')"
+    keep = "from flows.server import settings; settings.apply()\nfrom flows.server import own; own._keep('http://[::1]:4/api')"
     kept = run("-c", keep, cwd=tmp_path, environment=environment)
     assert kept.returncode == 0, kept.stderr
     assert "https://team.example/api" in profiles.read_text()

@@ -1,0 +1,185 @@
+"""A Prefect server of the user's own: start it, wait until it answers, and tell it what it should know of araflow.
+
+What it is told: the work pool, and the automation that ends runs whose process is gone, which a self-hosted Prefect
+does not have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.context import get_settings_context
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectAlreadyExists, TerminationSignal
+from prefect.runner import Runner
+from prefect.settings import PREFECT_API_URL, temporary_settings, update_current_profile
+
+from araflow.core.errors import AraflowError
+from flows.deployments import Deployment
+from flows.server import settings
+from flows.server.embedded import answers
+
+log = logging.getLogger("araflow.flows")
+_SECONDS_TO_START = 180.0
+"""The first start migrates the database."""
+_SECONDS_TO_STOP = 20.0
+AUTOMATION = "araflow: end runs whose process is gone"
+_SILENCE = 3 * settings.HEARTBEAT_SECONDS
+
+
+@contextlib.contextmanager
+def running(host: str, port: int) -> Iterator[str]:
+    """Have a server at an address: the one that answers there, or a new one, which ends with this.
+
+    Prefect's profile keeps the address, so that ``prefect`` and ``araflow`` commands in other terminals find it.
+
+    Yields:
+        The API's address.
+
+    Raises:
+        AraflowError: It does not start.
+    """
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/api"
+    with contextlib.ExitStack() as stack:
+        _end_as_by_ctrl_c()
+        if answers(url):
+            log.info("the Prefect server at %s is used", url)
+        else:
+            stack.enter_context(_started(host, port, url))
+        if "PREFECT_API_URL" not in os.environ:
+            _keep(url)
+        os.environ["PREFECT_API_URL"] = url  # of the runs, which are processes of their own
+        stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        yield url
+
+
+def _end_as_by_ctrl_c() -> None:
+    """Let a closed terminal, or SIGTERM before deployments are served, stop the server as well."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
+def _keep(url: str) -> None:
+    """Write the address into Prefect's profile, unless that holds another machine's."""
+    kept = get_settings_context().profile.settings.get(PREFECT_API_URL)
+    if kept is None or httpx.URL(str(kept)).host in ("127.0.0.1", "localhost", "::1", "0.0.0.0"):
+        profile = update_current_profile({PREFECT_API_URL: url})
+        log.info("PREFECT_API_URL=%s is kept in Prefect's profile %s", url, profile.name)
+    else:
+        log.warning("Prefect's profile stays at %s; in other terminals: export PREFECT_API_URL=%s", kept, url)
+
+
+@contextlib.contextmanager
+def _started(host: str, port: int, url: str) -> Iterator[None]:
+    # A user interface at another port than 4200 looks for its API at 4200, unless it is told.
+    environment = os.environ | {"PREFECT_API_URL": url, "PREFECT_SERVER_UI_API_URL": url}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    # In a session of its own: Ctrl-C goes to the whole terminal, and the runs shall still find it to say that they end.
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + _SECONDS_TO_START
+        while not answers(url):
+            if server.poll() is not None:
+                raise AraflowError(
+                    f"the Prefect server ended with status {server.returncode} before it answered at {url}: is port "
+                    f"{port} taken? See: {' '.join(command)}"
+                )
+            if time.monotonic() > deadline:
+                raise AraflowError(f"no Prefect server answers at {url} after {_SECONDS_TO_START:.0f} s")
+            time.sleep(0.3)
+        yield
+    finally:
+        server.terminate()
+        try:
+            server.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def prepare(deployments: Sequence[Deployment]) -> None:
+    """Tell the server of the work pool, of what runs on it, and of the automation."""
+    with get_client(sync_client=True) as client:
+        with contextlib.suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=settings.POOL, type="process"))
+        if not client.read_automations_by_name(AUTOMATION):
+            client.create_automation(automation())
+    for one in deployments:
+        if one.on_pool:
+            one.for_runner().apply(work_pool_name=settings.POOL)
+
+
+def serve(deployments: Sequence[Deployment], limit: int, on_ready: Callable[[], None]) -> None:
+    """Register deployments, and run what is asked of them until interrupted.
+
+    Args:
+        deployments: Which.
+        limit: Runs at once; more wait.
+        on_ready: Called when the server knows all of them, before the first run; ``prefect.serve`` says it too soon.
+    """
+    prepare(deployments)
+    # Others may serve the same deployments, and what is scheduled meanwhile runs when somebody serves again.
+    runner = Runner(limit=limit, pause_on_shutdown=False)
+    for one in deployments:
+        if not one.on_pool:
+            runner.add_deployment(one.for_runner())
+    on_ready()
+    with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())
+
+
+def automation() -> AutomationCore:
+    """Return the automation that marks a run as crashed when its heartbeat stops.
+
+    Of runs that carry our tag only: others may beat more slowly.
+    """
+    ended = ["Completed", "Failed", "Cancelled", "Crashed"]
+    return AutomationCore.model_validate(
+        {
+            "name": AUTOMATION,
+            "description": f"No heartbeat for {_SILENCE} s: the process was killed, or its machine is gone.",
+            "trigger": {
+                "type": "event",
+                "posture": "Proactive",
+                "after": ["prefect.flow-run.heartbeat"],
+                "expect": ["prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in ended)],
+                "match": {"prefect.resource.id": "prefect.flow-run.*"},
+                "match_related": {
+                    "prefect.resource.id": f"prefect.tag.{settings.TAG}",
+                    "prefect.resource.role": "tag",
+                },
+                "for_each": ["prefect.resource.id"],
+                "threshold": 1,
+                "within": _SILENCE,
+            },
+            "actions": [
+                {
+                    "type": "change-flow-run-state",
+                    "state": "CRASHED",
+                    "message": "No heartbeat: the process is gone. What is done is kept; run it again.",
+                }
+            ],
+        }
+    )
