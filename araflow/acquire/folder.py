@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from araflow.acquire.fetch import Fetched
 from araflow.acquire.notes import read_note
 from araflow.acquire.registry import Registry
 from araflow.core.errors import SourceError
-from araflow.core.files import replace
+from araflow.core.files import explained, replace_json
 from araflow.core.resources import cache_folder
 from araflow.core.spec import DatasetSpec
 
@@ -139,8 +138,6 @@ class DatasetFolder:
         return content.model_dump()
 
     def _write(self, **changes: object) -> None:
-        try:
+        with explained(self._file, "cannot be written", SourceError):
             self.path.mkdir(parents=True, exist_ok=True)
-            replace(self._file, (json.dumps(self._read() | changes, indent=2, ensure_ascii=False) + "\n").encode())
-        except OSError as error:
-            raise SourceError(f"{self._file}: cannot be written: {error.strerror or error}") from error
+            replace_json(self._file, self._read() | changes)

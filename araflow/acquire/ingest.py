@@ -24,7 +24,7 @@ from isal import isal_zlib
 
 from araflow.acquire import archives
 from araflow.core.errors import ArchiveError, SourceError
-from araflow.core.files import replace
+from araflow.core.files import replace_json
 from araflow.core.fingerprint import digest
 
 STATE = ".araflow"
@@ -275,7 +275,7 @@ class _Mark:
             "gave": {str(place): (self._work.target / place).stat().st_size for place in sorted(places)},
         }
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        replace(self._file, json.dumps(known, indent=1).encode())
+        replace_json(self._file, known)
 
 
 def files(folder: Path) -> Iterator[Path]:

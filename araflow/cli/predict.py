@@ -265,20 +265,12 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from araflow.core.errors import OutputError
-    from araflow.core.files import replace
+    from araflow.core.files import explained, parquet, replace
     from araflow.recognition.prediction.predict import table
 
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table(rows), buffer, compression="zstd")
-    try:
+    with explained(path, "cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, buffer.getvalue().to_pybytes())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        replace(path, parquet(table(rows)))
 
 
 def _summary(found: Features, files: list[Path]) -> dict[str, Any]:

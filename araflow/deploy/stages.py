@@ -10,12 +10,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from araflow.core.errors import UnavailableError
-from araflow.core.files import replace
+from araflow.core.files import replace_json
 from araflow.deploy import windows
 from araflow.deploy.windows import Tensors
 from araflow.recognition.experiment import Prepared
@@ -74,7 +73,7 @@ def export(prepared: Prepared, checkpoint: Path) -> Stage:
     except UnavailableError as error:
         return Stage("export", None, f"export: skipped: {error}")
     figures = result.to_json()
-    replace(prepared.out / "export.json", (json.dumps(figures, indent=1) + "\n").encode())
+    replace_json(prepared.out / "export.json", figures)
     parity = result.parity
     line = (
         f"{result.path}: {result.size / 1e6:.1f} MB, {result.precision}, opset {result.opset}; against the checkpoint "
@@ -125,6 +124,6 @@ def bench(prepared: Prepared, exported: Stage, built: Stage) -> Stage:
     sizes = timing.sizes(runner, None) if built.file else (1, 4)
     found = [timing.bench(runner, inputs, size, seconds=settings.bench_seconds, min_runs=2).to_json() for size in sizes]
     figures = {"file": file.name, "by": by, "results": found}
-    replace(prepared.out / "bench.json", (json.dumps(figures, indent=1) + "\n").encode())
+    replace_json(prepared.out / "bench.json", figures)
     shown = ", ".join(f"{one['throughput']:.0f} windows/s at batch {one['batch']}" for one in found)
     return Stage("bench", file, f"{file} on {by}: {shown}", figures)

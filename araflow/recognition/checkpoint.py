@@ -6,13 +6,13 @@ The metadata key ``araflow`` holds the ``ModelSpec`` as JSON: labels, window, no
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from araflow.core.errors import OutputError, SourceError
+from araflow.core.errors import SourceError
+from araflow.core.files import explained, replace
 from araflow.recognition.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -33,16 +33,9 @@ def save(path: Path, network: nn.Module, spec: ModelSpec) -> None:
     # Tensors on their own memory and in one order: the same weights give the same bytes.
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
     data = serialise(state, {_KEY: json.dumps(spec.to_json(), sort_keys=True)})
-    part = path.with_name(path.name + ".part")
-    try:
+    with explained(path, "cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        replace(path, data)
 
 
 def read_spec(path: Path) -> ModelSpec:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from araflow import __version__
 from araflow.core.clip import Clip, ClipRecord, Outcome, source_status
 from araflow.core.errors import ManifestError
-from araflow.core.files import replace
+from araflow.core.files import parquet, replace
 from araflow.store.places import reached
 from araflow.store.store import Store
 
@@ -159,9 +159,7 @@ class Manifest:
         header = {"schema_version": SCHEMA_VERSION, "araflow": __version__, **self.metadata}
         encoded = json.dumps(header, sort_keys=True, ensure_ascii=False)
         table = self.table.cast(SCHEMA).replace_schema_metadata({_META: encoded})  # Parquet renames inner fields
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
-        replace(path, buffer.getvalue().to_pybytes())
+        replace(path, parquet(table))
 
     @classmethod
     def read(cls, path: Path) -> Manifest:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import OutputError
-from araflow.core.files import PROOF, replace
+from araflow.core.files import PROOF
 from araflow.store.draft import ClipWriter
 from araflow.store.layout import KINDS, stem
 from araflow.store.store import Store
@@ -533,21 +533,6 @@ def test_a_store_touches_nothing_by_itself(tmp_path: Path):
     store = Store(tmp_path / "out")
     assert store.find(KEY) is None
     assert not store.out.exists()
-
-
-# --- replace ---
-
-
-def test_replace_writes_only_what_is_new(tmp_path: Path):
-    file = tmp_path / "a.bin"
-    replace(file, b"one")
-    status = file.stat()
-    (tmp_path / "a.bin.part").write_bytes(b"o")  # of a run that was killed
-    replace(file, b"one")
-    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
-    replace(file, b"two")
-    assert file.read_bytes() == b"two"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -27,9 +27,10 @@ import filelock
 from araflow.acquire.fetch import _transfer as transfer
 from araflow.acquire.fetch._pace import Pace
 from araflow.acquire.fetch._pace import amount as amount
-from araflow.acquire.fetch._part_file import Part, read_json, shown, sync_folder, write_json
+from araflow.acquire.fetch._part_file import Part, read_json, shown
 from araflow.acquire.fetch._transfer import Wanted
 from araflow.core.errors import FetchError
+from araflow.core.files import replace_json, sync
 
 if TYPE_CHECKING:
     import httpx
@@ -161,7 +162,7 @@ def _write_receipt(target: Path, status: os.stat_result, url: str, sha256: str, 
     made = Fetched(target, url, status.st_size, sha256, fetched)
     values = dataclasses.asdict(made) | {"mtime_ns": status.st_mtime_ns}
     del values["path"]  # the folder may be moved
-    write_json(_receipt_file(target), values)
+    replace_json(_receipt_file(target), values)
     return made
 
 
@@ -302,7 +303,7 @@ def _finish(target: Path, part: Part, pace: Pace, report: Report) -> Fetched:
         os.fsync(file.fileno())
         status = os.fstat(file.fileno())
     part.path.replace(target)
-    sync_folder(target.parent)
+    sync(target.parent)
     made = _write_receipt(target, status, url, digest, _iso(time.time()))
     part.discard()
     report(f"{target.name}: {pace.summary()}, sha256 {digest}")

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from araflow.core.files import replace_json
+
 _SECRET = re.compile(r"(token|key|sig|secret|passw|auth|credential)[^=&]*=", re.I)
 
 
@@ -85,7 +87,7 @@ class Part:
     def note(self, origin: Origin) -> None:
         """Keep where the bytes that follow come from."""
         if origin != self.origin or not self.sidecar.is_file():
-            write_json(self.sidecar, dataclasses.asdict(origin))
+            replace_json(self.sidecar, dataclasses.asdict(origin))
         self.origin = origin
 
     def append(self, chunks: Iterable[bytes], each: Callable[[int], None]) -> None:
@@ -120,29 +122,9 @@ def shown(url: str) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return what ``write_json`` wrote; ``None`` where there is no such file, or one that is not to be understood."""
+    """Return what ``replace_json`` wrote; ``None`` where there is no such file, or one that is not to be understood."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
     return values if isinstance(values, dict) else None
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a small file that is whole or absent, even after a power loss."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(values, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk keep the names in a folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

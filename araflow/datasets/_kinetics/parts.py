@@ -7,7 +7,6 @@ whose clips are all made is never fetched again.
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ from araflow.acquire.notes import read_note
 from araflow.acquire.types import Part
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, SourceError
-from araflow.core.files import replace
+from araflow.core.files import replace_json
 from araflow.core.fingerprint import digest
 from araflow.datasets._kinetics.lists import parse_name
 
@@ -367,7 +366,7 @@ class Parts:
 
 def _write(path: Path, note: _Note) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace(path, json.dumps(note.model_dump(mode="json"), indent=0).encode())
+    replace_json(path, note.model_dump(mode="json"))
 
 
 def _digest(part: Part) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from araflow import __version__
 from araflow.core.errors import OutputError, SpecError, did_you_mean
+from araflow.core.files import draft, explained
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx._parity import DRAWN, Parity, Window, compare, drawn, insist, within_half
 from araflow.deploy.onnx.contract import Batch, Precision
@@ -110,15 +110,16 @@ def export(
     _describe(model, contract.metadata(spec, precision=precision, opset=opset, batch=batch, version=__version__))
     onnx.checker.check_model(model, full_check=True)  # with strict inference of types and shapes
     data = model.SerializeToString(deterministic=True)
-    with _part(out, data) as part:
+    with explained(out, "cannot be written"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    with explained(out, "cannot be written"), draft(out) as part:
+        part.write_bytes(data)
         say("comparing with the checkpoint")
         if windows is None:
             windows, source = drawn(spec), "drawn"
         with within_half(network) if precision == "fp16" else contextlib.nullcontext():
             parity = compare(network, spec, part, windows, source)
         insist(parity, precision)
-        with _writing(out):
-            part.replace(out)
     return ExportResult(
         out, hashlib.sha256(data).hexdigest(), len(data), precision, opset, batch, len(model.graph.node), parity
     )
@@ -144,28 +145,3 @@ def _describe(model: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
     model.producer_name, model.producer_version = "araflow", __version__
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=key, value=value)
-
-
-@contextlib.contextmanager
-def _part(out: Path, data: bytes) -> Iterator[Path]:
-    """Write bytes beside ``out`` under a temporary name, which is gone afterwards."""
-    part = out.with_name(f"{out.name}.{os.getpid()}.part")
-    try:
-        with _writing(out):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        yield part
-    finally:
-        with _writing(out):
-            part.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from araflow import __version__
 from araflow.core.errors import OutputError, SourceError, SpecError
+from araflow.core.files import check_writable
 from araflow.core.spec import Settings
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx.contract import OnnxModel
@@ -213,13 +214,7 @@ def _refuse_useless(out: Path) -> None:
     """Refuse, before minutes are spent, a place that cannot be written to."""
     if out.is_dir():
         raise OutputError(f"{out}: a folder; name a file, such as {out / 'model.engine'}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(out.name + ".part")
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from error
+    check_writable(out)
 
 
 def _reference(onnx: Path) -> Callable[..., Tensors]:

@@ -8,13 +8,13 @@ That tells an engine that was exchanged, cut short or mixed up; it does not tell
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 
-from araflow.core.errors import OutputError, SourceError
+from araflow.core.errors import SourceError
+from araflow.core.files import draft, explained, sync
 from araflow.core.spec import Settings
 from araflow.recognition.spec import ModelSpec
 
@@ -101,22 +101,14 @@ def write(path: Path, engine: bytes, record: EngineRecord) -> None:
         OutputError: They cannot be written.
     """
     described = sidecar(path)
-    files = {path: engine, described: (record.model_dump_json(indent=2) + "\n").encode()}
-    parts = {file: file.with_name(file.name + ".part") for file in files}
-    try:
+    with explained(path, "cannot be written"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        for file, part in parts.items():
-            with part.open("wb") as opened:
-                opened.write(files[file])
-                opened.flush()
-                os.fsync(opened.fileno())
-        described.unlink(missing_ok=True)  # killed from here on, there is an engine without description: not loaded
-        parts[path].replace(path)
-        parts[described].replace(described)
-    except OSError as error:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+        with draft(described) as described_part, draft(path) as part:  # the engine takes its place first
+            part.write_bytes(engine)
+            described_part.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            sync(part)  # whatever needs space comes first: on a full disk the earlier engine stays
+            sync(described_part)
+            described.unlink(missing_ok=True)  # killed from here on, there is an engine without description: not loaded
 
 
 def read_record(path: Path) -> EngineRecord:

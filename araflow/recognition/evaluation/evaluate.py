@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.errors import OutputError, SourceError
-from araflow.core.files import replace
+from araflow.core.files import parquet, replace
 from araflow.core.processes import usable_cores
 from araflow.recognition.evaluation import metrics as measuring
 from araflow.recognition.evaluation.fusion import fuse_streams
@@ -177,17 +177,12 @@ class Evaluation:
             OutputError: It cannot be written.
             UnavailableError: matplotlib is not installed.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         from araflow.recognition import pictures
 
-        parquet = pa.BufferOutputStream()
-        pq.write_table(self.table(), parquet, compression="zstd")
         figures = json.dumps(self.metrics.to_json(), indent=1, ensure_ascii=False) + "\n"
         files = {
             "metrics.json": figures.encode(),
-            PREDICTIONS: parquet.getvalue().to_pybytes(),
+            PREDICTIONS: parquet(self.table()),
             "confusion.csv": self.confusion_csv().encode(),
             "confusion.png": pictures.confusion(self.metrics, self.labels),
             "summary.md": markdown(self, leakage).encode(),

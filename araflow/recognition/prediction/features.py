@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.clip import Clip, Outcome
-from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
-from araflow.core.files import replace
+from araflow.core.errors import SourceError, SpecError, did_you_mean
+from araflow.core.files import explained, parquet, replace
 from araflow.recognition.prediction.predict import batches, each
 from araflow.recognition.prediction.runners import Runner, Tensors
 from araflow.recognition.prediction.video_flow import FlowMaker, flow_maker
@@ -58,7 +58,6 @@ class Features:
             UnavailableError: matplotlib is not installed.
         """
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         from araflow.recognition import pictures
 
@@ -70,17 +69,13 @@ class Features:
                 "embedding": pa.array(list(self.vectors), pa.list_(pa.float32())),
             }
         )
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer, compression="zstd")
         names = sorted({label or _UNLABELLED for label in self.labels})
         targets = np.array([names.index(label or _UNLABELLED) for label in self.labels])
         drawn = pictures.embedding_plot(plane(self.vectors), targets, names)
-        try:
+        with explained(out, "cannot be written to"):
             out.mkdir(parents=True, exist_ok=True)
-            replace(out / TABLE, buffer.getvalue().to_pybytes())
+            replace(out / TABLE, parquet(table))
             replace(out / PICTURE, drawn)
-        except OSError as error:
-            raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
         return [out / TABLE, out / PICTURE]
 
 

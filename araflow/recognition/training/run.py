@@ -27,7 +27,7 @@ from typing import Any
 import filelock
 
 from araflow.core.errors import OutputError, SpecError, UnavailableError
-from araflow.core.files import replace
+from araflow.core.files import replace, replace_json
 from araflow.core.processes import usable_cores
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import ExperimentSpec
@@ -132,7 +132,7 @@ def _note(prepared: Prepared, identity: dict[str, Any], finished: int) -> None:
         "spec": prepared.spec.model_dump(mode="json"),
         "software": prepared.model.software,
     }
-    replace(prepared.out / "run.json", (json.dumps(content, indent=1) + "\n").encode())
+    replace_json(prepared.out / "run.json", content)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:  # noqa: ANN401 - JSON

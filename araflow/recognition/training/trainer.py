@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import math
-import os
 import re
 import sys
 import warnings
@@ -23,7 +21,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from araflow.core import errors
 from araflow.core.errors import TrainingError, UnavailableError
-from araflow.core.files import replace
+from araflow.core.files import draft, replace_json
 from araflow.recognition.spec import ExperimentSpec
 
 log = logging.getLogger("araflow")
@@ -90,7 +88,7 @@ class History(Callback):
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
-        replace(self._file, (json.dumps(self.rows, indent=1) + "\n").encode())
+        replace_json(self._file, self.rows)
         shown = f"loss {row.get('train_loss', math.nan):.4f}, top-1 {100 * row.get('train_top1', math.nan):.1f} %"
         if "val_top1" in row:
             shown += f"; val loss {row['val_loss']:.4f}, top-1 {100 * row['val_top1']:.1f} %"
@@ -115,12 +113,8 @@ class WholeFiles(TorchCheckpointIO):
         data, final = io.BytesIO(), Path(path)
         torch.save(checkpoint, data)
         final.parent.mkdir(parents=True, exist_ok=True)
-        part = final.with_name(final.name + ".part")
-        with part.open("wb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(final)
+        with draft(final) as part:
+            part.write_bytes(data.getbuffer())
 
 
 class Kept(ModelCheckpoint):
