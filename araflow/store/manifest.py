@@ -226,5 +226,5 @@ def differences(left: Manifest, right: Manifest) -> list[str]:
 
 
 def _short(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 or isinstance(value, str) else text[:37] + "..."  # a text may be a path
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -6,6 +6,7 @@ resolve to the same parameters are tested once. Those that cannot run here are s
 
 import copy
 import functools
+import re
 import subprocess
 import sys
 import types
@@ -283,6 +284,37 @@ def test_the_refusal_says_what_it_takes(engine):
         engine.all(np.zeros((4, 300), np.uint8), np.zeros((4, 300), np.uint8))
     assert caught.value.code == "frame-size"
     assert caught.value.detail.startswith(f"300x4 frames; {engine.algorithm} ")
+
+
+def wrong(engine, *frames):
+    """What a clip of these frames is refused with."""
+    with pytest.raises(ClipError) as caught:
+        engine.all(*frames)
+    return str(caught.value)
+
+
+def test_the_same_fault_of_a_clip_is_the_same_reason_in_every_backend(engine):
+    small = np.zeros((8, 300), np.uint8)
+    for frames in ([small], [small, small], [small, window()]):
+        assert re.fullmatch(
+            rf"frame-size: 300x8 frames; {engine.algorithm}.* needs at least \d+ on each side", wrong(engine, *frames)
+        ), "before there is a pair"
+    assert wrong(engine, window(), window(width=64)) == "size-change: 80x72, then 64x72 at frame 1"
+    assert wrong(engine, window(), window(1), window(height=96)) == "size-change: 80x72, then 80x96 at frame 2"
+    assert wrong(engine, window(), small) == "size-change: 80x72, then 300x8 at frame 1", "and not too small"
+    assert engine.all() == engine.all(window()) == [], "no pair is no fault here; the stage says one-frame"
+    assert engine.one(window(), window(2)).any(), "the next clip is none the worse"
+
+
+@pytest.mark.parametrize(
+    "frame", [np.zeros((72, 80), np.float32), np.zeros((72, 80), np.int16), np.zeros((72, 80, 3), np.uint8)],
+    ids=["float", "int16", "colour"],
+)  # fmt: skip
+def test_what_is_no_grayscale_frame_is_the_callers_fault(engine, frame):
+    for frames in ([frame, frame], [window(), frame]):
+        with pytest.raises(ValueError, match=r"expected frames as uint8 \(height, width\), found ") as caught:
+            engine.all(*frames)
+        assert f"{frame.dtype} {frame.shape}" in str(caught.value)
 
 
 # --- settings

@@ -21,6 +21,8 @@ TESTS = (
     "test_a_stream_equals_its_pairs_one_by_one_and_itself",
     "test_frames_are_only_read",
     "test_the_refusal_says_what_it_takes",
+    "test_the_same_fault_of_a_clip_is_the_same_reason_in_every_backend",
+    "test_what_is_no_grayscale_frame_is_the_callers_fault",
 )
 """Those that take ``engine``, but for the one that starts a process without the fake in it."""
 

@@ -230,12 +230,12 @@ def test_small_frames_are_refused_alike_each_time(engine):
     assert answers[32, 32] is answers[300, 33] is answers[33, 80] is True
 
 
-def test_a_failing_gpu_is_the_surroundings_fault(gpu, monkeypatch):
+def test_a_failing_gpu_is_the_devices_fault(gpu, monkeypatch):
     def broken(self, first, second):
         raise cv2.error("OpenCV(4.11.0) error: (-217:Gpu API call) out of memory in function 'allocate'")
 
     monkeypatch.setattr(cv2_cuda.FarnebackOpticalFlow, "twin", broken)
-    with pytest.raises(OSError, match=r"cuda farneback: .*out of memory"):
+    with pytest.raises(UnavailableError, match=r"cuda farneback: .*out of memory"):
         Engine("cuda", "farneback", "fast").one(window(), window())
 
 

@@ -13,6 +13,7 @@ from araflow.build import extract
 from araflow.core.errors import SourceError, UnavailableError
 from araflow.optical import Availability
 from araflow.optical.backends import cuda, nvof, vpi
+from araflow.optical.backends import torch as torch_backend
 from araflow.store.audit import validate
 from araflow.store.store import Store
 
@@ -101,6 +102,54 @@ def test_another_engine_makes_the_flow_again_and_keeps_the_frames(nvof_gpu, make
 
 
 # --- a device that fails
+
+
+def lose_cuda(monkeypatch, jetson):
+    def lost(self, first, second):
+        raise cv2_cuda.cv2.error("OpenCV(fake) error: (-217:Gpu API call) unspecified launch failure in 'calc'")
+
+    cv2_cuda.install(monkeypatch)
+    monkeypatch.setattr(cv2_cuda.FarnebackOpticalFlow, "twin", lost)
+    monkeypatch.setattr(cuda, "available", lambda: Availability(True, "a fake that is about to fail"))
+    return {"backend": "cuda", "algorithm": "farneback"}
+
+
+def lose_vpi(monkeypatch, jetson):
+    jetson(fault="refuse:2")
+    return {"backend": "vpi"}
+
+
+def lose_torch(monkeypatch, jetson):
+    pytest.importorskip("torch")
+    import torch
+
+    def lost(tensor, device):
+        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronous")
+
+    monkeypatch.setattr(torch_backend, "_look", lambda: ("cuda", "a fake that is about to fail"))
+    monkeypatch.setattr(torch_backend, "_versions", lambda device: "PyTorch on a fake")
+    monkeypatch.setattr(torch_backend, "_batch_size", lambda device, height, width: 1)
+    monkeypatch.setattr(torch.Tensor, "to", lost)
+    return {"backend": "torch"}
+
+
+def lose_nvof(monkeypatch, jetson):
+    return {"backend": "nvof"}
+
+
+@pytest.mark.parametrize("lose", [lose_nvof, lose_cuda, lose_vpi, lose_torch])
+def test_a_device_that_is_lost_is_the_same_reason_whatever_the_backend(nvof_gpu, jetson, make, monkeypatch, lose):
+    flow = lose(monkeypatch, jetson)
+    if flow == {"backend": "nvof"}:
+        monkeypatch.setattr(nvof, "available", lambda: Availability(True, "a fake that is about to fail"))
+        nvof_gpu.refuse["execute"] = 11
+    manifest, _ = make(**flow)
+    nvof_gpu.refuse.clear()
+    for row in manifest.rows():
+        assert row["outcome"] == "failed", row["reason"]
+        assert row["reason"].startswith("error: "), "and not io-error, which is of files"
+        assert "\n" not in row["reason"]
+        assert any(word in row["reason"] for word in ("launch failure", "VPI_ERROR", "GENERIC")), row["reason"]
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_an_engine_that_the_device_lacks_is_refused_by_name(jetson):
         os.environ[vpi.PYTHON], {"engine": "OFA", "quality": "LOW", "grid": 4, "height": 64, "width": 64}
     ) as worker:
         worker.ask(np.zeros((64, 64), np.uint8))
-        with pytest.raises(OSError, match="OFA not available on xavier"):
+        with pytest.raises(UnavailableError, match="OFA not available on xavier"):
             worker.ask(np.zeros((64, 64), np.uint8))
 
 

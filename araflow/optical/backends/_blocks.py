@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.core.errors import ClipError
 from araflow.media.fields import FlowField, GrayFrame
 
 SMALLEST = 16
@@ -21,22 +20,6 @@ _LEAST = 64
 """... and to at least this: what the engines accept at the least is not documented, and 64x64 is what programs use."""
 _FRACTION = 32.0
 """S10.5: 2**5 steps per pixel."""
-
-
-def refuse_small(frame: GrayFrame, algorithm: str) -> None:
-    """Check a frame's size.
-
-    Args:
-        frame: uint8, (height, width).
-        algorithm: For the message.
-
-    Raises:
-        ClipError: A side is below ``SMALLEST`` pixels.
-    """
-    height, width = frame.shape
-    if min(height, width) < SMALLEST:
-        detail = f"{width}x{height} frames; {algorithm} needs at least {SMALLEST} on each side"
-        raise ClipError("frame-size", detail)
 
 
 def pad(frame: GrayFrame) -> GrayFrame:

@@ -20,10 +20,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.core.errors import SpecError, UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
 from araflow.optical.backends import _blocks
+from araflow.optical.backends._checks import checked
 
 ALGORITHMS = ("tvl1", "farneback", "brox", "hardware")
 """What this backend knows, the default first; which of them OpenCV has here is for ``available`` to say."""
@@ -100,7 +101,7 @@ def _available() -> Availability:
         try:
             frame = np.zeros((64, 64), np.uint8)
             next(compute([frame, frame], name, "fastest"))
-        except (OSError, UnavailableError) as error:
+        except UnavailableError as error:
             refused.append(f"{name} ({str(error).strip().splitlines()[0]})")
         else:
             runs.append(name)
@@ -143,22 +144,17 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
 
     Raises:
         SpecError: Unknown algorithm or preset.
-        UnavailableError: This OpenCV lacks the class.
+        UnavailableError: This OpenCV lacks the class, or OpenCV refused or the GPU failed, in OpenCV's words.
         ClipError: ``frame-size``: below 16 pixels on a side; ``size-change``: not all frames are of one size.
-        OSError: OpenCV refused or the GPU failed; carries OpenCV's message.
     """
     settings = parameters(algorithm, preset)
     engine: _Engine | None = None
     previous: object = None
     try:
-        for frame in frames:
+        for frame in checked(frames, _blocks.SMALLEST, algorithm):
             if engine is None:
-                _blocks.refuse_small(frame, algorithm)
                 with _named(algorithm):
                     engine = _Engine(algorithm, settings, frame.shape)
-            elif frame.shape != engine.shape:
-                height, width = engine.shape
-                raise ClipError("size-change", f"{width}x{height}, then {frame.shape[1]}x{frame.shape[0]}")
             with _named(algorithm):
                 current = engine.load(frame)
                 field = None if previous is None else engine.flow(previous, current)
@@ -172,11 +168,11 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
 
 @contextlib.contextmanager
 def _named(algorithm: str) -> Iterator[None]:
-    """Turn a failure of OpenCV's into one of the clip's surroundings, to be tried again."""
+    """Turn a failure of OpenCV's into one of the device, so that the clip is tried again."""
     try:
         yield
     except cv2.error as error:
-        raise OSError(f"cuda {algorithm}: {str(error).strip()}") from error
+        raise UnavailableError(f"cuda {algorithm}: {' '.join(str(error).split())}") from error
 
 
 class _Engine:

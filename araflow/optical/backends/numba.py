@@ -28,10 +28,11 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.core.errors import SpecError, UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
-from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, SolverSettings
+from araflow.optical.backends._checks import checked
+from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, Settings
 
 ALGORITHMS = ("tvl1",)
 """What is offered, the default first."""
@@ -72,7 +73,7 @@ def parameters(algorithm: str, preset: str) -> dict[str, float | int | str]:
     return {**dataclasses.asdict(_settings(algorithm, preset)), "median": MEDIAN}
 
 
-def _settings(algorithm: str, preset: str) -> SolverSettings:
+def _settings(algorithm: str, preset: str) -> Settings:
     if algorithm not in ALGORITHMS:
         raise SpecError(f"optical.algorithm: numba has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
     if preset not in PRESETS:
@@ -93,19 +94,14 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
     if not found.present:
         raise UnavailableError(f"optical.backend: numba cannot run here: {found.detail}")
     solver: _Solver | None = None
-    for frame in frames:
-        height, width = frame.shape
+    for frame in checked(frames, SMALLEST, algorithm):
         if solver is None:
-            if min(height, width) < SMALLEST:
-                detail = f"{width}x{height} frames; {algorithm} needs at least {SMALLEST} on each side"
-                raise ClipError("frame-size", detail)
+            height, width = frame.shape
             solver = _Solver(height, width, settings)
             solver.load(frame)
-            continue
-        if (height, width) != solver.shape:
-            raise ClipError("size-change", f"{solver.shape[1]}x{solver.shape[0]}, then {width}x{height}")
-        solver.load(frame)
-        yield solver.flow()
+        else:
+            solver.load(frame)
+            yield solver.flow()
 
 
 class _Level:
@@ -126,7 +122,7 @@ class _Level:
         """Flow to the right and down, within the frame: float32, (2, height, width), a view."""
         return self.flow[:, : self.height, : self.width]
 
-    def refine(self, settings: SolverSettings) -> None:
+    def refine(self, settings: Settings) -> None:
         """Improve ``flow`` by what the two frames show at this level."""
         kernels = _kernels()
         u, v = self.flow
@@ -150,8 +146,8 @@ class _Level:
 class _Solver:
     """Computes fields of frames of one size, in arrays that it keeps."""
 
-    def __init__(self, height: int, width: int, settings: SolverSettings) -> None:
-        self.shape, self._settings = (height, width), settings
+    def __init__(self, height: int, width: int, settings: Settings) -> None:
+        self._settings = settings
         self._levels = [_Level(height, width)]
         while len(self._levels) < settings.scales:
             smaller = self._shrink(self._levels[-1].first)

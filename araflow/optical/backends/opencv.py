@@ -16,9 +16,10 @@ from typing import Any
 
 import cv2
 
-from araflow.core.errors import ClipError, SpecError
+from araflow.core.errors import SpecError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
+from araflow.optical.backends._checks import checked
 
 ALGORITHMS = ("dis", "farneback", "tvl1", "deepflow")
 _PATCH = 8
@@ -106,18 +107,17 @@ def parameters(algorithm: str, preset: str) -> Mapping[str, float | int | str]:
 
 
 def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterator[FlowField]:
-    """Yield the flow field of each pair of neighbouring frames; see ``araflow.optical.Backend``."""
+    """Yield the flow field of each pair of neighbouring frames; see ``araflow.optical.Backend``.
+
+    Raises:
+        SpecError: Unknown algorithm or preset.
+        ClipError: ``frame-size``: below 8 to 32 pixels on a side, as the algorithm needs; ``size-change``.
+    """
     run, smallest = _engine(algorithm, parameters(algorithm, preset))
+    what = f"{algorithm} {preset}" if algorithm == "dis" else algorithm  # whose presets need different sizes
     previous: GrayFrame | None = None
-    for frame in frames:
-        if previous is None:
-            if min(frame.shape) < smallest:
-                height, width = frame.shape
-                raise ClipError(
-                    "frame-size",
-                    f"{width}x{height} frames; {algorithm} {preset} needs at least {smallest} on each side",
-                )
-        else:
+    for frame in checked(frames, smallest, what):
+        if previous is not None:
             yield run(previous, frame)
         previous = frame
 

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.core.errors import SpecError, UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
-from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, SolverSettings
+from araflow.optical.backends._checks import checked
+from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, Settings
 
 ALGORITHMS = ("tvl1",)
 """What is offered, the default first."""
@@ -89,7 +90,7 @@ def parameters(algorithm: str, preset: str) -> dict[str, float | int | str]:
     return {**dataclasses.asdict(settings), "median": MEDIAN, "device": _look()[0] or "cpu"}
 
 
-def _settings(algorithm: str, preset: str) -> SolverSettings:
+def _settings(algorithm: str, preset: str) -> Settings:
     if algorithm not in ALGORITHMS:
         raise SpecError(f"optical.algorithm: torch has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
     if preset not in PRESETS:
@@ -105,9 +106,8 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
 
     Raises:
         SpecError: Unknown algorithm or preset.
-        UnavailableError: PyTorch is not installed, or broken.
+        UnavailableError: PyTorch is not installed, or broken; or the GPU fails, or has no memory for even one pair.
         ClipError: ``frame-size``: below 16 pixels on a side; ``size-change``: not all frames are of one size.
-        OSError: The GPU's memory does not even hold one pair.
     """
     settings = _settings(algorithm, preset)
     device, detail = _look()
@@ -115,15 +115,9 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
         raise UnavailableError(f"optical.backend: torch cannot run here: {detail}")
     waiting: list[NDArray[np.float32]] = []
     pairs = 0
-    for frame in frames:
+    for frame in checked(frames, SMALLEST, algorithm):
         if not waiting:
-            height, width = frame.shape
-            if min(height, width) < SMALLEST:
-                detail = f"{width}x{height} frames; {algorithm} needs at least {SMALLEST} on each side"
-                raise ClipError("frame-size", detail)
-            pairs = _batch_size(device, height, width)
-        elif frame.shape != waiting[0].shape:
-            raise ClipError("size-change", f"{width}x{height}, then {frame.shape[1]}x{frame.shape[0]}")
+            pairs = _batch_size(device, *frame.shape)
         waiting.append(frame.astype(np.float32))
         if len(waiting) > pairs:
             yield from _solve(waiting, settings, device)
@@ -132,23 +126,37 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
         yield from _solve(waiting, settings, device)
 
 
+@contextlib.contextmanager
+def _named(device: str) -> Iterator[None]:
+    """Turn a failure of the GPU, but for its memory's end, into one of the device, so that the clip is tried again."""
+    import torch
+
+    try:
+        yield
+    except RuntimeError as error:
+        if device == "cpu" or isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        raise UnavailableError(f"torch {ALGORITHMS[0]}: {str(error).strip().splitlines()[0]}") from error
+
+
 def _batch_size(device: str, height: int, width: int) -> int:
     if device == "cpu":
         return _CPU_PAIRS
     import torch
 
-    free, _ = torch.cuda.mem_get_info()
+    with _named(device):
+        free, _ = torch.cuda.mem_get_info()
     return max(1, min(_MOST_PAIRS, int(_SHARE * free / (_BYTES * height * width))))
 
 
-def _solve(frames: list[NDArray[np.float32]], settings: SolverSettings, device: str) -> NDArray[np.float32]:
+def _solve(frames: list[NDArray[np.float32]], settings: Settings, device: str) -> NDArray[np.float32]:
     """Return the fields (pairs, height, width, 2) of two or more frames; in halves where memory runs out."""
     import torch
 
     from araflow.optical.backends._tvl1 import torch_solver
 
     try:
-        with _settled():
+        with _named(device), _settled():
             flow = torch_solver.solve(torch.from_numpy(np.stack(frames)).to(device), settings)
             fields: NDArray[np.float32] = flow.permute(0, 2, 3, 1).contiguous().cpu().numpy()
             return fields
@@ -156,7 +164,7 @@ def _solve(frames: list[NDArray[np.float32]], settings: SolverSettings, device: 
         if len(frames) == 2:
             height, width = frames[0].shape
             message = f"torch tvl1: the GPU has no memory for a pair of {width}x{height} frames; run fewer workers"
-            raise OSError(message) from error
+            raise UnavailableError(message) from error
     torch.cuda.empty_cache()  # out of the handler, which holds on to the tensors of the failed attempt
     middle = len(frames) // 2
     halves = frames[: middle + 1], frames[middle:]

@@ -29,10 +29,11 @@ from araflow.core.errors import ClipError, SpecError, UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
 from araflow.optical.backends import _blocks
+from araflow.optical.backends._checks import checked
 from araflow.optical.backends.nvof.api import Perf
 from araflow.optical.backends.nvof.cuda_driver import CudaDriver, OpenLibrary
 from araflow.optical.backends.nvof.hardware import DEVICE, Engine, newest_version, open_flow_library, spell
-from araflow.optical.backends.nvof.session import Session, SessionSettings
+from araflow.optical.backends.nvof.session import Session, Settings
 
 ALGORITHMS = ("hardware",)
 ONE_DEVICE = True
@@ -42,10 +43,10 @@ CostPlane = NDArray[np.uint8]
 
 # accurate, balanced and fast differ in the engine's effort; fast is what NVIDIA's recipe for ActionRecognitionNet uses.
 _PRESETS = {
-    "fastest": SessionSettings(Perf.FAST, grid=4),
-    "fast": SessionSettings(Perf.FAST, grid=1),
-    "balanced": SessionSettings(Perf.MEDIUM, grid=1),
-    "accurate": SessionSettings(Perf.SLOW, grid=1),
+    "fastest": Settings(Perf.FAST, grid=4),
+    "fast": Settings(Perf.FAST, grid=1),
+    "balanced": Settings(Perf.MEDIUM, grid=1),
+    "accurate": Settings(Perf.SLOW, grid=1),
 }
 _PROBE_SIZE = 320, 240
 _PATIENCE = 60.0
@@ -142,13 +143,13 @@ def parameters(algorithm: str, preset: str) -> dict[str, float | int | str]:
     }
 
 
-def _settings(algorithm: str, preset: str, *, cost: bool = False) -> SessionSettings:
+def _settings(algorithm: str, preset: str, *, cost: bool = False) -> Settings:
     if algorithm not in ALGORITHMS:
         raise SpecError(f"optical.algorithm: nvof has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
     if preset not in _PRESETS:
         raise SpecError(f"optical.preset: {preset!r} is not allowed for {algorithm}; allowed: {', '.join(_PRESETS)}")
     chosen = _PRESETS[preset]
-    return SessionSettings(chosen.perf, chosen.grid, chosen.temporal_hints, chosen.input_format, cost)
+    return Settings(chosen.perf, chosen.grid, chosen.temporal_hints, chosen.input_format, cost)
 
 
 def software() -> str:
@@ -199,7 +200,7 @@ def compute_with_cost(
             yield field, cost
 
 
-def stream(frames: Iterable[GrayFrame], settings: SessionSettings) -> Generator[tuple[FlowField, CostPlane | None]]:
+def stream(frames: Iterable[GrayFrame], settings: Settings) -> Generator[tuple[FlowField, CostPlane | None]]:
     """Yield the field of each pair, and the cost plane if ``settings`` asks for it, from one session.
 
     Raises:
@@ -207,16 +208,11 @@ def stream(frames: Iterable[GrayFrame], settings: SessionSettings) -> Generator[
     """
     with contextlib.ExitStack() as stack:
         session: Session | None = None
-        for index, frame in enumerate(frames):
+        for index, frame in enumerate(checked(frames, _blocks.SMALLEST, ALGORITHMS[0])):
             if session is None:
-                _blocks.refuse_small(frame, ALGORITHMS[0])
                 height, width = frame.shape
                 session = stack.enter_context(_session(width, height, settings))
                 padded = np.empty((session.height, session.width), np.uint8)
-            elif frame.shape != (height, width):
-                raise ClipError(
-                    "frame-size", f"frame {index} is {frame.shape[1]}x{frame.shape[0]}, the first is {width}x{height}"
-                )
             _pad(frame, padded)
             session.upload(index % 2, padded)
             if index:
@@ -225,7 +221,7 @@ def stream(frames: Iterable[GrayFrame], settings: SessionSettings) -> Generator[
                 yield field, _enlarge(session.costs(), session.grid, height, width) if settings.cost else None
 
 
-def _session(width: int, height: int, settings: SessionSettings) -> Session:
+def _session(width: int, height: int, settings: Settings) -> Session:
     engine = _engine()
     most = engine.caps.largest
     if width > most[0] or height > most[1]:

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from araflow.core.errors import ClipError, SpecError, UnavailableError
+from araflow.core.errors import SpecError, UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
 from araflow.optical.backends import _blocks
+from araflow.optical.backends._checks import checked
 from araflow.optical.backends.vpi.process import WORKER, Worker
 
 ALGORITHMS = ("hardware",)
@@ -152,9 +153,8 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
 
     Raises:
         SpecError: Unknown algorithm or preset.
-        UnavailableError: VPI is not on this machine.
+        UnavailableError: VPI is not on this machine; or its worker process was refused something, crashed or hung.
         ClipError: ``frame-size``: below 16 pixels on a side; ``size-change``: not all frames are of one size.
-        OSError: The worker process was refused something by VPI, crashed or hung; says which.
     """
     settings = parameters(algorithm, preset)
     found = find()
@@ -163,22 +163,13 @@ def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterato
     grid = int(settings["grid"])
     with contextlib.ExitStack() as stack:
         worker: Worker | None = None
-        size = (0, 0)
-        for frame in frames:
-            padded = _blocks.pad(frame) if worker else _first(frame, algorithm)
+        for frame in checked(frames, _blocks.SMALLEST, algorithm):
+            padded = _blocks.pad(frame)
             if worker is None:
-                size = frame.shape
                 shape = {"height": padded.shape[0], "width": padded.shape[1]}
                 worker = stack.enter_context(Worker(found.python, {**settings, **shape}))
-            elif frame.shape != size:
-                raise ClipError("size-change", f"{size[1]}x{size[0]}, then {frame.shape[1]}x{frame.shape[0]}")
             answer = worker.ask(padded)
             if answer is not None:
                 vectors = np.frombuffer(answer, np.int16)
                 blocks = vectors.reshape(-(-padded.shape[0] // grid), -(-padded.shape[1] // grid), 2)
-                yield _blocks.pixels(blocks, grid, *size)
-
-
-def _first(frame: GrayFrame, algorithm: str) -> GrayFrame:
-    _blocks.refuse_small(frame, algorithm)
-    return _blocks.pad(frame)
+                yield _blocks.pixels(blocks, grid, *frame.shape)

@@ -31,6 +31,9 @@ class Worker:
     Args:
         python: The interpreter that has NVIDIA's vpi.
         settings: engine, quality, grid, height and width, the last two in pixels, padded.
+
+    Raises:
+        UnavailableError: The interpreter does not start.
     """
 
     def __init__(self, python: str, settings: Mapping[str, object]) -> None:
@@ -45,9 +48,9 @@ class Worker:
                 stderr=self._errors,
                 bufsize=0,
             )
-        except OSError:
+        except OSError as error:
             self._errors.close()
-            raise
+            raise UnavailableError(f"the vpi worker ({python}) does not start: {error.strerror}") from error
         self._opening = json.dumps({**settings, "seconds": STEP_SECONDS}).encode()
 
     def ask(self, frame: GrayFrame) -> bytes | None:
@@ -57,8 +60,7 @@ class Worker:
             The vectors from the frame before to this one, int16 in 1/32 pixel; ``None`` for the first frame.
 
         Raises:
-            OSError: VPI refused, or the worker crashed or hung.
-            UnavailableError: VPI has gone from this machine since it was looked for.
+            UnavailableError: VPI refused or has gone from this machine, or the worker crashed or hung; says which.
         """
         if self._opening:
             self._send(b"OPEN", self._opening)
@@ -70,10 +72,7 @@ class Worker:
         content = self._receive(length)
         if kind == b"FAIL":
             told = json.loads(content)
-            text = f"{self._named()}: {told['message']} ({told['code']})"
-            if told["code"] in ("no-module", "not-nvidia", "no-numpy", "too-old"):
-                raise UnavailableError(text)
-            raise OSError(text)
+            raise UnavailableError(f"{self._named()}: {told['message']} ({told['code']})")
         return content if kind == b"FLOW" else None
 
     def _send(self, kind: bytes, content: bytes) -> None:
@@ -91,7 +90,7 @@ class Worker:
         while length:
             part = self._process.stdout.read(length)
             if not part:
-                raise OSError(f"{self._named()} {self._end()}{self._last_words()}")
+                raise UnavailableError(f"{self._named()} {self._end()}{self._last_words()}")
             parts.append(part)
             length -= len(part)
         return b"".join(parts)
