@@ -257,7 +257,10 @@ class _Mark:
             known = json.loads(self._file.read_text(encoding="utf-8"))
             places = {PurePosixPath(place): size for place, size in known["gave"].items()}
             wanted = None if known["wanted"] is None else frozenset(known["wanted"])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            self._work.report(f"{self._file}: cannot be read ({error}), so {self._found} is unpacked again")
             return False
         now = self._work.places.wanted
         if not (wanted is None or (now is not None and now <= wanted)):

@@ -286,8 +286,10 @@ def test_a_record_of_what_an_archive_gave_that_is_damaged_is_not_believed(tmp_pa
     for mark in (target / STATE / "archives").iterdir():
         mark.write_bytes(damage)
     shutil.rmtree(target / "videos")
-    take(source, target)
+    lines = []
+    take(source, target, report=lines.append)
     assert tree(target) == PLACED
+    assert sum("cannot be read" in line and "unpacked again" in line for line in lines) >= 1
 
 
 def test_a_record_cannot_name_a_file_outside_the_target(tmp_path):

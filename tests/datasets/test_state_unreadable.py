@@ -141,6 +141,35 @@ def test_rows_of_statuses_that_are_not_understood_are_kept(world):
     assert set(rows) | {"somebody's,row", "and,one,of,six,fields,here"} == set(state.read_text().splitlines())
 
 
+@pytest.mark.parametrize("name", ["train.csv", "train_parts.txt"])
+@pytest.mark.parametrize("damage", [unreadable.folder, unreadable.circle], ids=lambda way: way.__name__)
+def test_a_list_that_cannot_be_read_stays_with_its_receipt(world, name, damage):
+    assert fetch(world).exit_code == 3
+    state = world.data / "lists" / name
+    receipt = state.with_name(f"{name}.fetched.json")
+    before = receipt.read_bytes()
+    unchanged(world, state, damage, world.build)
+    assert receipt.read_bytes() == before
+
+
+def test_a_list_that_a_server_has_changed_is_refused_by_every_run(world):
+    assert fetch(world).exit_code == 3
+    (world.data / "lists" / "train.csv").unlink()
+    world.web.files["/400/annotations/train.csv"] += b"abseiling,abcdefghijk,1,11,train,0\r\n"
+    for _ in range(2):
+        result = fetch(world)
+        assert "of an earlier download; delete that file to accept another one" in result.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train_parts.txt"])
+def test_a_list_of_the_users_own_that_is_none_is_named_and_stays(world, name):
+    state = world.data / "lists" / name
+    state.parent.mkdir(parents=True)
+    state.write_text("my notes\n")
+    unchanged(world, state, lambda path: None, world.build)
+    assert world.parts_asked() == []
+
+
 # --- the answers of YouTube ---
 
 

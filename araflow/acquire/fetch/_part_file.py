@@ -6,24 +6,25 @@ said of the file, so that a later attempt, or a later run, can ask for the rest.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import hashlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
+from araflow.acquire.notes import read_note
+from araflow.core.errors import SourceError
 from araflow.core.files import replace_json
 
 _SECRET = re.compile(r"(token|key|sig|secret|passw|auth|credential)[^=&]*=", re.I)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(BaseModel):
     """Where a part came from: the mirror's address as ``shown``, and the headers of its answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str
     etag: str | None = None
@@ -42,23 +43,28 @@ class Origin:
         return None not in (self.last_modified, other.last_modified) and self.last_modified != other.last_modified
 
 
-class Part:
+class PartFile:
     """The half-made file of a target, and its sidecar. Its bytes are hashed as they arrive.
+
+    Args:
+        target: The file.
+        report: Called with a line where the sidecar cannot be read, which costs a new start and nothing else.
 
     Attributes:
         size: Bytes that lie there.
         resumed: Whether they came in more than one attempt, so that a bad digest is not the last mirror's fault alone.
     """
 
-    def __init__(self, target: Path) -> None:
+    def __init__(self, target: Path, report: Callable[[str], None] = lambda line: None) -> None:
         self.path = target.with_name(f"{target.name}.part")
         self.sidecar = target.with_name(f"{target.name}.part.json")
         self.size = self.path.stat().st_size if self.path.is_file() else 0
         self.resumed = self.size > 0
-        values = read_json(self.sidecar)
-        self.origin = None
-        with contextlib.suppress(TypeError):  # another version's sidecar is none
-            self.origin = Origin(**values) if values else None
+        self.origin: Origin | None = None
+        try:
+            self.origin = read_note(self.sidecar, Origin, "where these bytes came from is not known")
+        except SourceError as error:
+            report(str(error))
         self._digest, self._hashed = hashlib.sha256(), 0
 
     def sha256(self) -> str:
@@ -87,18 +93,18 @@ class Part:
     def note(self, origin: Origin) -> None:
         """Keep where the bytes that follow come from."""
         if origin != self.origin or not self.sidecar.is_file():
-            replace_json(self.sidecar, dataclasses.asdict(origin))
+            replace_json(self.sidecar, origin.model_dump())
         self.origin = origin
 
-    def append(self, chunks: Iterable[bytes], each: Callable[[int], None]) -> None:
-        """Write chunks behind what is there, and call ``each`` with the size after each."""
+    def append(self, chunks: Iterable[bytes], on_size: Callable[[int], None]) -> None:
+        """Write chunks behind what is there, and call ``on_size`` with the size after each."""
         self.sha256()
         with self.path.open("ab") as file:
             for chunk in chunks:
                 file.write(chunk)
                 self._digest.update(chunk)
                 self.size = self._hashed = self.size + len(chunk)
-                each(self.size)
+                on_size(self.size)
 
     def kept(self, before: str = "; ") -> str:
         """Return, for the end of a message, that these bytes are not lost; nothing where there are none."""
@@ -119,12 +125,3 @@ def shown(url: str) -> str:
     address = re.sub(r"(?<=//)[^/?#]*@", "", url, count=1)
     before, _, query = address.partition("?")
     return f"{before}?…" if _SECRET.search(query) else address
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return what ``replace_json`` wrote; ``None`` where there is no such file, or one that is not to be understood."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return values if isinstance(values, dict) else None

@@ -7,19 +7,26 @@ After RFC 9110: sections 8.8.3 (ETag), 13.1.5 (If-Range), 14 (Range requests), 1
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import email.utils
 import re
 import shutil
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from araflow.acquire.fetch import _google_drive as google_drive
+from araflow.acquire.fetch._answers import (
+    HEAD,
+    MirrorError,
+    PassingError,
+    StartOverError,
+    Wanted,
+    check,
+    is_page,
+    refuse_body,
+)
 from araflow.acquire.fetch._pace import amount
-from araflow.acquire.fetch._part_file import Origin, Part, shown
+from araflow.acquire.fetch._part_file import PartFile, shown
 from araflow.core.errors import FetchError
 
 if TYPE_CHECKING:  # it takes a fifth of a second to import, and most runs download nothing
@@ -29,41 +36,6 @@ TIMEOUT = 30.0
 """Seconds to wait for a connection and for each chunk: a socket that stalls is noticed, however long the file."""
 MARGIN = 64 << 20
 """Bytes that a download leaves free on the disk, for whatever else runs there."""
-_PASSING_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-# zip, empty zip, gzip, rar, bzip2, xz
-_MAGIC = (b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"Rar!", b"BZh", b"\xfd7zXZ")
-HEAD = 512
-"""First bytes that tell what a file is; tar's "ustar" stands at 257."""
-_HTML = re.compile(
-    rb"(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype\s+html|(html|head|body|title|script|meta)\b)", re.I | re.S
-)
-_WEB_PAGE = "answered with a web page instead of the file: this mirror is dead"
-
-
-class MirrorError(FetchError):
-    """This address does not yield the file; the next one may."""
-
-
-class PassingError(MirrorError):
-    """This address may yield the file soon; ``wait`` is how many seconds it asked to be left alone."""
-
-    def __init__(self, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.wait = wait
-
-
-class StartOverError(PassingError):
-    """What lies in the part does not belong to what this address has now."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is known of the file: bytes, digest, kind; ``why`` ends the message where it is something else."""
-
-    size: int | None
-    sha256: str | None
-    kind: Literal["archive", "text"]
-    why: str = ""
 
 
 def connect() -> httpx.Client:
@@ -92,7 +64,7 @@ def connect() -> httpx.Client:
 def attempt(
     client: httpx.Client,
     url: str,
-    part: Part,
+    part: PartFile,
     wanted: Wanted,
     *,
     fresh: bool,
@@ -157,25 +129,21 @@ def _answer(client: httpx.Client, url: str, headers: dict[str, str]) -> Iterator
 
 
 def _drive_page(response: httpx.Response) -> str:
-    if response.url.host not in google_drive.HOSTS or not _is_page(response):
+    if response.url.host not in google_drive.HOSTS or not is_page(response):
         return ""
     return _take(response.iter_bytes(), 1 << 20).decode("utf-8", "replace")
-
-
-def _is_page(response: httpx.Response) -> bool:
-    return bool(re.match(r"\s*(text/html|application/xhtml)", response.headers.get("content-type", ""), re.I))
 
 
 def _receive(
     response: httpx.Response,
     url: str,
     offset: int,
-    part: Part,
+    part: PartFile,
     wanted: Wanted,
     report: Callable[[str], None],
     progress: Callable[[int, int | None], None],
 ) -> None:
-    origin = _checked(response, url, offset, part, wanted)
+    origin = check(response, url, offset, part, wanted)
     length, chunks = origin.length, response.iter_raw()  # raw: servers label a .tar.gz as if gzip were the transfer's
     if length is not None and shutil.disk_usage(part.path.parent).free < length - part.size + MARGIN:
         raise FetchError(
@@ -193,14 +161,14 @@ def _receive(
     whole = "size unknown" if length is None else amount(length)
     report(f"{url}: {whole}" + (f", resumed at {amount(offset)}" if offset else ""))
 
-    def each(size: int) -> None:
+    def on_size(size: int) -> None:
         progress(size, length)
         if length is not None and size > length:
             part.discard()
             raise MirrorError(f"has more than the {length:,} bytes that were expected{wanted.why}")
 
     progress(part.size, length)
-    part.append(chunks, each)
+    part.append(chunks, on_size)
     if length is not None and part.size < length:
         raise PassingError(f"ended after {part.size:,} of {length:,} bytes")
     if length is None and wanted.sha256 is None and response.headers.get("transfer-encoding") != "chunked":
@@ -210,48 +178,7 @@ def _receive(
         report(f"{url}: announced no length, so whether the file is whole shows only when it is read")
 
 
-def _checked(response: httpx.Response, url: str, offset: int, part: Part, wanted: Wanted) -> Origin:
-    """Return what the headers say, or raise where they say that this is not what was asked for."""
-    if response.status_code not in {200, 206}:
-        reason = f"answered {response.status_code} {response.reason_phrase}".rstrip()
-        if response.status_code in _PASSING_STATUS:
-            raise PassingError(reason, _retry_after(response))
-        raise MirrorError(reason)
-    if _is_page(response):
-        raise MirrorError(_WEB_PAGE)
-    if wanted.kind == "text" and response.headers.get("content-encoding", "identity").lower() != "identity":
-        raise MirrorError("answered with compressed text, although plain text was asked for")
-    resumes = response.status_code == 206
-    length = _total(response, offset) if resumes else _content_length(response)
-    if None not in (length, wanted.size) and length != wanted.size:
-        raise MirrorError(f"has {length:,} bytes, expected {wanted.size:,}{wanted.why}")
-    etag, modified = response.headers.get("etag"), response.headers.get("last-modified")
-    origin = Origin(url, etag, modified, wanted.size if length is None else length)
-    if resumes and (before := part.origin) is not None:
-        if before.length not in (None, origin.length):
-            raise StartOverError(f"now has {origin.length:,} bytes, {before.length:,} before")
-        if before.url == url and before.differs(origin):
-            raise StartOverError("has another file now than it had before")
-    return origin
-
-
-def _content_length(response: httpx.Response) -> int | None:
-    text = response.headers.get("content-length", "")
-    return int(text) if text.isdecimal() else None
-
-
-def _total(response: httpx.Response, offset: int) -> int:
-    """Return the whole file's length of a 206 whose bytes begin at ``offset``."""
-    text = response.headers.get("content-range", "")
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text.strip())
-    if not offset:
-        raise MirrorError("answered with a piece of the file, although all of it was asked for")
-    if match is None or int(match[1]) != offset or not offset <= int(match[2]) < int(match[3]):
-        raise StartOverError(f"was asked for bytes from {offset:,} on, answered with {text or 'nothing'!r}")
-    return int(match[3])
-
-
-def _refuse_unless_whole(response: httpx.Response, part: Part, wanted: Wanted) -> None:
+def _refuse_unless_whole(response: httpx.Response, part: PartFile, wanted: Wanted) -> None:
     """Take status 416 as the end of the file where nothing known contradicts; otherwise the part is another file's."""
     match = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("content-range", "").strip())
     lengths = {int(match[1]) if match else None, wanted.size, part.origin.length if part.origin else None} - {None}
@@ -267,34 +194,6 @@ def _take(chunks: Iterator[bytes], count: int) -> bytes:
         if len(head) >= count:
             break
     return bytes(head)
-
-
-def refuse_body(head: bytes, kind: Literal["archive", "text"]) -> None:
-    """Refuse a file by its first bytes.
-
-    Raises:
-        MirrorError: It is empty, a web page, or (of an archive) of no kind that is known.
-    """
-    if not head:
-        raise MirrorError("is empty")
-    if _HTML.match(head[:HEAD]):
-        raise MirrorError(_WEB_PAGE)
-    if kind == "archive" and not head.startswith(_MAGIC) and head[257:262] != b"ustar":
-        raise MirrorError(f"not an archive: it begins with {head[:8]!r}")
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Seconds to wait: the header holds a number of seconds, or a date, which is meant by the server's clock."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return float(text)
-    try:
-        until = email.utils.parsedate_to_datetime(text).timestamp()
-    except ValueError:
-        return 0.0
-    with contextlib.suppress(ValueError, KeyError):
-        return max(0.0, until - email.utils.parsedate_to_datetime(response.headers["date"]).timestamp())
-    return max(0.0, until - time.time())
 
 
 def _certificate_error(error: BaseException | None) -> str | None:

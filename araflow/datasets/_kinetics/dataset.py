@@ -6,10 +6,12 @@ Each of the three editions is a file of its own beside this one, which names it 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from araflow.acquire import fetch, ingest, local, registry
 from araflow.acquire.folder import DatasetFolder
@@ -18,10 +20,10 @@ from araflow.acquire.types import Part, Sources
 from araflow.core.clip import Clip
 from araflow.core.errors import FetchError, SourceError, SpecError
 from araflow.core.spec import DatasetSpec
-from araflow.datasets._kinetics import lists as _kinetics
-from araflow.datasets._kinetics import youtube
+from araflow.datasets._kinetics import lists, youtube
 from araflow.datasets._kinetics.parts import REPLACED, Parts, is_replacement
 
+_T = TypeVar("_T")
 log = logging.getLogger(__name__)
 _SUBSETS = {"train": "train", "val": "val", "validate": "val", "validation": "val", "test": "test"}
 """Folder names of subsets."""
@@ -84,8 +86,8 @@ class Kinetics:
             parts = [] if known.replacement is None else [_replacement(known)]
             for subset in spec.subsets:
                 parts += self._lists(folder, subset, known.subsets[subset], spec, report)
-        lists = (known.subsets[subset] for subset in spec.subsets)
-        urls = frozenset(url for one in lists for url in (one.parts, *one.annotations))
+        chosen = (known.subsets[subset] for subset in spec.subsets)
+        urls = frozenset(url for one in chosen for url in (one.parts, *one.annotations))
         files = Sources(folder.videos, folder.lists, spec.subsets, tuple(parts), downloads=urls)
         return files if spec.clips_per_class is None else self._sample(files, folder, spec, report, progress)
 
@@ -103,10 +105,10 @@ class Kinetics:
             clips = [clip for clip in clips if PurePosixPath(clip.name).name in files.chosen]
         return sorted((c for c in clips if wanted is None or c.label in wanted), key=lambda clip: clip.key)
 
-    def _listed(self, entry: _kinetics.Listed, labels: Sequence[str], known: frozenset[str], there: _Videos) -> Clip:
+    def _listed(self, entry: lists.Listed, labels: Sequence[str], known: frozenset[str], there: _Videos) -> Clip:
         label = entry.label
         if label is not None and known and label not in known:
-            label = _kinetics.find_label(label, labels)
+            label = lists.find_label(label, labels)
             if label is None:
                 raise SourceError(f"{entry.name}: {entry.label!r} is not a label of {self.name}")
         return self._clip(entry.name, label, entry.subset, there)
@@ -115,7 +117,7 @@ class Kinetics:
         return self._clip(place.name, *_label_and_subset(place, labels), there)
 
     def _clip(self, name: str, label: str | None, subset: str | None, there: _Videos) -> Clip:
-        shelf = "unlabelled" if label is None else _kinetics.slug(label)
+        shelf = "unlabelled" if label is None else lists.slug(label)
         source, replaced = there.find(name)
         return Clip(
             dataset=self.name,
@@ -132,38 +134,49 @@ class Kinetics:
         self, folder: DatasetFolder, subset: str, known: Subset, spec: DatasetSpec, report: Callable[[str], None]
     ) -> Iterator[Part]:
         """Fetch a subset's lists, and yield the parts that may hold wanted clips."""
-        got = fetch.download([known.parts], folder.lists / f"{subset}_parts.txt", kind="text", report=report)
-        folder.note_download(got)
-        paths, failures = got.path, []
+        urls = self._fetch_list(folder, known.parts, f"{subset}_parts.txt", lists.read_parts, report)
+        failures: list[str] = []
         for address in known.annotations:
-            target = folder.lists / f"{subset}{PurePosixPath(registry.file_name(address)).suffix or '.csv'}"
+            suffix = PurePosixPath(registry.file_name(address)).suffix or ".csv"
             try:
-                got = fetch.download([address], target, kind="text", report=report)
-                entries = _kinetics.read_annotations(target, subset)
-                if subset != "test" and not any(entry.label for entry in entries):
-                    raise SourceError(f"{target} (from {got.url}): names no labels")
-                folder.note_download(got)
+                self._fetch_list(folder, address, f"{subset}{suffix}", lambda path: _check_labels(path, subset), report)
                 break
             except SourceError as error:
                 report(str(error))
                 failures.append(str(error))
-                fetch.forget(target)
         else:
             raise FetchError("\n".join(failures))
         labels = self.classes() or ()
-        try:
-            urls = _kinetics.read_parts(paths)
-        except SourceError:
-            fetch.forget(paths)  # what arrived is not known to be right: the next run asks again
-            raise
         for number, url in enumerate(urls):
-            label = _kinetics.find_label(registry.file_name(url), labels)
+            label = lists.find_label(registry.file_name(url), labels)
             # Kinetics-700-2020's are numbered, in the order of the labels; only a choice of classes depends on it.
             guessed = label is None and spec.classes is not None and len(urls) == len(labels) and subset != "test"
             if guessed:
                 label = labels[number]
             if label is None or spec.classes is None or label in spec.classes:
                 yield Part(url, subset, label, guessed)
+
+    def _fetch_list(
+        self,
+        folder: DatasetFolder,
+        address: str,
+        name: str,
+        read: Callable[[Path], _T],
+        report: Callable[[str], None],
+    ) -> _T:
+        """Download a list and read it; one that is no list is forgotten, unless it lay there before."""
+        target = folder.lists / name
+        lay_there = os.path.lexists(target)
+        got = fetch.download([address], target, kind="text", report=report)
+        try:
+            content = read(target)
+        except SourceError as error:
+            if lay_there:
+                raise SourceError(f"{error}; delete {target} to have it downloaded again") from error
+            fetch.forget(target)  # what arrived is not known to be right: the next run asks again
+            raise
+        folder.note_download(got)
+        return content
 
     def _sample(
         self,
@@ -226,14 +239,12 @@ class _Shelves:
         self._labels = labels
 
     def place(self, found: PurePosixPath) -> PurePosixPath | None:
-        if found.name.startswith(".") or _kinetics.parse_name(found.name) is None:
+        if found.name.startswith(".") or lists.parse_name(found.name) is None:
             return None
         if is_replacement(found):
             return PurePosixPath("videos", REPLACED, found.name)
         label, subset = _label_and_subset(found, self._labels)
-        return PurePosixPath(
-            "videos", subset or "", "unlabelled" if label is None else _kinetics.slug(label), found.name
-        )
+        return PurePosixPath("videos", subset or "", "unlabelled" if label is None else lists.slug(label), found.name)
 
     def enter(self, found: PurePosixPath) -> bool:
         return True
@@ -242,7 +253,7 @@ class _Shelves:
 def _label_and_subset(place: PurePosixPath, labels: Sequence[str]) -> tuple[str | None, str | None]:
     """Read label and subset from the folders and archives that a file lies in, the nearest first."""
     names = [folder.name for folder in place.parents]
-    label = next((found for name in names if (found := _kinetics.find_label(name, labels))), None)
+    label = next((found for name in names if (found := lists.find_label(name, labels))), None)
     return label, next((_SUBSETS[name] for name in names if name in _SUBSETS), None)
 
 
@@ -262,7 +273,7 @@ class _Videos:
         self._by_name: dict[str, PurePosixPath] = {}
         self._replacements: dict[str, PurePosixPath] = {}
         for path in [] if folder is None else sorted(ingest.files(folder), reverse=True):
-            if _kinetics.parse_name(path.name) is None or folder is None:
+            if lists.parse_name(path.name) is None or folder is None:
                 continue
             place = PurePosixPath(path.relative_to(folder).as_posix())
             if is_replacement(place):
@@ -285,7 +296,7 @@ class _Videos:
         return (None if place is None else self._folder / place), False
 
 
-def _listed(folder: Path, subsets: Sequence[str]) -> Iterator[_kinetics.Listed]:
+def _listed(folder: Path, subsets: Sequence[str]) -> Iterator[lists.Listed]:
     """Yield every clip of the subsets' lists; one that two subsets list belongs to the first."""
     seen: set[str] = set()
     twice = 0
@@ -299,20 +310,24 @@ def _listed(folder: Path, subsets: Sequence[str]) -> Iterator[_kinetics.Listed]:
         log.warning("%d clips are listed in more than one subset; the first of %s counts", twice, ", ".join(subsets))
 
 
-def _entries(folder: Path, subsets: Sequence[str]) -> Iterator[_kinetics.Listed]:
-    lists = sorted(path for path in ingest.files(folder) if path.suffix in (".csv", ".txt"))
+def _check_labels(path: Path, subset: str) -> None:
+    entries = lists.read_annotations(path, subset)
+    if subset != "test" and not any(entry.label for entry in entries):
+        raise SourceError(f"{path}: names no labels")
+
+
+def _entries(folder: Path, subsets: Sequence[str]) -> Iterator[lists.Listed]:
+    found = sorted(path for path in ingest.files(folder) if path.suffix in (".csv", ".txt"))
     for subset in subsets:
         words = [word for word, meant in _SUBSETS.items() if meant == subset]
-        exact = [path for path in lists if path.stem in words]
+        exact = [path for path in found if path.stem in words]
         near = [
-            path for path in lists if any(word in path.stem for word in words) and not re.search("part|path", path.stem)
+            path for path in found if any(word in path.stem for word in words) and not re.search("part|path", path.stem)
         ]
         if not exact and not near:
             raise SourceError(f"{folder}: holds no list of the {subset} clips ({subset}.csv or {subset}.txt)")
         # Where both are there, Kinetics-600's .csv is the one that is incomplete.
-        yield from _kinetics.read_annotations(
-            max(exact or near, key=lambda path: (path.suffix == ".txt", path)), subset
-        )
+        yield from lists.read_annotations(max(exact or near, key=lambda path: (path.suffix == ".txt", path)), subset)
 
 
 def _replacement(known: Registry) -> Part:

@@ -6,9 +6,11 @@ import os
 import shutil
 
 import pytest
+import unreadable
 from ranged_server import BODY, HALF, SHA256, WHOLE, Served, answer, left
 
 from araflow.acquire import fetch
+from araflow.acquire.fetch import _receipts as receipts
 from araflow.core.errors import FetchError
 
 OTHER = BODY[:-1] + b"!"
@@ -90,7 +92,7 @@ def test_a_crash_between_the_name_and_the_receipt_is_healed(web, target, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fetch, "_write_receipt", crash)
+        patch.setattr(receipts, "write", crash)
         with pytest.raises(KeyboardInterrupt):
             fetch.download([web.url("/a")], target)
     assert left(target) == ["videos.zip", "videos.zip.part.json"]
@@ -143,12 +145,38 @@ def test_the_first_download_is_trusted_and_a_later_one_must_be_the_same(web, tar
     assert fetch.download([web.url("/a")], target).path.read_bytes() == body
 
 
-def test_a_receipt_that_is_damaged_is_none(web, target, made):
-    for text in ("", "[]", '{"sha256": "x"}'):
-        receipt_file(target).write_text(text)
-        assert fetch.receipt(target) is None
-        assert fetch.download([web.url("/b")], target).sha256 == SHA256
+@pytest.mark.parametrize("there", [True, False], ids=["with the file", "without it"])
+@pytest.mark.parametrize("damage", unreadable.WAYS, ids=lambda way: way.__name__)
+def test_a_receipt_that_cannot_be_read_is_an_error_since_its_digest_is_what_a_download_must_have(
+    web, target, made, damage, there
+):
+    damage(receipt_file(target))
+    before = unreadable.content(receipt_file(target))
+    if not there:
+        target.unlink()
+    web.files["/a"] = OTHER
+    for ask in (lambda: fetch.download([web.url("/a")], target), lambda: fetch.receipt(target)):
+        with pytest.raises(FetchError, match=r"fetched\.json: cannot be read"):
+            ask()
+    assert unreadable.content(receipt_file(target)) == before
     assert web.requests == []
+    assert target.is_file() == there
+
+
+@pytest.mark.parametrize("wrong", [{"size": "7"}, {"sha256": None}, {"url": 1}, {"mtime_ns": []}])
+def test_a_receipt_of_another_type_is_an_error_too(web, target, made, wrong):
+    receipt_file(target).write_text(json.dumps(json.loads(receipt_file(target).read_text()) | wrong))
+    with pytest.raises(FetchError, match=rf"fetched\.json: cannot be read: {next(iter(wrong))}: .*; delete it to"):
+        fetch.download([web.url("/b")], target)
+    receipt_file(target).unlink()
+    assert fetch.download([web.url("/b")], target).sha256 == SHA256
+
+
+def test_what_a_later_version_writes_into_a_receipt_is_kept(web, target, made):
+    receipt_file(target).write_text(json.dumps(json.loads(receipt_file(target).read_text()) | {"later": 1}))
+    os.utime(target, ns=(0, 0))
+    assert fetch.download([web.url("/b")], target).url == made.url
+    assert json.loads(receipt_file(target).read_text())["later"] == 1
 
 
 def test_a_bad_digest_on_the_first_mirror_leads_to_the_next_and_costs_its_bytes(web, target):

@@ -253,10 +253,12 @@ def test_a_mirror_that_is_dead_by_now_does_not_cost_what_has_arrived(web, target
     assert served.asked() == [None, "bytes=100000-"]
 
 
-@pytest.mark.parametrize("text", ["", "[1]", '{"url": 1, "unknown": 2}'])
-def test_a_sidecar_that_is_damaged_costs_a_new_start_and_nothing_else(web, target, monkeypatch, text):
+@pytest.mark.parametrize("text", ["", "[1]", '{"url": 1, "unknown": 2}', '{"url": "a", "etag": 5}', '{"url": "a'])
+def test_a_sidecar_that_is_damaged_costs_a_new_start_and_nothing_else_and_that_is_said(web, target, monkeypatch, text):
     served = Served()
     half(web, target, monkeypatch, served)
     target.with_name("videos.zip.part.json").write_text(text)
-    assert fetch.download([web.url("/a")], target).sha256 == SHA256
+    lines = []
+    assert fetch.download([web.url("/a")], target, report=lines.append).sha256 == SHA256
+    assert any("videos.zip.part.json: cannot be read" in line for line in lines)
     assert served.asked() == [None, None]
