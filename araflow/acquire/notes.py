@@ -15,7 +15,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from araflow.core.errors import SourceError
-from araflow.core.files import replace
+from araflow.core.files import explained, replace
 
 _Note = TypeVar("_Note", bound=BaseModel)
 
@@ -73,10 +73,8 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
     table.writerows(rows)
-    try:
+    with explained(path, "cannot be written", SourceError):
         replace(path, text.getvalue().encode())
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> bytes | None:
