@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import threading
@@ -100,25 +101,28 @@ def manifest(written: Manifest, spec: BuildSpec) -> None:
     shown(
         create_markdown_artifact, markdown=lineage(written), key="lineage", description="What the manifest comes from."
     )
-    bad = [row for row in written.rows() if row["outcome"] in (Outcome.QUARANTINED, Outcome.FAILED)]
-    if bad:
+    bad = written.select(outcome=[Outcome.QUARANTINED, Outcome.FAILED])
+    if len(bad):
         more = f" The first {_MOST_ROWS} of {len(bad)}; the manifest has all." if len(bad) > _MOST_ROWS else ""
+        names = ("key", "outcome", "reason")
         shown(
             create_table_artifact,
-            table=[{name: row[name] for name in ("key", "outcome", "reason")} for row in bad[:_MOST_ROWS]],
+            table=[dict(zip(names, row, strict=True)) for row in itertools.islice(bad.columns(*names), _MOST_ROWS)],
             key="quarantined",
             description=f"Clips that are not done, with the reason.{more}",
         )
 
 
 def outcomes(written: Manifest) -> None:
-    """Show the counts by class, outcome and split."""
+    """Show the counts by class, outcome and split; their sum above the table, where it can be no class."""
+    by_class = summary.by_class(written)
+    total = ", ".join(f"{count:,} {name}" for name, count in by_class.total.items() if count)
     shown(
         create_table_artifact,
-        table=summary.by_class(written),
+        table=by_class.classes,
         key="outcomes",
-        description=f"Clips of {written.folder} by class, outcome and split. Leaked: test clips whose source title is "
-        "also in training.",
+        description=f"Clips of {written.folder} by class, outcome and split; in all: {total}. Leaked: test clips whose "
+        "source title is also in training.",
     )
 
 
@@ -145,7 +149,7 @@ def contact_sheet(folder: Path) -> None:
 def lineage(written: Manifest) -> str:
     """Say in Markdown what a manifest comes from: source, settings, versions, fingerprints of the clips."""
     known: dict[str, Any] = written.metadata
-    prints = sorted({row["fingerprint"] for row in written.rows() if row["fingerprint"]})
+    prints = sorted({one for (one,) in written.columns("fingerprint") if one})
     lines = [
         f"# {known.get('name')}",
         "",

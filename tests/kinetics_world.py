@@ -170,7 +170,7 @@ def send(handler: Any, body: bytes, content_type: str = "application/octet-strea
 
 def rows(manifest: Manifest) -> dict[str, dict[str, Any]]:
     """Rows by the name of the source file."""
-    return {row["source"].rpartition("/")[2]: row for row in manifest.rows()}
+    return {row["source"].rpartition("/")[2]: row for row in manifest.table.to_pylist()}
 
 
 def statuses(manifest: Manifest) -> dict[str, str | None]:

@@ -7,9 +7,8 @@ import datetime
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from araflow.build import note as build_note
 from araflow.build.note import BuildNote
@@ -109,12 +108,10 @@ def survey(store: Store) -> Survey:
     if note is not None:
         fingerprint, label_of = note.fingerprint, note.label_of
     elif manifest is not None:
-        rows = list(manifest.rows())
-        fingerprint = rows[0]["fingerprint"] if rows else ""
-        label_of = {row["key"]: row["label"] for row in rows}
+        fingerprint = manifest.row(0)["fingerprint"] if len(manifest) else ""
+        label_of = dict(manifest.columns("key", "label"))
         # A copy of what is visible has no records, and its manifest is all that is known of clips that are not there.
-        unmade_rows = (row for row in rows if row["outcome"] != Outcome.DONE)
-        written = {row["key"]: _entry_of(row) for row in unmade_rows}
+        written = {entry.key: entry for entry in _entries_of(manifest) if entry.outcome is not Outcome.DONE}
     else:
         return Survey(store, None, None, None, running)
     again = begun(note) - _CLOCK_STEP if note is not None and running else None
@@ -136,9 +133,12 @@ def survey(store: Store) -> Survey:
     return Survey(store, note, manifest, entries, running)
 
 
-def _entry_of(row: Mapping[str, Any]) -> Entry:
-    outcome, made_from = Outcome(row["outcome"]), (row["fingerprint"], row["source_sha256"])
-    return Entry(row["key"], row["label"], outcome, row["reason"], None, made_from)
+def _entries_of(manifest: Manifest) -> Iterator[Entry]:
+    """Yield what a manifest says of its clips."""
+    for key, label, outcome, reason, *made_from in manifest.columns(
+        "key", "label", "outcome", "reason", "fingerprint", "source_sha256"
+    ):
+        yield Entry(key, label, Outcome(outcome), reason, None, (made_from[0], made_from[1]))
 
 
 def is_running(store: Store) -> bool:

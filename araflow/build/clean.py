@@ -99,7 +99,7 @@ def _find(store: Store) -> list[Item]:
     items += [Item("range of a dead run", name, size) for name, size in _ranges(store).items()]
     if note is not None or manifest is not None:
         listed = set() if note is None else set(note.label_of)
-        listed |= set() if manifest is None else set(manifest.table.column("key").to_pylist())
+        listed |= set() if manifest is None else {key for (key,) in manifest.columns("key")}
         items += [Item(_CLIP, f"clips/{key}", size) for key, size in _clips_but(store, listed)]
         lost = (name for name, record, _ in _survey.records(store) if record.key not in listed)
         items += [Item("record of a clip that is not listed", name, (store.out / name).stat().st_size) for name in lost]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from araflow.core.errors import OutputError
+from araflow.core.tally import NO_CLASS
 
 if TYPE_CHECKING:
     from araflow.build.stages import Selection
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 NAME = "build.json"
 """Below the output's hidden folder."""
-NO_CLASS = "(no class)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

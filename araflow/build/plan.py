@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from araflow.acquire import registry
 from araflow.acquire.folder import DatasetFolder
@@ -21,6 +22,7 @@ from araflow.core.errors import ClipError, SpecError
 from araflow.core.fingerprint import digest
 from araflow.core.processes import usable_cores
 from araflow.core.spec import BuildSpec
+from araflow.core.tally import Tally
 from araflow.datasets import load
 from araflow.media.video import read
 from araflow.store.store import Store
@@ -37,16 +39,17 @@ class Plan:
 
     Attributes:
         backend: Which optical-flow backend would run, and why.
-        classes: Per class its listed clips and their number by split; the last one is the sum.
-        leakage: Test clips whose source title is also in training, per class and in all.
+        classes: Per class its listed clips, their number by split, and the test clips whose source title is also in
+            training, of the class (``leaked``) or of any (``leaked across classes``).
+        total: The same of all classes together.
         present: Clips whose video is there; ``None`` while only lists are at hand.
         estimate: Frames, hours and bytes of the whole build, measured on a few clips; ``None`` without videos.
         measured: How many clips were measured.
     """
 
     backend: str
-    classes: list[dict[str, int | str]]
-    leakage: list[splits.Leakage]
+    classes: list[dict[str, Any]]
+    total: dict[str, int]
     present: int | None
     estimate: dict[str, float] | None
     measured: int
@@ -66,13 +69,16 @@ def plan(spec: BuildSpec) -> Plan:
         selection = stages.select(spec, files)
         present = [clip for clip in selection.clips if clip.source is not None]
         estimate, measured = _measure(spec, present, recipe, Path(scratch)) if present else (None, 0)
-    classes: list[dict[str, int | str]] = []
-    for label in [*selection.labels, "all"]:
-        own = [clip for clip in selection.clips if label in ("all", clip.label)]
-        counts = Counter(selection.split_of[clip.key] for clip in own)
-        classes.append({"class": label, "listed": len(own), **{name: counts[name] for name in splits.SPLITS}})
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for clip in selection.clips:
+        counts[clip.label, "listed"] += 1
+        counts[clip.label, selection.split_of[clip.key]] += 1
     leaks = splits.leakage((clip.label, clip.group, selection.split_of[clip.key]) for clip in selection.clips)
-    return Plan(why, classes, leaks, len(present) if files.videos else None, estimate, measured)
+    for label, leak in leaks.by_class.items():
+        counts[label, "leaked"], counts[label, "leaked across classes"] = leak.same_class, leak.any_class
+    by_class = Tally.of(counts, ("listed", *splits.SPLITS, "leaked", "leaked across classes"), selection.labels)
+    found = len(present) if files.videos else None
+    return Plan(why, by_class.classes, by_class.total, found, estimate, measured)
 
 
 def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:

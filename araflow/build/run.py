@@ -5,6 +5,7 @@ The Prefect flow (``flows/build.py``) runs the same stages in the same order.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from araflow.build.extract import Recipe
 from araflow.build.pool import WorkerPool
 from araflow.build.portions import Portions
 from araflow.build.stages import Selection
-from araflow.core.clip import Attributes, Clip, ClipRecord
+from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError, SpecError
 from araflow.core.spec import BuildSpec
 from araflow.datasets import check_classes, folder, load
@@ -126,8 +127,8 @@ def select_source(source: Path, store: Store) -> Selection:
     if source.suffix == ".parquet" or Store(source).manifest.is_file():
         manifest = Manifest.read(source)
         log.info("source: the rgb frames of a manifest of %d clips", len(manifest))
-        split_of = {row["key"]: row["split"] for row in manifest.rows() if row["split"] is not None}
-        return stages.selection(_clips_of(manifest, store), str(source), manifest.metadata["labels"], split_of)
+        split_of = {key: split for key, split in manifest.columns("key", "split") if split is not None}
+        return stages.selection(_clips_of(manifest, store), str(source), manifest.labels, split_of)
     return stages.selection(folder.list_clips(Sources(source, None), None), str(source))
 
 
@@ -137,18 +138,13 @@ def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
         raise OutputError(
             f"{store.out}: is the manifest's own folder; choose another out, or change its settings with araflow build"
         )
+    clips = zip(manifest.clips(), manifest.columns("path", "status"), strict=True)
     return [
-        Clip(
-            dataset=row["dataset"],
-            key=row["key"],
-            label=row["label"],
-            group=row["group"],
-            folds=(row["fold1"], row["fold2"], row["fold3"]),
-            subset=row["subset"],
-            replaced=row["status"] == "replaced",
-            attributes=Attributes(*(row[name] for name in ("body", "camera", "people", "view", "quality"))),
-            name=f"clips/{row['key']}/rgb",
-            source=None if row["path"] is None else manifest.folder / row["path"] / "rgb",
+        dataclasses.replace(
+            clip,
+            name=f"clips/{clip.key}/rgb",
+            source=None if path is None else manifest.folder / path / "rgb",
+            replaced=status == "replaced",
         )
-        for row in manifest.rows()
+        for clip, (path, status) in clips
     ]

@@ -133,7 +133,7 @@ def check_output(store: Store, selection: Selection) -> None:
     with store.reached():
         if not store.manifest.is_file():
             return
-    there = {row["key"] for row in Manifest.read(store.manifest).rows()}
+    there = {key for (key,) in Manifest.read(store.manifest).columns("key")}
     if there and there.isdisjoint(clip.key for clip in selection.clips):
         raise OutputError(
             f"{store.out}: holds {len(there)} other clips, such as {min(there)!r}; choose another out, or remove it"

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from araflow.build._survey import Entry, Survey, begun, live_sessions
-from araflow.build.note import NO_CLASS, BuildNote
+from araflow.build.note import BuildNote
 from araflow.core import spec_file
 from araflow.core.clip import Outcome
 from araflow.core.errors import SpecError
 from araflow.core.files import PROOF
 from araflow.core.spec import BuildSpec
+from araflow.core.tally import NO_CLASS, Tally
 from araflow.store.manifest import Manifest
 from araflow.store.places import is_remote
 from araflow.store.store import Store
@@ -43,7 +44,8 @@ class Status:
         quarantined: Clips that cannot be used.
         failed: Clips that the next run tries again.
         left: Clips that nothing is known of under the current settings.
-        classes: The same by class, then over all.
+        classes: The same by class.
+        total: The same over all classes.
         reasons: Clips that are not done by ``outcome``, then by reason code.
         in_work: Clips that are being made now.
         sessions: Processes that write here now.
@@ -62,6 +64,7 @@ class Status:
     failed: int
     left: int
     classes: list[dict[str, Any]]
+    total: dict[str, int]
     reasons: dict[str, dict[str, int]]
     in_work: int
     sessions: int
@@ -95,7 +98,7 @@ def status(seen: Survey, now: float) -> Status:
     for entry in entries:
         if entry.outcome not in (None, Outcome.DONE):
             reasons.setdefault(str(entry.outcome), Counter())[entry.reason_code] += 1
-    left = counts[None]
+    left, by_class = counts[None], _by_class(entries)
     return Status(
         out=str(seen.store.out),
         running=seen.running,
@@ -103,7 +106,8 @@ def status(seen: Survey, now: float) -> Status:
         listed=None if seen.entries is None else len(entries),
         **{outcome.value: counts[outcome] for outcome in Outcome},
         left=left,
-        classes=_by_class(entries),
+        classes=by_class.classes,
+        total=by_class.total,
         reasons={outcome: dict(sorted(codes.items())) for outcome, codes in sorted(reasons.items())},
         in_work=sum(_half_made(folder) for folder in live),
         sessions=len(live),
@@ -158,27 +162,23 @@ def _rate(seen: Survey, entries: list[Entry], now: float) -> float | None:
     return settled / (end - start) * 60 if settled and end > start else None
 
 
-def _by_class(entries: list[Entry]) -> list[dict[str, Any]]:
-    counts: dict[str, Counter[str]] = {}
+def _by_class(entries: list[Entry]) -> Tally:
+    counts: Counter[tuple[str | None, str]] = Counter()
     for entry in entries:
-        for name in (entry.label or NO_CLASS, "all"):
-            counts.setdefault(name, Counter())[entry.outcome or "left"] += 1
-    names = [*(name for name in counts if name not in (NO_CLASS, "all")), NO_CLASS, "all"]
-    columns = (*(outcome.value for outcome in Outcome), "left")
-    return [
-        {"class": name, "listed": counts[name].total()} | {column: counts[name][column] for column in columns}
-        for name in names
-        if name in counts
-    ]
+        counts[entry.label, "listed"] += 1
+        counts[entry.label, entry.outcome or "left"] += 1
+    return Tally.of(counts, ("listed", *(outcome.value for outcome in Outcome), "left"))
 
 
 def _manifest_state(seen: Survey) -> str:
     if seen.manifest is None:
         return "absent"
-    columns = ("key", "outcome", "reason", "fingerprint", "source_sha256")
-    written = zip(*(seen.manifest.table.column(name).to_pylist() for name in columns), strict=True)
-    now = {one.key: [str(one.outcome), one.reason, *(one.made_from or (None, None))] for one in seen.entries or ()}
-    same = {key: rest for key, *rest in written} == now
+    now = {one.key: one for one in seen.entries or ()}
+    written = seen.manifest.columns("key", "outcome", "reason", "fingerprint", "source_sha256")
+    same = len(seen.manifest) == len(now) and all(
+        (one := now.get(key)) and rest == [one.outcome, one.reason, *(one.made_from or (None, None))]
+        for key, *rest in written
+    )
     return "current" if same and _settings_are_those_of(seen.manifest, seen.note) else "stale"
 
 
@@ -192,7 +192,7 @@ def _settings_are_those_of(manifest: Manifest, note: BuildNote | None) -> bool:
         return True  # another version's, of which nothing is known
     if note.source is not None:
         del wanted["dataset"], wanted["split"]
-    return bool(manifest.metadata["spec"] == json.loads(json.dumps(wanted)))
+    return bool(manifest.settings == json.loads(json.dumps(wanted)))
 
 
 def last_line(now: Status) -> str:

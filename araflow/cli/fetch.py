@@ -142,10 +142,10 @@ def _offered(offer: dict[str, Any], given: tuple[Path, ...]) -> str:
 
 def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
     from araflow.acquire.fetch import amount
-    from araflow.core.table import Table
+    from araflow.core import tally
     from araflow.datasets._obtain import STATUS_FILE
 
-    *classes, total = got.classes
+    total = got.total
     counts = ", ".join(
         f"{total[status]:,} {status}" for status in ("ok", "replaced", "corrupt", "missing") if total[status]
     )
@@ -153,7 +153,7 @@ def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(got), indent=2))
     else:
-        Table.of(classes, total).print()
+        tally.table(got.classes, total).print()
         for remark in got.remarks:
             click.echo(remark)
         if got.absent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -32,10 +33,8 @@ def show(path: Path, clips: bool, as_json: bool) -> None:
 
     read = Manifest.read(path)
     if as_json:
-        content = {"metadata": read.metadata, "classes": summary.by_class(read)} | (
-            {"clips": read.rows()} if clips else {}
-        )
-        click.echo(json.dumps(content, indent=2))
+        content = {"metadata": read.metadata, **dataclasses.asdict(summary.by_class(read))}
+        click.echo(json.dumps(content | ({"clips": read.table.to_pylist()} if clips else {}), indent=2))
     elif clips:
         print_clips(read)
     else:
@@ -72,7 +71,8 @@ def validate(path: Path, quick: bool, as_json: bool) -> None:
 @JSON
 def diff(first: Path, second: Path, as_json: bool) -> None:
     """Compare two manifests clip by clip; exit status 1 if they differ."""
-    from araflow.store.manifest import Manifest, differences
+    from araflow.store.differences import differences
+    from araflow.store.manifest import Manifest
 
     lines = differences(Manifest.read(first), Manifest.read(second))
     if as_json:

@@ -175,10 +175,10 @@ def clean(out: str, yes: bool, as_json: bool) -> None:
 
 def _show(now: Status) -> None:
     from araflow.build import status as operate
-    from araflow.core.table import Table
+    from araflow.core import tally
 
     if now.classes:
-        Table.of(now.classes[:-1], now.classes[-1], now.out).print()
+        tally.table(now.classes, now.total, now.out).print()
     for outcome, codes in now.reasons.items():
         click.echo(f"{outcome}: {', '.join(f'{number:,} {code}' for code, number in codes.items())}")
     if now.sessions:
@@ -197,8 +197,8 @@ def _show_chosen(chosen: list[Entry], as_json: bool) -> None:
 
 
 def _check_filters(seen: Survey, label: str | None, code: str | None) -> None:
-    from araflow.build.note import NO_CLASS
     from araflow.core.clip import REASONS
+    from araflow.core.tally import NO_CLASS
 
     labels = sorted({entry.label or NO_CLASS for entry in seen.entries or ()})
     for option, value, allowed in (("--class", label, labels), ("--reason", code, list(REASONS))):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from araflow.core import tally
 from araflow.core.table import Table
 
 if TYPE_CHECKING:
@@ -17,37 +18,30 @@ def print_summary(manifest: Manifest) -> None:
     """Print clips by class, outcome and split."""
     from araflow.store import summary
 
-    name = str(manifest.metadata["spec"].get("dataset", {}).get("name", ""))
-    drawn = " (drawn, not footage)" if name == "sample" else ""
-    *classes, total = summary.by_class(manifest)
-    Table.of(classes, total, f"{manifest.metadata['name']}{drawn}").print()
+    drawn = " (drawn, not footage)" if manifest.settings.get("dataset", {}).get("name") == "sample" else ""
+    by_class = summary.by_class(manifest)
+    tally.table(by_class.classes, by_class.total, f"{manifest.name}{drawn}").print()
 
 
 def print_clips(manifest: Manifest) -> None:
     """Print one line per clip."""
     names = ("key", "split", "outcome", "frames", "flows", "reason")
-    Table.of([{name: row[name] for name in names} for row in manifest.rows()]).print()
+    Table.of([dict(zip(names, row, strict=True)) for row in manifest.columns(*names)]).print()
 
 
 def print_plan(plan: Plan) -> None:
     """Print a plan."""
-    leaks = {entry.label: entry for entry in plan.leakage}
-    rows: list[dict[str, object]] = []
-    for row in plan.classes:
-        leak = leaks.get(str(row["class"]))
-        same, across = (leak.same_class, leak.any_class) if leak else (0, 0)  # a class without clips has no entry
-        rows.append({**row, "leaked": same, "leaked across classes": across})
-    Table.of(rows[:-1], rows[-1]).print()
-    total = plan.leakage[-1]
+    total = plan.total
+    tally.table(plan.classes, total).print()
     click.echo(
-        f"{total.same_class} of {total.test} test clips share their source title with a training clip of their class, "
-        f"{total.any_class} with one of any class"
+        f"{total['leaked']} of {total['test']} test clips share their source title with a training clip of their "
+        f"class, {total['leaked across classes']} with one of any class"
     )
     click.echo(f"optical flow: {plan.backend}")
     if plan.present is None:
         click.echo("no videos at hand: hours and gigabytes are not estimated")
         return
-    click.echo(f"videos at hand: {plan.present:,} of {plan.classes[-1]['listed']:,} listed")
+    click.echo(f"videos at hand: {plan.present:,} of {total['listed']:,} listed")
     if plan.estimate is None:
         click.echo("none of the videos tried could be measured")
         return

@@ -164,43 +164,52 @@ def _set_aside(result: dict[str, str], by_class: Mapping[str, Sequence[Clip]], s
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Leakage:
-    """How much of one class's test set was seen in training.
+    """How much of a test set was seen in training.
 
     Attributes:
-        label: Class name; ``"all"`` for the sum.
         test: Number of test clips.
         same_class: Of those, how many share their source group with a training clip of the same class.
         any_class: Of those, how many share it with a training clip of any class.
     """
 
-    label: str
     test: int
     same_class: int
     any_class: int
 
 
-def leakage(rows: Iterable[tuple[str | None, str | None, str | None]]) -> list[Leakage]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class LeakageReport:
+    """How much of each class's test set was seen in training.
+
+    Attributes:
+        by_class: Class to its leakage, in order of name; ``None`` stands for clips without a class, and comes first.
+        total: Of all classes together.
+    """
+
+    by_class: dict[str | None, Leakage]
+    total: Leakage
+
+
+def leakage(rows: Iterable[tuple[str | None, str | None, str | None]]) -> LeakageReport:
     """Count test clips whose source group is also in training.
 
     Args:
         rows: Per clip its label, group and split; clips without a group never count as leaked.
-
-    Returns:
-        One entry per class in order of name, then the sum.
     """
-    test_of: dict[str, list[str | None]] = {}
+    test_of: dict[str | None, list[str | None]] = {}
     train = set()
-    for name, group, split in rows:
-        test = test_of.setdefault(name or "", [])
+    for label, group, split in rows:
+        test = test_of.setdefault(label, [])
         if split == "test":
             test.append(group)
         elif split == "train" and group is not None:
-            train.add((name or "", group))
+            train.add((label, group))
     groups = {group for _, group in train}
-    result = []
-    for label, test in sorted(test_of.items(), key=lambda item: item[0]):
-        result.append(
-            Leakage(label, len(test), sum((label, group) in train for group in test), sum(g in groups for g in test))
+    by_class = {
+        label: Leakage(
+            len(test), sum((label, group) in train for group in test), sum(group in groups for group in test)
         )
-    sums = (sum(getattr(entry, name) for entry in result) for name in ("test", "same_class", "any_class"))
-    return [*result, Leakage("all", *sums)]
+        for label, test in sorted(test_of.items(), key=lambda item: (item[0] is not None, item[0]))
+    }
+    sums = (sum(getattr(one, field.name) for one in by_class.values()) for field in dataclasses.fields(Leakage))
+    return LeakageReport(by_class, Leakage(*sums))

@@ -18,6 +18,7 @@ from araflow.build.portions import missing_rates
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError, SpecError
 from araflow.core.spec import DatasetSpec
+from araflow.core.tally import Tally
 from araflow.datasets import Dataset, check_classes, load
 from araflow.datasets._kinetics.parts import Parts
 from araflow.datasets._kinetics.route import Route
@@ -37,21 +38,23 @@ class Acquired:
     Attributes:
         name: The dataset.
         folder: Where.
-        classes: Per class its listed clips by status; the last one is the sum.
+        classes: Per class its listed clips by status.
+        total: The same of all classes together.
         bytes: Size of the videos that are there.
         remarks: What else is to be said.
     """
 
     name: str
     folder: str
-    classes: list[dict[str, int | str]]
+    classes: list[dict[str, Any]]
+    total: dict[str, int]
     bytes: int
     remarks: list[str]
 
     @property
     def absent(self) -> int:
         """Listed clips that are missing or cut short."""
-        return int(self.classes[-1]["missing"]) + int(self.classes[-1]["corrupt"])
+        return self.total["missing"] + self.total["corrupt"]
 
 
 def offer(spec: DatasetSpec, given: Sequence[Path] = ()) -> dict[str, Any]:
@@ -129,7 +132,8 @@ def acquire(
     statuses = [(clip, path, _status(path, replaced=clip.replaced)) for clip, path in videos]
     _write_statuses(folder, statuses)
     size = sum(path.stat().st_size for _, path, status in statuses if status != "missing")
-    return Acquired(known.name, str(folder.path), _by_class(statuses, wanted), size, remarks)
+    by_class = _by_class(statuses, wanted)
+    return Acquired(known.name, str(folder.path), by_class.classes, by_class.total, size, remarks)
 
 
 _Videos = list[tuple[Clip, Path]]
@@ -250,16 +254,12 @@ def _read_statuses(folder: DatasetFolder) -> dict[str, list[str]]:
     return {row[0] if len(row) == len(_COLUMNS) else ",".join(row): row for row in rows}
 
 
-def _by_class(statuses: Sequence[tuple[Clip, Path, str]], labels: Sequence[str] | None) -> list[dict[str, int | str]]:
-    counts = Counter((clip.label, status) for clip, _, status in statuses)
-    names = list(labels) if labels is not None else sorted({str(clip.label) for clip, _, _ in statuses})
-    rows: list[dict[str, int | str]] = []
-    for name in [*names, "all"]:
-        row = {
-            s: sum(n for (label, own), n in counts.items() if own == s and name in ("all", label)) for s in _STATUSES
-        }
-        rows.append({"class": name, "listed": sum(row.values()), **row})
-    return rows
+def _by_class(statuses: Sequence[tuple[Clip, Path, str]], labels: Sequence[str] | None) -> Tally:
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for clip, _, status in statuses:
+        counts[clip.label, "listed"] += 1
+        counts[clip.label, status] += 1
+    return Tally.of(counts, ("listed", *_STATUSES), labels or ())
 
 
 _STATUSES = ("ok", "replaced", "corrupt", "missing")

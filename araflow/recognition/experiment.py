@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from araflow import __version__
+from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, SpecError
 from araflow.core.splits import Leakage
 from araflow.recognition.spec import STREAMS, ExperimentSpec, FlowStorage, ModelSpec, StreamSpec
@@ -34,7 +35,7 @@ class Prepared:
         train: Training clips.
         val: Clips to choose the best epoch by; may be none.
         test: Clips to evaluate on.
-        leakage: Per class and for all (last): test clips whose source is also in training.
+        leakage: Test clips, of all classes together, whose source is also in training.
         notes: What a person should know before training.
     """
 
@@ -44,7 +45,7 @@ class Prepared:
     train: list[VideoClip]
     val: list[VideoClip]
     test: list[VideoClip]
-    leakage: list[Leakage]
+    leakage: Leakage
     notes: list[str]
 
     @property
@@ -105,9 +106,8 @@ def prepare(spec: ExperimentSpec) -> Prepared:
     if spec.shuffle_labels:
         sides["train"] = clips.shuffled(sides["train"], spec.training.seed)
     notes = _check(spec, model, sides)
-    return Prepared(
-        spec, manifest, model, sides["train"], sides["val"], sides["test"], clips.leakage(manifest, split_of), notes
-    )
+    leakage = clips.leakage(manifest, split_of).total
+    return Prepared(spec, manifest, model, sides["train"], sides["val"], sides["test"], leakage, notes)
 
 
 def labels_of(manifest: Manifest) -> tuple[str, ...]:
@@ -116,14 +116,12 @@ def labels_of(manifest: Manifest) -> tuple[str, ...]:
     Raises:
         ManifestError: A finished clip's label and its number are not each other's.
     """
-    rows = [row for row in manifest.rows() if row["label"] is not None and row["label_index"] is not None]
-    named = {row["label_index"]: row["label"] for row in rows}
-    found = tuple(manifest.metadata.get("labels") or (named[index] for index in sorted(named)))
-    for row in rows:
-        if row["label_index"] >= len(found) or found[row["label_index"]] != row["label"]:
+    found = manifest.labels
+    for key, label, index in manifest.columns("key", "label", "label_index"):
+        if label is not None and index is not None and found[index : index + 1] != (label,):
             raise ManifestError(
-                f"clip {row['key']!r} is of class {row['label']}, number {row['label_index']}, but the manifest's "
-                f"classes are {', '.join(found)}: build it again"
+                f"clip {key!r} is of class {label}, number {index}, but the manifest's classes are "
+                f"{', '.join(found)}: build it again"
             )
     return found
 
@@ -139,7 +137,7 @@ def flow_storage(manifest: Manifest, spec: ExperimentSpec) -> FlowStorage:
         SpecError: Not all of it in one way, or in a way that is not known where it must be.
     """
     names = ("backend", "algorithm", "preset", "quantizer", "bound")
-    ways = {tuple(row[name] for name in names) for row in manifest.rows() if row["outcome"] == "done"}
+    ways = set(manifest.select(outcome=Outcome.DONE).columns(*names))
     if len(ways) != 1:
         shown = "; ".join(sorted(" ".join(map(str, way)) for way in ways)) or "no finished clip"
         raise SpecError(f"manifest: flow of {spec.manifest} was not made in one way ({shown}): build it again")
@@ -148,7 +146,7 @@ def flow_storage(manifest: Manifest, spec: ExperimentSpec) -> FlowStorage:
         name: value or {"quantizer": "max_radius", "backend": "unknown", "algorithm": "unknown"}.get(name)
         for name, value in way.items()
     }
-    settings = manifest.metadata.get("spec", {}).get("optical", {})
+    settings = manifest.settings.get("optical", {})
     return FlowStorage(**way, jpeg_quality=settings.get("jpeg_quality", 95), scale=spec.data.flow_scale)
 
 
@@ -170,9 +168,8 @@ def _check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoCl
                 f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, "
                 "group), or split.test_fraction higher"
             )
-        absent = [
-            label for index, label in enumerate(model.labels) if index not in {clip.label_index for clip in clips}
-        ]
+        shown_classes = {clip.label_index for clip in clips}
+        absent = [label for index, label in enumerate(model.labels) if index not in shown_classes]
         if not absent:
             continue
         shown = f"split: no {side} clip shows {', '.join(absent)} (of {len(clips)} clips)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ _CELL = 240
 """Width of one picture in pixels."""
 _COLUMNS = 4
 _MOST_CLIPS = 6
+_UNKNOWN_RADIUS = 8.0
+"""Pixels per frame at full scale that ``max_radius`` is shown with where the radii are lost, as in TAO's folders."""
 
 
 def write_contact_sheet(manifest: Manifest) -> Path | None:
@@ -39,18 +42,18 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
 
 
 def _write_contact_sheet(manifest: Manifest) -> Path | None:
-    chosen: dict[Any, dict[str, Any]] = {}
-    for row in manifest.rows():
-        if row["outcome"] == Outcome.DONE:
-            chosen.setdefault(row["label"] or row["key"], row)
     path = manifest.folder / CONTACT_SHEET
+    chosen: dict[str, int] = {}
+    columns = manifest.columns("label", "key", "outcome", "frames", "flows")
+    for number, (label, key, outcome, frames, flows) in enumerate(columns):
+        if outcome == Outcome.DONE and frames and flows and len(chosen) < _MOST_CLIPS:
+            chosen.setdefault(label or key, number)
     if not chosen:
         path.unlink(missing_ok=True)  # it would show clips that are not there
         return None
-    shown = list(chosen.values())[:_MOST_CLIPS]
-    height = min(max(round(_CELL * row["height"] / row["width"]) for row in shown), 3 * _CELL)
-    strips = [_strip(manifest.folder, row, height) for row in shown]
-    sheet = cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2BGR)
+    shown = [_Strip.of(manifest.folder, manifest.row(number)) for number in chosen.values()]
+    height = min(max(_height(frame) for strip in shown for frame in strip.frames), 3 * _CELL)
+    sheet = cv2.cvtColor(np.vstack([strip.draw(height) for strip in shown]), cv2.COLOR_RGB2BGR)
     try:
         replace(path, cv2.imencode(".jpg", sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes())
     except OSError as error:
@@ -58,29 +61,48 @@ def _write_contact_sheet(manifest: Manifest) -> Path | None:
     return path
 
 
-def _strip(folder: Path, row: dict[str, Any], height: int) -> NDArray[np.uint8]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Strip:
     """One clip: a caption, frames above, flow below."""
-    clip = folder / row["path"]
-    names = [found.path.stem for found in scan(clip).get("u", ())]
-    if not names:
-        raise ManifestError(f"{clip}: holds no flow; `araflow manifest validate` finds all such clips")
-    frames, flows = [], []
-    for position in range(_COLUMNS):
-        index = (2 * position + 1) * len(names) // (2 * _COLUMNS)
-        rgb = _read(clip / "rgb" / f"{names[index]}.png", cv2.IMREAD_COLOR_RGB)
-        u, v = (_read(clip / kind / f"{names[index]}.jpg", cv2.IMREAD_GRAYSCALE) for kind in ("u", "v"))
-        radius = row["radii"][index] if row["radii"] else None
-        flows.append(dequantize(u, v, bound=row["bound"] if radius is None else None, radius=radius))
-        frames.append(_fit(rgb, height))
-    # One scale per clip, so that its pictures can be compared; at least 2 pixels, or rest would show as coloured noise.
-    fastest = max(2.0, float(np.percentile(np.linalg.norm(np.stack(flows), axis=-1), 99)))
-    colours = [_fit(flow_colours(flow, fastest), height) for flow in flows]
-    picture = np.vstack([np.hstack(frames), np.hstack(colours)])
-    caption = np.full((24, picture.shape[1], 3), 32, np.uint8)
-    text = f"{row['label'] or ''}  {row['key'].rpartition('/')[2]}  {row['frames']} frames  {row['split'] or ''}"
-    ascii_text = text.encode("ascii", "replace").decode()  # OpenCV's built-in font has nothing else
-    cv2.putText(caption, ascii_text, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
-    return np.vstack([caption, picture])
+
+    caption: str
+    frames: list[NDArray[np.uint8]]
+    colours: list[NDArray[np.uint8]]
+
+    @classmethod
+    def of(cls, folder: Path, row: dict[str, Any]) -> _Strip:
+        """Read a clip; flow k is beside frame k, whatever their names."""
+        clip = folder / row["path"]
+        files = scan(clip)
+        pairs = list(zip(files.get("rgb", ()), files.get("u", ()), files.get("v", ()), strict=False))
+        if not pairs:
+            raise ManifestError(f"{clip}: holds no flow; `araflow manifest validate` finds all such clips")
+        frames, flows = [], []
+        for position in range(_COLUMNS):
+            index = (2 * position + 1) * len(pairs) // (2 * _COLUMNS)
+            rgb, *fields = pairs[index]
+            radius = row["radii"][index] if row["radii"] else None if row["bound"] else _UNKNOWN_RADIUS
+            frames.append(_read(rgb.path, cv2.IMREAD_COLOR_RGB))
+            u, v = (_read(file.path, cv2.IMREAD_GRAYSCALE) for file in fields)
+            flows.append(dequantize(u, v, bound=row["bound"] if radius is None else None, radius=radius))
+        # One scale per clip, so that its pictures can be compared; at least 2 pixels, or rest would show as coloured
+        # noise.
+        fastest = max(2.0, float(np.percentile(np.linalg.norm(np.stack(flows), axis=-1), 99)))
+        caption = f"{row['label'] or ''}  {row['key'].rpartition('/')[2]}  {row['frames']} frames  {row['split'] or ''}"
+        return cls(caption, frames, [flow_colours(flow, fastest) for flow in flows])
+
+    def draw(self, height: int) -> NDArray[np.uint8]:
+        """Return it with pictures of this height, RGB."""
+        rows = [np.hstack([_fit(image, height) for image in images]) for images in (self.frames, self.colours)]
+        caption = np.full((24, rows[0].shape[1], 3), 32, np.uint8)
+        text = self.caption.encode("ascii", "replace").decode()  # OpenCV's built-in font has nothing else
+        cv2.putText(caption, text, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
+        return np.vstack([caption, *rows])
+
+
+def _height(image: NDArray[np.uint8]) -> int:
+    """Height of a picture that is as wide as a cell."""
+    return int(max(1, round(_CELL * image.shape[0] / image.shape[1])))
 
 
 def _read(path: Path, flags: int) -> NDArray[np.uint8]:
@@ -96,7 +118,7 @@ def _read(path: Path, flags: int) -> NDArray[np.uint8]:
 
 def _fit(image: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
     """Scale to the cell's width and pad below to the common height."""
-    own = min(max(1, round(_CELL * image.shape[0] / image.shape[1])), height)
+    own = min(_height(image), height)
     small = cv2.resize(image, (_CELL, own), interpolation=cv2.INTER_AREA)
     padded = cv2.copyMakeBorder(small, 0, height - own, 0, 0, cv2.BORDER_CONSTANT, value=(32, 32, 32))
     return cast(NDArray[np.uint8], padded)

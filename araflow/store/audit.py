@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +23,13 @@ from araflow.store.places import Found, reached, scan
 
 log = logging.getLogger(__name__)
 _REQUESTS_AT_ONCE = 32
+_ROWS_AT_ONCE = 8192
+"""As many wait to be checked."""
+_CHECKED = (
+    *("key", "outcome", "reason", "path", "frames", "flows", "width", "height", "quantizer", "radii"),
+    *("rgb_bytes", "flow_bytes", "lossless_bytes", "fingerprint"),
+)
+"""Columns that are held against files and each other."""
 _SATURATED = 0.05
 """Share of a clip's flow beyond ±bound that is worth a warning."""
 
@@ -46,7 +53,6 @@ def validate(
     Raises:
         OutputError: The manifest lies at an address, which cannot be reached.
     """
-    rows = manifest.rows()
     at_once = usable_cores() if isinstance(manifest.folder, Path) else _REQUESTS_AT_ONCE
 
     def check(row: dict[str, Any]) -> list[str]:
@@ -58,10 +64,10 @@ def validate(
         reached(manifest.folder),
         ThreadPoolExecutor(at_once) as threads,
     ):  # cv2 and file reads let go of the interpreter lock
-        problems = [line for lines in threads.map(check, rows) for line in lines]
-    keys = [row["key"] for row in rows]
-    problems += [f"{key}: listed twice" for key, next_key in itertools.pairwise(keys) if key == next_key]
-    return problems
+        batches = manifest.table.select(_CHECKED).to_batches(max_chunksize=_ROWS_AT_ONCE)
+        problems = [line for batch in batches for lines in threads.map(check, batch.to_pylist()) for line in lines]
+    counts = Counter(key for (key,) in manifest.columns("key"))
+    return problems + [f"{key}: listed twice" for key, count in counts.items() if count > 1]
 
 
 def check(manifest: Manifest) -> None:
@@ -78,7 +84,7 @@ def check(manifest: Manifest) -> None:
         )
     if left := strays(manifest):
         log.warning("%d clip folders belong to no row of this build, such as %s", len(left), left[0])
-    if fast := {row["key"]: row["saturated"] for row in manifest.rows() if (row["saturated"] or 0) > _SATURATED}:
+    if fast := {key: share for key, share in manifest.columns("key", "saturated") if (share or 0) > _SATURATED}:
         worst = max(fast, key=lambda key: fast[key])
         log.warning(
             "%d clips move faster than the images can hold, more than %.0f %% of the flow of each; most of all %s "
@@ -157,7 +163,7 @@ def strays(manifest: Manifest) -> list[str]:
     """
     if not isinstance(manifest.folder, Path):
         return []
-    paths = {row["path"] for row in manifest.rows()}
+    paths = {path for (path,) in manifest.columns("path")}
     found = []
     for folder, inner, _ in os.walk(manifest.folder / "clips"):
         if set(KINDS) <= set(inner):
@@ -168,7 +174,6 @@ def strays(manifest: Manifest) -> list[str]:
     return sorted(found)
 
 
-def leakage(manifest: Manifest) -> list[splits.Leakage]:
+def leakage(manifest: Manifest) -> splits.LeakageReport:
     """Count, per class, the finished test clips whose source group is also in training."""
-    rows = [row for row in manifest.rows() if row["outcome"] == Outcome.DONE]
-    return splits.leakage((row["label"], row["group"], row["split"]) for row in rows)
+    return splits.leakage(manifest.select(outcome=Outcome.DONE).columns("label", "group", "split"))

@@ -2,21 +2,26 @@
 
 The file is byte-identical for the same input and settings, in whatever order and by however many workers the clips
 were made: rows are sorted by key and nothing in it names a time, a machine or a folder.
+
+In memory it stays an Arrow table, of which callers take the columns that they need: as Python objects, the rows of
+Kinetics-700 are 4 GB.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from araflow import __version__
-from araflow.core.clip import Clip, ClipRecord, Outcome, source_status
+from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome, source_status
 from araflow.core.errors import ManifestError
 from araflow.core.files import parquet, replace
 from araflow.store.places import reached
@@ -70,8 +75,15 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
+_ROWS_AT_ONCE = 8192
+"""As many are Python objects at a time."""
 _ADDED = ("subset", "status", "lossless_bytes", "saturated")
 """Columns that came later, in the order of the schema: null in a file from before."""
+_GROUPS = ("dataset", "optical")
+"""Of the settings in the metadata, those that are read again."""
+_OF_RECORD = {field.name for field in dataclasses.fields(ClipRecord)}
+_OF_ATTRIBUTES = tuple(field.name for field in dataclasses.fields(Attributes))
+_OF_CLIP = ("dataset", "key", "label", "group", "fold1", "fold2", "fold3", "subset", "source", *_OF_ATTRIBUTES)
 
 
 class Manifest:
@@ -94,13 +106,64 @@ class Manifest:
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the rows as dicts, sorted by key."""
-        return list(self.table.to_pylist())
+    @property
+    def name(self) -> str:
+        """Name of the build; empty where none is known."""
+        return str(self.metadata.get("name") or "")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings of the build that change its output; empty where it was no build, as of TAO's folders."""
+        return dict(self.metadata.get("spec") or {})
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in label order: those of the metadata, or else those that rows have, by their numbers."""
+        if self.metadata.get("labels"):
+            return tuple(self.metadata["labels"])
+        pairs = self.table.select(["label_index", "label"]).group_by(["label_index", "label"]).aggregate([])
+        numbered = pairs.sort_by([("label_index", "ascending"), ("label", "ascending")])
+        return tuple(dict.fromkeys(numbered.column("label").drop_null().to_pylist()))
+
+    def columns(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the values of these columns, clip by clip in the order of keys."""
+        for batch in self.table.select(names).to_batches(max_chunksize=_ROWS_AT_ONCE):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+    def select(self, **wanted: object) -> Manifest:
+        """Return the manifest of the clips whose columns have these values, such as ``outcome="done", split="train"``.
+
+        Args:
+            wanted: Column to its value, where ``None`` is null, or to a list of the values that it may have.
+        """
+        table = self.table
+        for name, value in wanted.items():
+            allowed = pa.array(value if isinstance(value, list) else [value], SCHEMA.field(name).type)
+            table = table.filter(pc.is_in(table.column(name), value_set=allowed))
+        return Manifest(table, self.metadata, self.folder)
+
+    def row(self, number: int) -> dict[str, Any]:
+        """Return one clip's row, column to value.
+
+        Args:
+            number: Its place, from 0.
+
+        Raises:
+            IndexError: There are not so many.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"row {number} of {len(self)}")
+        return dict(self.table.slice(number, 1).to_pylist()[0])
+
+    def clips(self) -> Iterator[Clip]:
+        """Yield the clips as they were listed, as far as their rows tell: without where their files lay."""
+        for dataset, key, label, group, fold1, fold2, fold3, subset, name, *attributes in self.columns(*_OF_CLIP):
+            yield Clip(dataset, key, label, group, (fold1, fold2, fold3), subset, Attributes(*attributes), name)
 
     def outcomes(self) -> Counter[str]:
-        """Count rows by outcome."""
-        return Counter(self.table.column("outcome").to_pylist())
+        """Count clips by outcome."""
+        counts = pc.value_counts(self.table.column("outcome")).to_pylist()
+        return Counter({entry["values"]: entry["counts"] for entry in counts})
 
     @classmethod
     def of(
@@ -130,25 +193,22 @@ class Manifest:
         if len(by_key) != len(records) or by_key.keys() != {c.key for c in clips} or len(by_key) != len(clips):
             raise ManifestError(f"{len(clips)} clips and {len(records)} records do not belong together one to one")
         index = {label: number for number, label in enumerate(labels)}
-        rows = []
-        for clip in sorted(clips, key=lambda clip: clip.key):
-            record = by_key[clip.key]
-            row = {name: getattr(record, name) for name in SCHEMA.names if hasattr(record, name)}
-            row |= {name: getattr(clip.attributes, name) for name in ("body", "camera", "people", "view", "quality")}
-            row |= {f"fold{number}": tag for number, tag in enumerate(clip.folds, start=1)}
-            row |= {
-                "dataset": clip.dataset,
-                "label": clip.label,
-                "label_index": None if clip.label is None else index[clip.label],
-                "split": split_of.get(clip.key),
-                "subset": clip.subset,
-                "status": source_status(clip, record),
-                "group": clip.group,
-                "source": clip.name,
-                "path": f"clips/{clip.key}" if record.outcome is Outcome.DONE else None,
-            }
-            rows.append(row)
-        return cls(pa.Table.from_pylist(rows, schema=SCHEMA), metadata, folder)
+        listed = sorted(clips, key=lambda clip: clip.key)
+        made = [by_key[clip.key] for clip in listed]
+        columns: dict[str, list[Any]] = {
+            name: [getattr(record, name) for record in made] for name in SCHEMA.names if name in _OF_RECORD
+        }
+        columns |= {name: [getattr(clip.attributes, name) for clip in listed] for name in _OF_ATTRIBUTES}
+        columns |= {f"fold{number + 1}": [clip.folds[number] for clip in listed] for number in range(3)}
+        columns |= {name: [getattr(clip, name) for clip in listed] for name in ("dataset", "label", "subset", "group")}
+        columns |= {
+            "label_index": [None if clip.label is None else index[clip.label] for clip in listed],
+            "split": [split_of.get(clip.key) for clip in listed],
+            "status": [source_status(clip, record) for clip, record in zip(listed, made, strict=True)],
+            "source": [clip.name for clip in listed],
+            "path": [f"clips/{record.key}" if record.outcome is Outcome.DONE else None for record in made],
+        }
+        return cls(pa.table(columns, schema=SCHEMA), metadata, folder)
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all; it stays untouched if nothing has changed.
@@ -191,6 +251,7 @@ class Manifest:
         version = metadata.pop("schema_version", None)
         if version != SCHEMA_VERSION:
             raise ManifestError(f"{file}: has schema version {version}, this araflow reads {SCHEMA_VERSION}")
+        _check_metadata(metadata, file)
         for name in _ADDED:
             if name not in table.column_names:
                 field = SCHEMA.field(name)
@@ -200,31 +261,10 @@ class Manifest:
         return cls(table, metadata, file.parent)
 
 
-def differences(left: Manifest, right: Manifest) -> list[str]:
-    """Compare two manifests.
-
-    Returns:
-        One line per clip that is in one only, or whose row differs, naming the columns; then per metadata key.
-    """
-    a, b = ({row["key"]: row for row in manifest.rows()} for manifest in (left, right))
-    lines = []
-    for key in sorted(a.keys() | b.keys()):
-        if key not in b:
-            lines.append(f"- {key}: only in the first")
-        elif key not in a:
-            lines.append(f"+ {key}: only in the second")
-        else:
-            changed = [name for name in SCHEMA.names if a[key][name] != b[key][name]]
-            if changed:
-                shown = ", ".join(f"{name} {_short(a[key][name])} -> {_short(b[key][name])}" for name in changed)
-                lines.append(f"~ {key}: {shown}")
-    return lines + [
-        f"~ metadata {name}: {left.metadata.get(name)} -> {right.metadata.get(name)}"
-        for name in sorted(left.metadata.keys() | right.metadata.keys())
-        if left.metadata.get(name) != right.metadata.get(name)
-    ]
-
-
-def _short(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _check_metadata(metadata: Mapping[str, Any], file: Path) -> None:
+    """Both may be absent, as in what other tools wrote; but what is there must be of the kind that is used."""
+    labels, settings = metadata.get("labels") or [], metadata.get("spec") or {}
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ManifestError(f"{file}: its metadata is not readable: labels is no list of names")
+    if not isinstance(settings, dict) or not all(isinstance(settings.get(name, {}), dict) for name in _GROUPS):
+        raise ManifestError(f"{file}: its metadata is not readable: spec holds no groups of settings")

@@ -3,45 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from araflow.core.clip import Outcome
 from araflow.core.splits import SPLITS
+from araflow.core.tally import Tally
 from araflow.store import audit
 from araflow.store.manifest import Manifest
 
+_COLUMNS = ("listed", *(outcome.value for outcome in Outcome), *SPLITS, "leaked", "frames")
 
-def by_class(manifest: Manifest) -> list[dict[str, Any]]:
-    """Return one row per class, then the sum over all clips.
 
-    Each holds the class, its listed clips, their number by outcome, the finished ones by split, the finished test clips
-    whose source title is also in training (``leaked``), and the frames.
+def by_class(manifest: Manifest) -> Tally:
+    """Count clips by class: listed ones, by outcome, and of the finished ones by split.
+
+    Further columns are the finished test clips whose source title is also in training of their class (``leaked``), and
+    the frames.
     """
-    rows = manifest.rows()
-    leaks = {entry.label: entry.same_class for entry in audit.leakage(manifest)}
-    table = []
-    by_label: dict[str | None, list[dict[str, Any]]] = {label: [] for label in manifest.metadata["labels"]}
-    for row in rows:
-        by_label.setdefault(row["label"], []).append(row)
-    others = by_label.pop(None, [])
-    classes: list[tuple[str, list[dict[str, Any]]]] = [(str(label), own) for label, own in by_label.items()]
-    if classes and others:
-        classes.append(("(no class)", others))
-    for label, own in [*classes, ("all", rows)]:
-        done = [row for row in own if row["outcome"] == Outcome.DONE]
-        outcomes, parts = Counter(row["outcome"] for row in own), Counter(row["split"] for row in done)
-        table.append(
-            {"class": label, "listed": len(own)}
-            | {outcome.value: outcomes[outcome] for outcome in Outcome}
-            | {name: parts[name] for name in SPLITS}
-            | {"leaked": leaks.get(label, 0), "frames": sum(row["frames"] for row in done)}
-        )
-    return table
+    counts: Counter[tuple[str | None, str]] = Counter()
+    names = ["label", "outcome", "split"]
+    groups = manifest.table.group_by(names).aggregate([([], "count_all"), ("frames", "sum")])
+    for label, outcome, split, count, frames in zip(
+        *(groups.column(name).to_pylist() for name in (*names, "count_all", "frames_sum")), strict=True
+    ):
+        counts[label, "listed"] += count
+        counts[label, outcome] += count
+        if outcome == Outcome.DONE:
+            counts[label, split] += count
+            counts[label, "frames"] += frames or 0  # of folders that no build made, not every one has frames
+    for label, leaks in audit.leakage(manifest).by_class.items():
+        counts[label, "leaked"] = leaks.same_class
+    found = Tally.of(counts, _COLUMNS, manifest.labels)
+    return found if len(found.classes) > 1 or manifest.labels else Tally([], found.total)
 
 
 def reasons(manifest: Manifest) -> Counter[str]:
     """Count the clips that are not done by reason code."""
-    return Counter(row["reason"].partition(":")[0] for row in manifest.rows() if row["outcome"] != Outcome.DONE)
+    unmade = (reason for outcome, reason in manifest.columns("outcome", "reason") if outcome != Outcome.DONE)
+    return Counter((reason or "").partition(":")[0] for reason in unmade)
 
 
 def last_line(manifest: Manifest, made: int, seconds: float) -> str:

@@ -22,7 +22,8 @@ from araflow.core.spec import BuildSpec
 from araflow.core.spec_file import parse
 from araflow.datasets._sample import draw_sample
 from araflow.store.audit import validate
-from araflow.store.manifest import Manifest, differences
+from araflow.store.differences import differences
+from araflow.store.manifest import Manifest
 from araflow.store.store import Store
 
 CLASSES = ["walk", "run", "push"]
@@ -88,13 +89,13 @@ def run(spec: BuildSpec, **options: Any) -> tuple[Manifest, list[str]]:
             worked_on.append(record.key)
 
     manifest = build.build(spec, on_record=note, on_start=listed.append, **options)
-    rows = manifest.rows()
+    rows = manifest.table.to_pylist()
     assert listed == [len(rows)] == [len(told)]
     assert sum(manifest.outcomes().values()) == len(rows)
     assert {row["key"]: row["outcome"] for row in rows} == {key: record.outcome for key, record in told.items()}
     assert all(row["reason"] for row in rows)
     assert validate(manifest) == []
-    assert Manifest.read(Path(spec.out)).rows() == rows
+    assert Manifest.read(Path(spec.out)).table.to_pylist() == rows
     assert not (Path(spec.out) / ".araflow" / "work").exists()
     return manifest, sorted(worked_on)
 
@@ -115,7 +116,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def outcome(manifest: Manifest) -> dict[str, str]:
-    return {row["key"]: f"{row['outcome']} {row['reason'].partition(':')[0]}" for row in manifest.rows()}
+    return {row["key"]: f"{row['outcome']} {row['reason'].partition(':')[0]}" for row in manifest.table.to_pylist()}
 
 
 def encode(path: Path, frames: int) -> None:
@@ -158,7 +159,7 @@ def test_every_listed_clip_becomes_a_row(drawn: Path, tmp_path: Path):
         **{key(path): "done complete" for path in good},
     }
     assert worked_on == sorted(key(path) for path in clips if path != gone)
-    for row in manifest.rows():
+    for row in manifest.table.to_pylist():
         if row["outcome"] == "done":
             folder = tmp_path / "out" / row["path"]
             assert row["frames"] == len(list((folder / "rgb").iterdir())) == row["flows"] + 1
@@ -205,7 +206,7 @@ def test_a_clip_that_crashes_its_decoder_is_named_and_costs_no_other(
         "walk/a": "done complete",
         "walk/b": "done complete",
     }
-    reasons = {row["key"]: row["reason"] for row in manifest.rows()}
+    reasons = {row["key"]: row["reason"] for row in manifest.table.to_pylist()}
     assert reasons["run/crash"] == "crashed: the decoding process ended by SIGSEGV, twice"
     assert reasons["run/raise"] == "error: RuntimeError: something odd"
 
@@ -265,7 +266,10 @@ def test_a_changed_bound_remakes_flow_but_not_rgb(videos: Path, tmp_path: Path):
             assert after[name] != before[name]
     assert any(content[name] != new_content[name] for name in content if "/u/" in name)
     changed = {
-        name for one, other in zip(first.rows(), second.rows(), strict=True) for name in one if one[name] != other[name]
+        name
+        for one, other in zip(first.table.to_pylist(), second.table.to_pylist(), strict=True)
+        for name in one
+        if one[name] != other[name]
     }
     assert changed == {"bound", "flow_bytes", "fingerprint"}
     assert [line for line in differences(first, second) if "metadata" in line]
@@ -283,7 +287,7 @@ def test_changed_frames_remake_everything(videos: Path, tmp_path: Path, change: 
     after = stats(tmp_path / "out")
     assert worked_on == ["run/c", "walk/a", "walk/b"]
     assert not [name for name in before if "/rgb/" in name and after.get(name) == before[name]]
-    frames = {row["frames"] for row in manifest.rows()}
+    frames = {row["frames"] for row in manifest.table.to_pylist()}
     assert frames == {4} if "max_frames" in change else min(frames) > 4
     run(settings(videos, tmp_path / "fresh", rgb=change))
     assert tree(tmp_path / "out") == tree(tmp_path / "fresh")
@@ -437,7 +441,7 @@ def test_the_output_is_the_same_whatever_the_workers_and_the_libraries_threads(
 def test_a_single_video(videos: Path, tmp_path: Path):
     manifest, worked_on = run(settings(Path("unused"), tmp_path / "out"), source=videos / "walk" / "a.avi")
     assert worked_on == ["a"]
-    (row,) = manifest.rows()
+    (row,) = manifest.table.to_pylist()
     assert (row["label"], row["label_index"], row["split"], row["path"]) == (None, None, None, "clips/a")
 
 
@@ -446,16 +450,17 @@ def test_a_folder_of_videos_a_folder_of_frames_and_a_manifest_give_the_same_flow
     spec = settings(Path("unused"), tmp_path / "out")
     manifest, worked_on = run(spec, source=videos)
     assert worked_on == ["run/c", "walk/a", "walk/b"]
-    assert {row["label"] for row in manifest.rows()} == {"run", "walk"}
+    assert {row["label"] for row in manifest.table.to_pylist()} == {"run", "walk"}
 
     again, _ = run(settings(Path("unused"), tmp_path / "again"), source=tmp_path / "out")
     same, _ = run(settings(Path("unused"), tmp_path / "same"), source=tmp_path / "out" / "manifest.parquet")
     assert differences(again, same) == []
-    assert [row["key"] for row in again.rows()] == ["run/c", "walk/a", "walk/b"]
-    assert [row["source"] for row in again.rows()] == [f"{row['path']}/rgb" for row in manifest.rows()]
+    assert [row["key"] for row in again.table.to_pylist()] == ["run/c", "walk/a", "walk/b"]
+    sources = [source for (source,) in again.columns("source")]
+    assert sources == [f"{path}/rgb" for (path,) in manifest.columns("path")]
 
     frames, _ = run(settings(Path("unused"), tmp_path / "frames"), source=tmp_path / "out/clips/walk/a/rgb")
-    assert [row["key"] for row in frames.rows()] == ["rgb"]
+    assert [row["key"] for row in frames.table.to_pylist()] == ["rgb"]
     for file in sorted((tmp_path / "out/clips/walk/a").rglob("*.*")):
         if file.is_file() and not file.name.startswith("."):
             name = file.relative_to(tmp_path / "out/clips/walk/a")
@@ -504,7 +509,7 @@ def test_clips_and_folders_of_one_name_stay_apart(videos: Path, tmp_path: Path):
     shutil.copytree(videos / "run", videos / "walk" / "a")
     (videos / "walk" / "cover.jpg").write_bytes(b"a picture beside the clips")
     manifest, _ = run(settings(videos, tmp_path / "out"))
-    assert [row["key"] for row in manifest.rows()] == ["run/c", "walk/a.avi", "walk/a/c", "walk/b"]
+    assert [row["key"] for row in manifest.table.to_pylist()] == ["run/c", "walk/a.avi", "walk/a/c", "walk/b"]
     manifest, worked_on = run(settings(videos, tmp_path / "out", optical={"bound": 5.0}))
     assert len(worked_on) == 4
     assert manifest.outcomes() == {Outcome.DONE: 4}

@@ -98,7 +98,7 @@ def test_building_hmdb5_goes_from_download_to_manifest_and_a_second_time_asks_no
     assert built.stdout.splitlines()[-1].startswith("15 clips listed: 15 done; 15 worked on")
     assert Counter(served.requests) == {"/hmdb51_org.rar": 1, "/test_train_splits.rar": 1}
     assert_files_are_on_record(served, tmp_path / "out", "/hmdb51_org.rar", "/test_train_splits.rar")
-    rows = Manifest.read(tmp_path / "out").rows()
+    rows = Manifest.read(tmp_path / "out").table.to_pylist()
     assert Counter(row["label"] for row in rows) == dict.fromkeys(mirrors.CLASSES, 3)
     assert {row["split"] for row in rows} <= {"train", "test", "unused", None}
     digests = {hashlib.sha256(data).hexdigest() for data in drawn[0].values()}
@@ -125,7 +125,7 @@ def test_building_ucf101_goes_from_download_to_manifest_and_a_second_time_asks_n
     paths = ("/UCF101.rar", "/UCF101TrainTestSplits-RecognitionTask.zip")
     assert Counter(served.requests) == dict.fromkeys(paths, 1)
     assert_files_are_on_record(served, tmp_path / "out", *paths)
-    rows = Manifest.read(tmp_path / "out").rows()
+    rows = Manifest.read(tmp_path / "out").table.to_pylist()
     assert Counter(row["label"] for row in rows) == {"HandstandPushups": 3, "WalkingWithDog": 3}
     assert {row["group"] for row in rows} == {f"{c}_g0{g}" for c in mirrors.UCF_CLASSES.values() for g in (1, 2, 3)}
     assert Counter(row["split"] for row in rows) == {"train": 4, "test": 2}
@@ -167,7 +167,7 @@ def test_a_build_of_one_class_unpacks_that_class_and_one_of_all_downloads_nothin
     served.requests.clear()
     assert flow("hmdb5", tmp_path / "all").exit_code == 0
     assert served.requests == []
-    assert len(Manifest.read(tmp_path / "all").rows()) == 15
+    assert len(Manifest.read(tmp_path / "all").table.to_pylist()) == 15
 
 
 def test_a_clip_deleted_from_the_dataset_is_missing_in_a_build_which_says_so(served, tmp_path):
@@ -228,5 +228,5 @@ def test_a_folder_dataset_is_built_from_an_archive_of_class_folders(drawn, tmp_p
     options = [word for text in settings for word in ("--set", text)]
     built = flow("hmdb5", tmp_path / "out", *options)
     assert built.exit_code == 0, built.output
-    rows = Manifest.read(tmp_path / "out").rows()
+    rows = Manifest.read(tmp_path / "out").table.to_pylist()
     assert Counter(row["label"] for row in rows) == {"walk": 3, "run": 3}

@@ -193,7 +193,12 @@ def test_killed_workers_cost_at_most_a_second_run(
     assert len(kills) == 4
     assert "trying once more" in caplog.text
     assert first.outcomes()["done"] >= 4
-    assert {row["reason"].partition(":")[0] for row in first.rows()} <= {"complete", "truncated", "missing", "crashed"}
+    assert {reason.partition(":")[0] for (reason,) in first.columns("reason")} <= {
+        "complete",
+        "truncated",
+        "missing",
+        "crashed",
+    }
     second = build.build(spec)
     assert second.outcomes() == {"done": 6, "quarantined": 2}
     assert tree(tmp_path) == tree(undisturbed[20.0])

@@ -147,7 +147,7 @@ def test_every_mutant_is_a_row_with_a_reason(clips: dict[str, bytes], tmp_path: 
     )
     manifest = build.build(spec)
 
-    rows = {row["key"]: row for row in manifest.rows()}
+    rows = {row["key"]: row for row in manifest.table.to_pylist()}
     codes = {key: row["reason"].partition(":")[0] for key, row in rows.items()}
     counts = Counter(f"{rows[key]['outcome']} {codes[key]}" for key in made)
     record_property("mutants by outcome", dict(counts))

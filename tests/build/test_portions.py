@@ -63,7 +63,7 @@ def test_every_listed_clip_is_a_row_with_its_status_subset_split_group_and_raw_l
         assert (row["subset"], row["split"], row["group"], row["label"]) == (subset, subset, file[:11], label)
         assert (row["key"], row["label_index"]) == (key, LABELS.index(label))
         assert (row["outcome"], row["path"]) == (("done", f"clips/{key}") if done else ("quarantined", None))
-    assert [row["reason"].partition(":")[0] for row in manifest.rows() if row["outcome"] != "done"] == [
+    assert [row["reason"].partition(":")[0] for row in manifest.table.to_pylist() if row["outcome"] != "done"] == [
         "missing",
         "truncated",
     ]
@@ -153,7 +153,7 @@ def test_other_flow_settings_fetch_parts_again_and_keep_the_frames(three):
     three.requests()
     again = three.build(**FLOW)
     assert again.outcomes() == {"done": 8, "quarantined": 1}
-    assert {row["bound"] for row in again.rows()} == {16.0, None}
+    assert {row["bound"] for row in again.table.to_pylist()} == {16.0, None}
     assert {p.relative_to(three.out): p.stat().st_ino for p in three.out.rglob("*.png")} == frames
     assert [path for path in three.parts_asked() if path != "replacement"] == [
         "train/part_0",
@@ -191,7 +191,7 @@ def test_the_dataset_folder_may_be_deleted_afterwards(three):
     manifest = three.build()
     clips = tree(three.out / "clips")
     shutil.rmtree(three.data)
-    assert three.build().rows() == manifest.rows()
+    assert three.build().table.to_pylist() == manifest.table.to_pylist()
     assert tree(three.out / "clips") == clips
 
 
@@ -357,7 +357,7 @@ def test_a_failed_tar_of_one_class_says_nothing_of_the_missing_clips_of_another(
     del files["/600/train/abseiling.tar.gz"]
     world.serve(files, "kinetics600")
     manifest = world.build(subsets=["train"])
-    found = {(row["label"], row["outcome"]): row["status"] for row in manifest.rows()}
+    found = {(row["label"], row["outcome"]): row["status"] for row in manifest.table.to_pylist()}
     assert found == {
         (ABSEILING, "failed"): None,
         (DRUMMING, "done"): "ok",
@@ -433,7 +433,7 @@ def turned(world) -> World:
 def test_tars_in_another_order_make_no_difference_where_all_classes_are_taken(turned):
     manifest = turned.build()
     assert manifest.outcomes() == {"done": 9}
-    assert {(row["label"], row["source"].rpartition("/")[2][0]) for row in manifest.rows()} == {
+    assert {(row["label"], row["source"].rpartition("/")[2][0]) for row in manifest.table.to_pylist()} == {
         (ABSEILING, "-"),
         (DRUMMING, "9"),
         (MASSAGING, "a"),
@@ -456,7 +456,7 @@ def test_tars_in_order_are_found_by_number(world):
 def test_one_class_of_kinetics_600_fetches_its_own_tars_alone(world):
     world.serve(mirrors.by_class(worlds.drawn(), world.web.url, "600"), "kinetics600")
     manifest = world.build(classes=[MASSAGING])
-    assert {(row["label"], row["outcome"]) for row in manifest.rows()} == {(MASSAGING, "done")}
+    assert {(row["label"], row["outcome"]) for row in manifest.table.to_pylist()} == {(MASSAGING, "done")}
     assert world.parts_asked() == ["/600/train/massaging%20person's%20head", "/600/val/massaging%20person's%20head"]
 
 
@@ -464,7 +464,7 @@ def test_one_class_of_kinetics_600_fetches_its_own_tars_alone(world):
 def test_a_registry_without_class_list_takes_the_labels_of_the_lists(world, edition):
     world.serve(mirrors.by_class(worlds.drawn(), world.web.url, edition), f"kinetics{edition}", labels=())
     manifest = world.build(classes=[MASSAGING, DRUMMING], subsets=["val"])
-    assert [(row["label"], row["label_index"], row["outcome"]) for row in manifest.rows()] == [
+    assert [(row["label"], row["label_index"], row["outcome"]) for row in manifest.table.to_pylist()] == [
         (DRUMMING, 1, "done"),
         (MASSAGING, 0, "done"),
     ]
@@ -485,8 +485,11 @@ def test_two_builds_with_one_folder_of_downloads_call_no_clip_missing_that_the_o
 
     monkeypatch.setattr(worlds.Inline, "submit", with_another_build)
     first = three.build()
-    assert {row["status"] for row in first.rows() if row["source"].rpartition("/")[2] != name(6)} <= {"ok", None}
-    assert three.build().rows() == Manifest.read(three.folder / "other").rows()
+    assert {row["status"] for row in first.table.to_pylist() if row["source"].rpartition("/")[2] != name(6)} <= {
+        "ok",
+        None,
+    }
+    assert three.build().table.to_pylist() == Manifest.read(three.folder / "other").table.to_pylist()
     assert three.build().outcomes() == {"done": 8, "quarantined": 1}
 
 

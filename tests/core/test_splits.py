@@ -11,7 +11,7 @@ from araflow.acquire.types import Sources
 from araflow.core.clip import Clip
 from araflow.core.errors import SpecError
 from araflow.core.spec import SplitSpec
-from araflow.core.splits import SPLITS, Leakage, assign, leakage, share
+from araflow.core.splits import SPLITS, Leakage, LeakageReport, assign, leakage, share
 from araflow.datasets import hmdb51
 
 HMDB5 = ("walk", "ride_bike", "run", "fall_floor", "push")
@@ -40,8 +40,8 @@ def counts(clips, split_of, split: str) -> dict[str, int]:
     return {label: found[label] for label in {clip.label: None for clip in clips}}
 
 
-def leaks(clips, split_of) -> dict[str, Leakage]:
-    return {entry.label: entry for entry in leakage((c.label, c.group, split_of[c.key]) for c in clips)}
+def leaks(clips, split_of) -> LeakageReport:
+    return leakage((c.label, c.group, split_of[c.key]) for c in clips)
 
 
 def sides(clips, split_of) -> dict[str, set[str]]:
@@ -70,7 +70,7 @@ def test_seeds_give_different_splits(hmdb5_clips):
 
 
 def test_the_random_split_leaks_as_the_facts_say(hmdb5_clips):
-    total = leaks(hmdb5_clips, assign(hmdb5_clips, spec("random")))["all"]
+    total = leaks(hmdb5_clips, assign(hmdb5_clips, spec("random"))).total
     assert total.test == 111
     assert total.same_class > 55  # most of the test set has been seen in training: why `group` exists
 
@@ -82,8 +82,8 @@ def test_official_folds_are_70_and_30_per_class_without_a_shared_source(hmdb51_c
     assert set(counts(hmdb51_clips, split_of, "train").values()) == {70}
     assert set(counts(hmdb51_clips, split_of, "test").values()) == {30}
     report = leaks(hmdb51_clips, split_of)
-    assert len(report) == 52
-    assert all(entry.same_class == 0 for entry in report.values())
+    assert len(report.by_class) == 51
+    assert (report.total.same_class, report.total.test) == (0, 1530)
 
 
 def test_official_folds_differ(hmdb51_clips):
@@ -96,7 +96,7 @@ def test_official_folds_differ(hmdb51_clips):
 def test_group_shares_no_source_and_comes_near_the_fraction(hmdb51_clips, fraction, seed):
     split_of = assign(hmdb51_clips, spec("group", test_fraction=fraction, seed=seed))
     assert all(len(found) == 1 for found in sides(hmdb51_clips, split_of).values())
-    assert all(entry.any_class == 0 for entry in leaks(hmdb51_clips, split_of).values())
+    assert leaks(hmdb51_clips, split_of).total.any_class == 0
     test = counts(hmdb51_clips, split_of, "test")
     sizes = Counter(clip.label for clip in hmdb51_clips)
     off = {label: abs(test[label] - share(fraction, size)) for label, size in sizes.items()}
@@ -108,7 +108,7 @@ def test_group_on_hmdb5_reaches_the_random_counts(hmdb5_clips):
     split_of = assign(hmdb5_clips, spec("group"))
     test = counts(hmdb5_clips, split_of, "test")
     assert [test[label] for label in HMDB5] == [54, 10, 23, 13, 11]
-    assert leaks(hmdb5_clips, split_of)["all"] == Leakage("all", 111, 0, 0)
+    assert leaks(hmdb5_clips, split_of).total == Leakage(111, 0, 0)
 
 
 @pytest.mark.parametrize("protocol", ["official", "random", "group"])
@@ -204,14 +204,21 @@ def test_leakage_counts_same_class_and_any_class_and_passes_over_clips_without_s
         ("walk", "film", "unused"),
         (None, "film", "test"),
     ]
-    assert leakage(rows) == [
-        Leakage("", 1, 0, 1),
-        Leakage("run", 2, 0, 1),
-        Leakage("walk", 2, 1, 1),
-        Leakage("all", 5, 1, 3),
+    found = leakage(rows)
+    assert list(found.by_class.items()) == [
+        (None, Leakage(1, 0, 1)),
+        ("run", Leakage(2, 0, 1)),
+        ("walk", Leakage(2, 1, 1)),
     ]
-    assert leakage(iter(rows)) == leakage(rows)
-    assert leakage([]) == [Leakage("all", 0, 0, 0)]
+    assert found.total == Leakage(5, 1, 3)
+    assert leakage(iter(rows)) == found
+    assert leakage([]) == LeakageReport({}, Leakage(0, 0, 0))
+
+
+def test_a_class_named_all_is_a_class_and_no_total():
+    found = leakage([("all", "film", "train"), ("all", "film", "test"), ("walk", "other", "test")])
+    assert found.by_class == {"all": Leakage(1, 1, 1), "walk": Leakage(1, 0, 0)}
+    assert found.total == Leakage(2, 1, 1)
 
 
 # --- share ---

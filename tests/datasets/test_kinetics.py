@@ -87,10 +87,10 @@ def test_without_lists_label_and_subset_are_those_of_the_folders(world, tmp_path
         splits=str(lay(tmp_path / "lists", LISTS)),
     )
     without = world.build(tmp_path / "b", source=str(tmp_path / "mine"))
-    assert [row["key"] for row in without.rows()] == [row["key"] for row in with_lists.rows()]
-    assert without.rows() == with_lists.rows()
+    assert [row["key"] for row in without.table.to_pylist()] == [row["key"] for row in with_lists.table.to_pylist()]
+    assert without.table.to_pylist() == with_lists.table.to_pylist()
     only = world.build(tmp_path / "c", source=str(tmp_path / "mine"), subsets=["val"])
-    assert [row["subset"] for row in only.rows()] == ["val"] * 3
+    assert [row["subset"] for row in only.table.to_pylist()] == ["val"] * 3
 
 
 def test_folders_above_the_source_name_neither_class_nor_subset(world, tmp_path):
@@ -134,7 +134,7 @@ def test_lists_of_other_names_are_found_and_the_mirrors_path_lists_beside_them_a
     lists |= {f"k400_{subset}_path.txt": b"https://example.org/part_0.tar.gz\n" for subset in ("train", "val")}
     source = lay(tmp_path / "mine", LAYOUTS["one folder"])
     manifest = world.build(source=str(source), splits=str(lay(tmp_path / "lists", lists)))
-    assert Counter(row["subset"] for row in manifest.rows()) == {"train": 6, "val": 3}
+    assert Counter(row["subset"] for row in manifest.table.to_pylist()) == {"train": 6, "val": 3}
 
 
 def test_lists_in_an_archive_and_an_archive_at_an_address(world, tmp_path):
@@ -238,7 +238,7 @@ def test_a_sample_has_as_many_clips_of_each_class_and_subset_as_asked_for_or_as_
         shutil.rmtree(many.data, ignore_errors=True)
         many.requests()
         manifest = many.build(many.folder / f"out{most}", clips_per_class=most)
-        counts = Counter((row["label"], row["subset"]) for row in manifest.rows())
+        counts = Counter((row["label"], row["subset"]) for row in manifest.table.to_pylist())
         groups = [(ABSEILING, "train"), (DRUMMING, "train"), (MASSAGING, "train"), (ABSEILING, "val")]
         assert [counts[group] for group in groups] == expected
         assert manifest.outcomes() == {"done": sum(expected)}
@@ -248,7 +248,7 @@ def test_a_sample_has_as_many_clips_of_each_class_and_subset_as_asked_for_or_as_
 
 def test_a_sample_of_some_classes_fetches_no_part_for_the_others(many):
     manifest = many.build(clips_per_class=1, classes=[ABSEILING, DRUMMING], subsets=["train"])
-    assert [row["label"] for row in manifest.rows()] == [ABSEILING, DRUMMING]
+    assert [row["label"] for row in manifest.table.to_pylist()] == [ABSEILING, DRUMMING]
     assert many.parts_asked() == ["train/part_0"]
     assert many.build(clips_per_class=1, subsets=["train"]).outcomes() == {"done": 3}
 
@@ -265,7 +265,7 @@ def test_a_sample_is_the_same_on_a_rerun_and_after_everything_was_deleted(many):
     assert many.requests() == []
     shutil.rmtree(many.data)
     shutil.rmtree(many.out)
-    assert many.build(clips_per_class=2).rows() == again.rows() == first.rows()
+    assert many.build(clips_per_class=2).table.to_pylist() == again.table.to_pylist() == first.table.to_pylist()
     assert tree(many.out) == before
 
 
@@ -300,7 +300,7 @@ def test_a_sample_with_a_part_that_cannot_be_had_says_so_and_a_rerun_completes(m
 def test_a_sample_of_kinetics_600_of_one_class_fetches_one_tar_per_subset(world):
     world.serve(mirrors.by_class(worlds.drawn(), world.web.url, "600"), "kinetics600")
     manifest = world.build(clips_per_class=1, classes=[DRUMMING])
-    assert Counter(row["subset"] for row in manifest.rows()) == {"train": 1, "val": 1}
+    assert Counter(row["subset"] for row in manifest.table.to_pylist()) == {"train": 1, "val": 1}
     assert world.parts_asked() == ["/600/train/air%20drumming", "/600/val/air%20drumming"]
 
 

@@ -41,7 +41,7 @@ def spec(name: str = "hmdb51", **settings: object) -> DatasetSpec:
 
 
 def totals(got: Acquired) -> dict[str, int]:
-    return {name: int(got.classes[-1][name]) for name in ("listed", "ok", "replaced", "corrupt", "missing")}
+    return {name: int(got.total[name]) for name in ("listed", "ok", "replaced", "corrupt", "missing")}
 
 
 def statuses(got: Acquired) -> dict[str, str]:
@@ -131,7 +131,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_asked_or_written(served, 
 def test_a_whole_dataset_has_a_status_for_every_listed_clip(served, drawn, tmp_path):
     got = acquire(spec())
     assert totals(got) == {"listed": LISTED, "ok": LISTED, "replaced": 0, "corrupt": 0, "missing": 0}
-    assert [row["class"] for row in got.classes] == [*sorted(mirrors.CLASSES), "all"]
+    assert [row["class"] for row in got.classes] == sorted(mirrors.CLASSES)
     assert got.absent == 0
     assert got.bytes == sum(map(len, drawn[0].values()))
     assert got.remarks == []
@@ -216,7 +216,7 @@ def test_videos_that_no_list_names_are_no_clips(served, drawn):
 
 def test_of_some_classes_only_these_are_listed_in_the_order_asked_for(served):
     got = acquire(spec(classes=["push", "walk"]))
-    assert [row["class"] for row in got.classes] == ["push", "walk", "all"]
+    assert [row["class"] for row in got.classes] == ["push", "walk"]
     assert totals(got) == {"listed": 6, "ok": 6, "replaced": 0, "corrupt": 0, "missing": 0}
     assert {p.name for p in (Path(got.folder) / "videos").iterdir()} == {"push", "walk"}
 

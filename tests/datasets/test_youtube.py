@@ -378,7 +378,7 @@ def test_fetch_puts_the_clip_into_the_folder_and_says_how_many_came(world):
     world.web.files[f"/{ID}.mp4"] = video(draw(21, 4))
     got = acquire(world.dataset(youtube=True))
     assert MISSING in world.videos()
-    assert got.classes[-1]["missing"] == 0
+    assert got.total["missing"] == 0
     assert "YouTube, for clips that no archive holds: 1 ok" in got.remarks
     assert f"abseiling/{MISSING},ok" in (world.data / "clips.csv").read_text()
     asked(world.web)

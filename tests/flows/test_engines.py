@@ -34,7 +34,7 @@ def undisturbed(cluster: Cluster) -> Path:
 
 
 def test_a_decoder_that_dies_costs_its_clip_and_no_neighbour(undisturbed: Path):
-    rows = Manifest.read(undisturbed).rows()
+    rows = Manifest.read(undisturbed).table.to_pylist()
     assert len(rows) == CLIPS
     (crashed,) = (row for row in rows if row["outcome"] != "done")
     assert CRASHES in crashed["key"]

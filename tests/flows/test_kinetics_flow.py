@@ -70,7 +70,7 @@ def test_it_runs_from_download_to_manifest_part_by_part(world, tmp_path):
     assert seen == [([], [])] * 4
     assert (world.archives(), world.videos()) == ([], [])
     manifest = Manifest.read(world.out)
-    assert manifest.rows() == library.rows()
+    assert manifest.table.to_pylist() == library.table.to_pylist()
     assert sorted(statuses(manifest).values()) == ["corrupt", "missing", *["ok"] * 6, "replaced"]
     assert {row["split"] for row in rows(manifest).values()} == {"train", "val"}
     assert tree(world.out / "clips") == tree(tmp_path / "library" / "clips")
@@ -124,7 +124,7 @@ def test_a_failing_part_and_kill_9_leave_what_a_rerun_completes(world, tmp_path)
     assert "part_1.tar.gz: download failed" in failing.stderr
     manifest = Manifest.read(world.out)
     assert manifest.outcomes()["failed"] > 0
-    assert "missing" not in [row["status"] for row in manifest.rows() if row["subset"] == "train"]
+    assert "missing" not in [row["status"] for row in manifest.table.to_pylist() if row["subset"] == "train"]
     made = tree(world.out / "clips")
 
     started: list[subprocess.Popen[bytes]] = []
@@ -149,7 +149,7 @@ def test_a_failing_part_and_kill_9_leave_what_a_rerun_completes(world, tmp_path)
     assert last.returncode == 3, last.stdout + last.stderr
     assert set(world.parts_asked()) <= {"train/part_1"}
     finished = Manifest.read(world.out)
-    assert finished.rows() == undisturbed.rows()
+    assert finished.table.to_pylist() == undisturbed.table.to_pylist()
     assert tree(world.out / "clips") == tree(tmp_path / "undisturbed" / "clips")
     assert made.items() <= tree(world.out / "clips").items()
     assert (world.archives(), world.videos()) == ([], [])

@@ -40,7 +40,7 @@ def make(monkeypatch, videos, tmp_path):
 
 def test_rows_of_nvof_say_backend_algorithm_preset_and_the_driver(nvof_gpu, make):
     manifest, _ = make(backend="auto", preset="accurate")
-    for row in manifest.rows():
+    for row in manifest.table.to_pylist():
         assert (row["outcome"], row["reason"]) == ("done", "complete")
         assert (row["backend"], row["algorithm"], row["preset"]) == ("nvof", "hardware", "accurate")
         assert row["software"] == f"{extract.software()}, {NVOF}"
@@ -60,7 +60,7 @@ def test_rows_of_nvof_say_backend_algorithm_preset_and_the_driver(nvof_gpu, make
 def test_rows_of_cuda_have_a_preset_only_for_the_engine(make, monkeypatch, algorithm, taken, preset):
     cv2_cuda.install(monkeypatch)
     manifest, _ = make(backend="cuda", algorithm=algorithm, preset="fast")
-    for row in manifest.rows():
+    for row in manifest.table.to_pylist():
         assert (row["outcome"], row["backend"], row["algorithm"], row["preset"]) == ("done", "cuda", taken, preset)
         assert row["software"].endswith(f", {cuda.software()}")
     assert validate(manifest) == []
@@ -69,7 +69,7 @@ def test_rows_of_cuda_have_a_preset_only_for_the_engine(make, monkeypatch, algor
 def test_rows_of_vpi_say_version_engine_and_numpy(make, jetson):
     jetson(version="3.2", device="orin")
     manifest, _ = make(backend="vpi")
-    for row in manifest.rows():
+    for row in manifest.table.to_pylist():
         assert (row["outcome"], row["backend"], row["algorithm"], row["preset"]) == (
             "done",
             "vpi",
@@ -84,7 +84,7 @@ def test_rows_of_vpi_say_version_engine_and_numpy(make, jetson):
 @pytest.mark.parametrize(("algorithm", "preset"), [("auto", "fastest"), ("farneback", None), ("tvl1", None)])
 def test_rows_of_opencv_say_no_more_than_before(make, algorithm, preset):
     manifest, _ = make(backend="opencv", algorithm=algorithm, preset="fastest")
-    for row in manifest.rows():
+    for row in manifest.table.to_pylist():
         assert (row["backend"], row["preset"]) == ("opencv", preset)
         assert row["algorithm"] == (algorithm if algorithm != "auto" else "dis")
         assert row["software"] == extract.software(), "OpenCV's version once"
@@ -145,7 +145,7 @@ def test_a_device_that_is_lost_is_the_same_reason_whatever_the_backend(nvof_gpu,
         nvof_gpu.refuse["execute"] = 11
     manifest, _ = make(**flow)
     nvof_gpu.refuse.clear()
-    for row in manifest.rows():
+    for row in manifest.table.to_pylist():
         assert row["outcome"] == "failed", row["reason"]
         assert row["reason"].startswith("error: "), "and not io-error, which is of files"
         assert "\n" not in row["reason"]
@@ -163,7 +163,7 @@ def test_a_failing_device_fails_the_clips_and_the_next_run_tries_again(nvof_gpu,
     nvof_gpu.refuse[function] = 11
     manifest, jobs = make(backend="nvof")
     assert len(jobs) == 2, "the run goes on to the next clip"
-    for row in manifest.rows():
+    for row in manifest.table.to_pylist():
         assert row["outcome"] == "failed"
         assert row["reason"].startswith("error: ")
         assert len(row["reason"]) > 20
@@ -191,7 +191,7 @@ def test_a_device_that_fails_in_one_clip_costs_that_one(nvof_gpu, make, monkeypa
 
     monkeypatch.setattr(nvof, "compute", once)
     manifest, _ = make(backend="nvof")
-    reasons = sorted(row["reason"] for row in manifest.rows())
+    reasons = sorted(row["reason"] for row in manifest.table.to_pylist())
     assert reasons == ["complete", "error: computing a pair: GENERIC (11): the GPU fell off the bus"]
     monkeypatch.setattr(nvof, "compute", real)
     manifest, jobs = make(backend="nvof")

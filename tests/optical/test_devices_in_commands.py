@@ -87,7 +87,7 @@ def test_the_command_says_which_backend_auto_took_and_what_was_absent(bare, vide
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("optical flow: ")]
     assert line.startswith("optical flow: opencv dis, chosen by auto: OpenCV ")
     assert "absent: nvof (no CUDA driver), vpi (no NVIDIA vpi module under " in line
-    assert {row["backend"] for row in Manifest.read(tmp_path / "out").rows()} == {"opencv"}
+    assert {row["backend"] for row in Manifest.read(tmp_path / "out").table.to_pylist()} == {"opencv"}
 
 
 @pytest.mark.parametrize(("fault", "status", "outcome"), [("", 0, "done"), ("crash:2", 3, "failed")])
@@ -95,7 +95,7 @@ def test_real_worker_processes_reach_the_engine_of_a_jetson(jetson, videos, tmp_
     jetson(fault=fault)
     result = araflow("flow", videos, "--out", tmp_path / "out", "--backend", "vpi", "--max-frames", "3")
     assert result.exit_code == status, result.output
-    rows = Manifest.read(tmp_path / "out").rows()
+    rows = Manifest.read(tmp_path / "out").table.to_pylist()
     assert {row["outcome"] for row in rows} == {outcome}
     assert {(row["backend"], row["algorithm"], row["preset"]) for row in rows} == {("vpi", "hardware", "balanced")}
     if fault:

@@ -44,7 +44,7 @@ def grays(clip):
 
 
 def clips(manifest):
-    return [(row, manifest.folder / row["path"]) for row in manifest.rows()]
+    return [(row, manifest.folder / row["path"]) for row in manifest.table.to_pylist()]
 
 
 # --- what is stored
@@ -212,7 +212,7 @@ def test_turned_on_later_the_clips_are_made_again_but_for_their_frames(make, tmp
     assert {name: after[name] for name in rgb} == {name: before[name] for name in rgb}, "the very same files"
     images = {name for name in before if "/u/" in name or "/v/" in name}
     assert {name: after[name][1] for name in images} == {name: before[name][1] for name in images}
-    assert sum(f"/{LOSSLESS}/" in name for name in after) == sum(row["flows"] for row in manifest.rows())
+    assert sum(f"/{LOSSLESS}/" in name for name in after) == sum(row["flows"] for row in manifest.table.to_pylist())
     assert validate(manifest) == []
     assert make()[1] == [], "and then it is finished"
 
@@ -236,7 +236,7 @@ def test_a_clip_of_before_there_was_this_field_is_still_complete(make, field):
         assert Store(manifest.folder).find_made(row["key"]) is not None
     manifest, jobs = make(lossless=False)
     assert jobs == []
-    assert {row[field] for row in manifest.rows()} == {None}
+    assert {row[field] for row in manifest.table.to_pylist()} == {None}
 
 
 def test_an_empty_folder_does_not_pass_for_the_files(make):

@@ -63,7 +63,7 @@ def test_features_of_videos_are_those_of_their_clips(videos, built, prepared):
 def test_clips_without_a_label_have_features_too(built, prepared, tmp_path):
     manifest = Manifest.read(built)
     names = manifest.table.column_names
-    rows = [row | {"label": None, "label_index": None, "split": None} for row in manifest.rows()]
+    rows = [row | {"label": None, "label_index": None, "split": None} for row in manifest.table.to_pylist()]
     bare = Manifest(manifest.table.from_pylist(rows, schema=manifest.table.schema), manifest.metadata, manifest.folder)
     assert bare.table.column_names == names
     found = features.of_manifest(video_world.runner(prepared.model), bare)

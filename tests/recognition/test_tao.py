@@ -388,7 +388,7 @@ def data(tmp_path):
 
 
 def rows_of(path):
-    return {row["key"]: row for row in Manifest.read(path).rows()}
+    return {row["key"]: row for row in Manifest.read(path).table.to_pylist()}
 
 
 def test_tao_folders_become_a_manifest_that_an_experiment_can_be_prepared_from(data):

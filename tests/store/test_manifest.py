@@ -17,8 +17,9 @@ from araflow.core.clip import REASONS, Attributes, Clip, ClipRecord, Outcome, so
 from araflow.core.errors import ManifestError
 from araflow.store import summary
 from araflow.store.audit import check, strays, validate
+from araflow.store.differences import differences
 from araflow.store.layout import KINDS, stem
-from araflow.store.manifest import SCHEMA, SCHEMA_VERSION, Manifest, differences
+from araflow.store.manifest import SCHEMA, SCHEMA_VERSION, Manifest
 from araflow.store.store import Store
 
 WIDTH, HEIGHT, FRAMES = 24, 16, 4
@@ -110,7 +111,7 @@ def out(made: Path, tmp_path: Path) -> Path:
 
 
 def row(manifest: Manifest, key: str) -> dict[str, object]:
-    return next(row for row in manifest.rows() if row["key"] == key)
+    return next(row for row in manifest.table.to_pylist() if row["key"] == key)
 
 
 # --- rows ---
@@ -121,7 +122,7 @@ def test_a_file_of_before_saturated_flow_was_counted_is_read(out: Path):
     pq.write_table(table, out / "manifest.parquet", compression="zstd")
     earlier = Manifest.read(out)
     assert earlier.table.schema.equals(SCHEMA)
-    assert {row["saturated"] for row in earlier.rows()} == {None}
+    assert {row["saturated"] for row in earlier.table.to_pylist()} == {None}
     assert validate(earlier) == []
 
 
@@ -133,8 +134,8 @@ def test_a_file_of_before_there_was_lossless_flow_is_read_and_differs_in_nothing
     pq.write_table(table, out / "manifest.parquet", compression="zstd")
     earlier = Manifest.read(out)
     assert earlier.table.schema.equals(SCHEMA)
-    assert earlier.rows() == current.rows()
-    assert {row["lossless_bytes"] for row in earlier.rows()} == {None}
+    assert earlier.table.to_pylist() == current.table.to_pylist()
+    assert {row["lossless_bytes"] for row in earlier.table.to_pylist()} == {None}
     assert differences(earlier, current) == []
     assert validate(earlier) == []
 
@@ -233,13 +234,13 @@ def test_a_row_has_the_subset_and_the_status(tmp_path: Path):
     ]
     manifest = manifest_of(records, tmp_path, clips)
     manifest.write(tmp_path / "manifest.parquet")
-    found = [(row["subset"], row["status"]) for row in Manifest.read(tmp_path).rows()]
+    found = [(row["subset"], row["status"]) for row in Manifest.read(tmp_path).table.to_pylist()]
     assert found == [("val", "replaced"), ("test", "missing"), (None, None)]
 
 
 def test_every_listed_clip_is_a_row_whatever_its_outcome(made: Path):
     manifest = Manifest.read(made)
-    assert [row["key"] for row in manifest.rows()] == sorted(clip.key for clip in CLIPS)
+    assert [row["key"] for row in manifest.table.to_pylist()] == sorted(clip.key for clip in CLIPS)
     assert manifest.outcomes() == {"done": 3, "quarantined": 1, "failed": 1}
     assert len(manifest) == sum(manifest.outcomes().values()) == len(CLIPS)
     for key in ("run/gone", "run/bad_é#1"):
@@ -289,7 +290,7 @@ def test_the_file_is_parquet_with_the_schema_and_its_settings(made: Path):
 def test_round_trip(made: Path):
     first = Manifest.read(made)
     again = Manifest.read(made / "manifest.parquet")
-    assert first.rows() == again.rows()
+    assert first.table.to_pylist() == again.table.to_pylist()
     assert first.metadata == again.metadata
     assert first.folder == again.folder == made
     assert differences(first, again) == []
@@ -323,7 +324,7 @@ def test_reading_and_writing_gives_the_same_bytes_and_leaves_the_file_alone(out:
 def test_a_folder_named_as_a_hive_partition_adds_no_columns(made: Path, tmp_path: Path):
     folder = tmp_path / "fold=1"
     shutil.copytree(made, folder)
-    assert Manifest.read(folder).rows() == Manifest.read(made).rows()
+    assert Manifest.read(folder).table.to_pylist() == Manifest.read(made).table.to_pylist()
 
 
 def test_what_is_no_manifest_says_why(made: Path, tmp_path: Path):
@@ -518,14 +519,14 @@ def test_a_class_may_be_called_as_a_kind_of_frame(out: Path, label: str):
     ],
 )
 def test_validate_finds_a_wrong_row(made: Path, fields: dict[str, object], found: str):
-    rows = Manifest.read(made).rows()
+    rows = Manifest.read(made).table.to_pylist()
     changed = [row | fields if row["key"] == GOOD else row for row in rows]
     problems = validate(Manifest(pa.Table.from_pylist(changed, schema=SCHEMA), {}, made))
     assert any(problem.startswith(f"{GOOD}: ") and found in problem for problem in problems), problems
 
 
 def test_validate_finds_a_clip_listed_twice(made: Path):
-    rows = Manifest.read(made).rows()
+    rows = Manifest.read(made).table.to_pylist()
     problems = validate(Manifest(pa.Table.from_pylist([rows[0], *rows], schema=SCHEMA), {}, made))
     assert problems == [f"{rows[0]['key']}: listed twice"]
 
@@ -535,12 +536,12 @@ def test_validate_finds_a_clip_listed_twice(made: Path):
 
 def test_the_summary_adds_up(made: Path):
     manifest = Manifest.read(made)
-    table = {row["class"]: row for row in summary.by_class(manifest)}
-    assert list(table) == ["walk", "run", "(no class)", "all"]
-    for row in table.values():
+    found = summary.by_class(manifest)
+    table = {row["class"]: row for row in found.classes}
+    assert list(table) == ["walk", "run", "(no class)"]
+    for row in (*table.values(), found.total):
         assert row["listed"] == sum(row[outcome.value] for outcome in Outcome)
-    assert table["all"] | {"leaked": 0} == {
-        "class": "all",
+    assert found.total == {
         "listed": 5,
         "done": 3,
         "filtered": 0,
@@ -550,7 +551,7 @@ def test_the_summary_adds_up(made: Path):
         "val": 0,
         "test": 1,
         "unused": 0,
-        "leaked": 0,
+        "leaked": 1,
         "frames": 3 * FRAMES,
     }
     assert table["walk"]["leaked"] == 1  # film_1 tests, film_0 of the same film trains
@@ -567,4 +568,4 @@ def test_a_file_from_before_there_were_subset_and_status_is_read_with_nulls(made
     pq.write_table(older, tmp_path / "manifest.parquet")
     again = Manifest.read(tmp_path / "manifest.parquet")
     assert again.table.schema.equals(SCHEMA)
-    assert [row | {"subset": None, "status": None} for row in read.rows()] == again.rows()
+    assert [row | {"subset": None, "status": None} for row in read.table.to_pylist()] == again.table.to_pylist()

@@ -6,7 +6,7 @@ Nothing here imports torch or looks at a file.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core import splits
-from araflow.core.clip import Attributes, Clip, Outcome
+from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError
 from araflow.core.spec import SplitSpec
 
 if TYPE_CHECKING:  # loading processes start sooner without PyArrow
     from araflow.store.manifest import Manifest
+
+
+KEPT = ("dataset", "label", "split", "group", "body", "camera", "people", "view", "quality")
+"""Of a manifest's columns, those that a clip keeps to be described by."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +39,7 @@ class VideoClip:
         quantizer: How flow became 8-bit (``araflow.media.quantize``); ``None`` where that is not known.
         bound: Largest storable |component| in pixels per frame, for ``bound``.
         radii: Per flow field, the speed in pixels per frame at full scale, for ``max_radius``; ``None`` if not known.
-        row: Its manifest row.
+        row: What its manifest row says in the columns ``KEPT``.
     """
 
     key: str
@@ -69,35 +73,21 @@ def split_of(manifest: Manifest, spec: SplitSpec | None = None) -> dict[str, str
     Raises:
         SpecError: The protocol needs official folds or source groups that these clips do not have.
     """
-    rows = [row for row in manifest.rows() if row["label"] is not None]
     if spec is None:
-        return {row["key"]: row["split"] for row in rows if row["split"] is not None}
-    return splits.assign([_listed(row) for row in rows], spec)
+        known = manifest.columns("key", "label", "split")
+        return {key: split for key, label, split in known if label is not None and split is not None}
+    return splits.assign([clip for clip in manifest.clips() if clip.label is not None], spec)
 
 
-def _listed(row: Mapping[str, Any]) -> Clip:
-    """Return the clip as it was listed, as far as its row tells."""
-    return Clip(
-        dataset=row["dataset"],
-        key=row["key"],
-        label=row["label"],
-        group=row["group"],
-        folds=(row["fold1"], row["fold2"], row["fold3"]),
-        subset=row["subset"],
-        attributes=Attributes(*(row[name] for name in ("body", "camera", "people", "view", "quality"))),
-        name=row["source"],
-    )
-
-
-def leakage(manifest: Manifest, split_of: Mapping[str, str]) -> list[splits.Leakage]:
-    """Count, per class and for all (last), the finished test clips whose source group is also in training.
+def leakage(manifest: Manifest, split_of: Mapping[str, str]) -> splits.LeakageReport:
+    """Count, per class and in all, the finished test clips whose source group is also in training.
 
     Args:
         manifest: The clips.
         split_of: What ``split_of`` returned.
     """
-    rows = [row for row in manifest.rows() if row["outcome"] == Outcome.DONE]
-    return splits.leakage((row["label"], row["group"], split_of.get(row["key"])) for row in rows)
+    done = manifest.select(outcome=Outcome.DONE).columns("label", "group", "key")
+    return splits.leakage((label, group, split_of.get(key)) for label, group, key in done)
 
 
 def clips_of(manifest: Manifest, split_of: Mapping[str, str], split: str) -> list[VideoClip]:
@@ -115,8 +105,9 @@ def clips_of(manifest: Manifest, split_of: Mapping[str, str], split: str) -> lis
         ManifestError: A finished clip's row lacks what must be known of it.
     """
     found = []
-    for row in manifest.rows():
-        if row["outcome"] != Outcome.DONE or split_of.get(row["key"]) != split:
+    shared: dict[Any, Any] = {}  # of 650,000 clips many have the same label, and few another
+    for row in _rows(manifest.select(outcome=Outcome.DONE)):
+        if split_of.get(row["key"]) != split:
             continue
         lacking = [name for name in ("label_index", "path", "frames", "flows") if row[name] is None]
         if lacking:
@@ -128,13 +119,19 @@ def clips_of(manifest: Manifest, split_of: Mapping[str, str], split: str) -> lis
                 folder=manifest.folder / row["path"],
                 frames=row["frames"],
                 flows=row["flows"],
-                quantizer=row["quantizer"],
+                quantizer=shared.setdefault(row["quantizer"], row["quantizer"]),
                 bound=row["bound"],
                 radii=None if row["radii"] is None else tuple(row["radii"]),
-                row=row,
+                row={name: shared.setdefault(row[name], row[name]) for name in KEPT},
             )
         )
     return found
+
+
+def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    """Yield what a clip needs of its row."""
+    names = ("key", "label_index", "path", "frames", "flows", "quantizer", "bound", "radii", *KEPT)
+    return (dict(zip(names, values, strict=True)) for values in manifest.columns(*names))
 
 
 def shuffled(clips: Sequence[VideoClip], seed: int) -> list[VideoClip]:

@@ -26,11 +26,12 @@ from numpy.typing import NDArray
 from araflow.core.errors import OutputError, SourceError
 from araflow.core.files import parquet, replace
 from araflow.core.processes import usable_cores
+from araflow.core.splits import Leakage
 from araflow.recognition.evaluation import metrics as measuring
 from araflow.recognition.evaluation.fusion import fuse_streams
 from araflow.recognition.evaluation.metrics import ATTRIBUTES, Metrics
 from araflow.recognition.evaluation.scores import Scored, Scores, fuse, score
-from araflow.recognition.evaluation.tables import Leaked, markdown, print_evaluation, side_by_side
+from araflow.recognition.evaluation.tables import markdown, print_evaluation, side_by_side
 from araflow.recognition.spec import EvaluationSpec
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Evaluation:
         writer.writerows([label, *row] for label, row in zip(self.labels, self.metrics.confusion.tolist(), strict=True))
         return text.getvalue()
 
-    def write(self, folder: Path, *, leakage: Leaked = None) -> None:
+    def write(self, folder: Path, *, leakage: Leakage | None = None) -> None:
         """Write all of it; each file whole or not at all.
 
         Args:

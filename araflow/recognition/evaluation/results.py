@@ -49,7 +49,7 @@ class Result:
             "checkpoint": str(self.trained.checkpoint),
             "epochs": self.trained.epochs,
             "metrics": self.evaluation.metrics.to_json(),
-            "leakage": dataclasses.asdict(self.prepared.leakage[-1]),
+            "leakage": dataclasses.asdict(self.prepared.leakage),
             "notes": self.prepared.notes,
             "deployed": {stage.name: stage.figures or {"skipped": stage.line} for stage in self.deployed},
         }
@@ -77,7 +77,7 @@ def evaluate_files(
     protocol: str | None = None,
     settings: Mapping[str, Any],
     weights: Sequence[float] | None = None,
-) -> tuple[Evaluation, list[Leakage]]:
+) -> tuple[Evaluation, Leakage]:
     """Evaluate one recogniser, or several whose scores are averaged, on clips of a manifest.
 
     Args:
@@ -89,7 +89,7 @@ def evaluate_files(
         weights: Of the checkpoints' scores; ``None``: all alike.
 
     Returns:
-        The evaluation, and the leakage of the split.
+        The evaluation, and the leakage of the split in all.
 
     Raises:
         SpecError: A setting is wrong, or a checkpoint's classes are not the manifest's.
@@ -116,7 +116,7 @@ def evaluate_files(
         if model.labels != labels:
             raise SpecError(f"{file} knows the classes {', '.join(model.labels)}; {manifest} has {', '.join(labels)}")
         found.append(evaluation.evaluate(file, wanted, checked, split=None if split == "all" else split))
-    return (found[0] if len(found) == 1 else fusion.fuse_streams(found, weights)), clips.leakage(read, split_of)
+    return (found[0] if len(found) == 1 else fusion.fuse_streams(found, weights)), clips.leakage(read, split_of).total
 
 
 def _split(models: Sequence[ModelSpec], protocol: str | None) -> SplitSpec | None:
@@ -138,7 +138,7 @@ def side_by_side(results: Mapping[str, Result]) -> str:
 
 
 def _pairs(results: Mapping[str, Result]) -> dict[str, tuple[Evaluation, Leakage | None]]:
-    return {name: (result.evaluation, result.prepared.leakage[-1]) for name, result in results.items()}
+    return {name: (result.evaluation, result.prepared.leakage) for name, result in results.items()}
 
 
 def print_results(results: Mapping[str, Result]) -> None:
@@ -178,7 +178,7 @@ def plan(prepared: Prepared) -> dict[str, Any]:
         "spec": prepared.spec.model_dump(mode="json"),
         "labels": list(model.labels),
         "clips": {"train": len(prepared.train), "val": len(prepared.val), "test": len(prepared.test)},
-        "leakage": dataclasses.asdict(prepared.leakage[-1]),
+        "leakage": dataclasses.asdict(prepared.leakage),
         "parameters": parameters(model),
         "notes": prepared.notes,
     }
@@ -189,7 +189,7 @@ def print_plan(prepared: Prepared) -> None:
     import click
 
     content = plan(prepared)
-    network, counts, leaked = prepared.spec.network, content["clips"], prepared.leakage[-1]
+    network, counts, leaked = prepared.spec.network, content["clips"], prepared.leakage
     size = f"{content['parameters']:,} parameters"
     click.echo(f"{prepared.spec.name}: {network.architecture}, {network.modality}, {size}")
     for stream in prepared.model.streams:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from araflow.core.splits import Leakage
 from araflow.core.table import Table, figures, names
@@ -15,14 +15,12 @@ if TYPE_CHECKING:
     from araflow.recognition.evaluation.evaluate import Evaluation
     from araflow.recognition.evaluation.metrics import ClassMetrics, Metrics, Rate
 
-Leaked: TypeAlias = Leakage | Sequence[Leakage] | None
-"""What ``splits.leakage`` returned, or of it the last entry alone; ``None`` where sources are not known."""
 _CLASSES_SHOWN = 30
 """More classes than that fill a screen: those of lowest recall are shown."""
 _NOTHING = "–"
 
 
-def overall(evaluation: Evaluation, leakage: Leaked = None) -> Table:
+def overall(evaluation: Evaluation, leakage: Leakage | None = None) -> Table:
     """Return accuracies of all videos together, and beside them what they are worth: chance and leakage."""
     found = evaluation.metrics
     count = found.top1.count
@@ -39,11 +37,10 @@ def overall(evaluation: Evaluation, leakage: Leaked = None) -> Table:
     rows.append(
         (f"always {found.majority_label}", _percent(majority.value), "", f"{majority.hits:,} of {majority.count:,}")
     )
-    total = _total(leakage)
-    if total is not None:
-        for name, leaked in (("leaked", total.same_class), ("leaked across classes", total.any_class)):
-            share = leaked / total.test if total.test else math.nan
-            rows.append((name, _percent(share), "", f"{leaked:,} of {total.test:,}"))
+    if leakage is not None:
+        for name, leaked in (("leaked", leakage.same_class), ("leaked across classes", leakage.any_class)):
+            share = leaked / leakage.test if leakage.test else math.nan
+            rows.append((name, _percent(share), "", f"{leaked:,} of {leakage.test:,}"))
     columns = (*names(""), *figures("share", "95 % interval", "videos"))
     return Table(columns, rows, title=_title(evaluation))
 
@@ -82,12 +79,12 @@ def by_attribute(evaluation: Evaluation) -> Table:
     return Table(columns, rows, title="per attribute")
 
 
-def print_evaluation(evaluation: Evaluation, leakage: Leaked = None, *, console: Console | None = None) -> None:
+def print_evaluation(evaluation: Evaluation, leakage: Leakage | None = None, *, console: Console | None = None) -> None:
     """Print an evaluation.
 
     Args:
         evaluation: What to show.
-        leakage: Of the split that it was made on.
+        leakage: Of the split that it was made on, in all; ``None`` where sources are not known.
         console: Where; ``None``: standard output.
     """
     for table in (overall(evaluation, leakage), by_class(evaluation, _CLASSES_SHOWN), by_attribute(evaluation)):
@@ -95,17 +92,17 @@ def print_evaluation(evaluation: Evaluation, leakage: Leaked = None, *, console:
             table.print(console)
 
 
-def markdown(evaluation: Evaluation, leakage: Leaked = None) -> str:
+def markdown(evaluation: Evaluation, leakage: Leakage | None = None) -> str:
     """Return an evaluation as Markdown, with every class.
 
     Args:
         evaluation: What to show.
-        leakage: Of the split that it was made on.
+        leakage: Of the split that it was made on, in all; ``None`` where sources are not known.
     """
     first, *others = (overall(evaluation, leakage), by_class(evaluation), by_attribute(evaluation))
     parts = [f"# {first.title}\n\n{first.markdown()}"]
     parts += [f"## {table.title.capitalize()}\n\n{table.markdown()}" for table in others if table.rows]
-    if _total(leakage) is not None:
+    if leakage is not None:
         parts.append(
             "Leaked: test videos whose source (film, recording) also gave training videos, of the same class or of "
             "any. A recogniser may know them by their scene.\n"
@@ -113,7 +110,7 @@ def markdown(evaluation: Evaluation, leakage: Leaked = None) -> str:
     return "\n".join(parts)
 
 
-def side_by_side(results: Mapping[str, tuple[Evaluation, Leaked]]) -> Table:
+def side_by_side(results: Mapping[str, tuple[Evaluation, Leakage | None]]) -> Table:
     """Return evaluations under several protocols, one per row, with how much of each test set leaked.
 
     Args:
@@ -124,7 +121,7 @@ def side_by_side(results: Mapping[str, tuple[Evaluation, Leaked]]) -> Table:
     """
     shown = ("test clips", "top-1", "95 % interval", "mean class", "leaked", "leaked across classes")
     rows = tuple(
-        (protocol, *_figures(evaluation.metrics), *_leaked(_total(leakage)))
+        (protocol, *_figures(evaluation.metrics), *_leaked(leakage))
         for protocol, (evaluation, leakage) in results.items()
     )
     return Table((*names("protocol"), *figures(*shown)), rows, title="protocols side by side")
@@ -139,12 +136,6 @@ def _leaked(total: Leakage | None) -> tuple[str, str]:
     if total is None:
         return _NOTHING, _NOTHING
     return f"{total.same_class:,} of {total.test:,}", f"{total.any_class:,} of {total.test:,}"
-
-
-def _total(leakage: Leaked) -> Leakage | None:
-    if leakage is None or isinstance(leakage, Leakage):
-        return leakage
-    return leakage[-1] if leakage else None
 
 
 def _title(evaluation: Evaluation) -> str:

@@ -153,10 +153,10 @@ def finished(manifest: Manifest, split: str | None) -> list[VideoClip]:
 
     from araflow.recognition.data.clips import clips_of
 
-    rows = [row for row in manifest.rows() if row["outcome"] == Outcome.DONE]
-    wanted = {row["key"]: "wanted" for row in rows if split in (None, row["split"])}
+    done = manifest.select(outcome=Outcome.DONE)
+    wanted = {key: "wanted" for key, own in done.columns("key", "split") if split in (None, own)}
     if not wanted:
-        there = sorted({row["split"] for row in rows if row["split"] is not None})
+        there = sorted({own for (own,) in done.columns("split") if own is not None})
         shown = f"its splits: {', '.join(there)}{did_you_mean(split, there)}" if there else "it has no splits"
         raise SpecError(f"split: {manifest.folder} has no finished clip{f' of {split!r}' if split else ''}; {shown}")
     place = manifest.table.schema.get_field_index("label_index")

@@ -86,10 +86,12 @@ def manifest_of_folders(
         metadata={"name": "tao", "labels": ordered},
         folder=out,
     )
-    rows = [{**row, "path": row["path"] and paths[row["key"]]} for row in manifest.rows()]
+    places = [path and paths[key] for key, path in manifest.columns("key", "path")]
+    number = SCHEMA.get_field_index("path")
+    table = manifest.table.set_column(number, SCHEMA.field(number), pa.array(places, pa.string()))
     out.mkdir(parents=True, exist_ok=True)
     path = out / "manifest.parquet"
-    Manifest(pa.Table.from_pylist(rows, schema=SCHEMA), manifest.metadata, out).write(path)
+    Manifest(table, manifest.metadata, out).write(path)
     return path
 
 
