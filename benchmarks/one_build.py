@@ -80,7 +80,7 @@ def do_no_work(pause: float) -> None:
     Args:
         pause: Seconds that a clip takes.
     """
-    from araflow.build import retries, stages
+    from araflow.build import shards, stages
     from araflow.core.clip import ClipRecord, Outcome
 
     kept: dict[str, ClipRecord] = {}
@@ -102,7 +102,7 @@ def do_no_work(pause: float) -> None:
             on_record(record, True)
         return records
 
-    retries.extract_shard = make
+    shards.extract_shard = make
     stages.collect = lambda clips, recipe, store: [kept[clip.key] for clip in clips]
 
 

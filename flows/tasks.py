@@ -19,7 +19,7 @@ from prefect.states import Cancelled, Failed
 
 from araflow.acquire.types import Sources
 from araflow.build import note as build_note
-from araflow.build import retries, stages
+from araflow.build import shards, stages
 from araflow.build.extract import Recipe
 from araflow.build.pool import WorkerPool
 from araflow.build.portions import Portion
@@ -151,9 +151,9 @@ def extract_now(
             last = time.monotonic()
             log.info("%s: %d of %d clips", name, seen, len(clips), extra={"shard": name})
 
-    records = retries.extract_shard(clips, recipe, store, pool, spec.run, count)
+    records = shards.extract_shard(clips, recipe, store, pool, spec.run, count)
     seconds = time.monotonic() - start
-    counts = stages.outcomes(records)
+    counts = shards.outcomes(records)
     shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
     log.info("%s: %s (%d worked on, %.1f s)", name, shown, made, seconds, extra={"shard": name})
     return StageResult("extract", dict(counts), made, seconds)

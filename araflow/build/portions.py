@@ -15,7 +15,8 @@ from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.types import Part, Sources
 from araflow.build.extract import Recipe
-from araflow.build.stages import Selection, shards
+from araflow.build.shards import shards
+from araflow.build.stages import Selection
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
 from araflow.core.spec import BuildSpec
@@ -173,14 +174,20 @@ class Portions:
         lasts = answer.status in youtube.LASTING
         outcome = Outcome.QUARANTINED if lasts else Outcome.FAILED
         reason = f"{'missing' if lasts else 'io-error'}: in no archive; YouTube: {answer}"
-        self._store.write_record(ClipRecord(clip.key, outcome, reason, fingerprint=self._recipe.fingerprint))
-        if not lasts and self.spec.run.on_error == "stop":
-            raise SourceError(f"{clip.key}: {outcome}: {reason} (run.on_error is stop)")
+        self._note(ClipRecord(clip.key, outcome, reason, fingerprint=self._recipe.fingerprint))
+
+    def _note(self, record: ClipRecord) -> None:
+        self._store.write_record(record)
+        if record.outcome is Outcome.FAILED and self.spec.run.on_error == "stop":
+            raise SourceError(f"{record.key}: {record.outcome}: {record.reason} (run.on_error is stop)")
 
     def _note_unknown(self, rest: tuple[Clip, ...]) -> tuple[Clip, ...]:
         """Note clips that may be in a part that could not be had: they are tried again next time, not called missing.
 
         Returns the others.
+
+        Raises:
+            SourceError: There is one, and ``run.on_error`` is ``stop``.
         """
         assert self._parts is not None, "there are parts"
         missing = []
@@ -193,9 +200,7 @@ class Portions:
             reason = f"io-error: in no part that could be fetched; not fetched: {parts[0].url}{more}"
             known = self._store.find(clip.key, self._recipe.fingerprint)
             if known is None or known.outcome is not Outcome.DONE:
-                self._store.write_record(
-                    ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=self._recipe.fingerprint)
-                )
+                self._note(ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=self._recipe.fingerprint))
         return tuple(missing)
 
 

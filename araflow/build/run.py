@@ -13,7 +13,7 @@ from pathlib import Path
 from araflow import optical
 from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.types import Sources
-from araflow.build import note, retries, stages
+from araflow.build import note, shards, stages
 from araflow.build.extract import Recipe
 from araflow.build.pool import WorkerPool
 from araflow.build.portions import Portions
@@ -103,8 +103,8 @@ def build(
         on_start(len(selection.clips))
         portions = Portions(spec, files, selection, recipe, store, progress)
         for portion in portions:
-            for shard in stages.shards(portion.open(), spec.run.shard_size):
-                retries.extract_shard(shard, recipe, store, pool, spec.run, on_record)
+            for shard in shards.shards(portion.open(), spec.run.shard_size):
+                shards.extract_shard(shard, recipe, store, pool, spec.run, on_record)
             portion.close()
         manifest = stages.write_manifest(
             spec, portions.labelled(), recipe, store, files=files, configured=source is None

@@ -19,7 +19,7 @@ from prefect.utilities.annotations import quote
 
 from araflow.build.extract import Recipe
 from araflow.build.pool import WorkerPool
-from araflow.build.stages import shards
+from araflow.build.shards import shards
 from araflow.core.clip import Clip
 from araflow.core.errors import AraflowError, SpecError, UnavailableError
 from araflow.core.spec import BuildSpec

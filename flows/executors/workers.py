@@ -29,7 +29,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from araflow.build.extract import Recipe
-from araflow.build.stages import shards
+from araflow.build.shards import shards
 from araflow.core.clip import Clip
 from araflow.core.errors import AraflowError, OutputError, PoolClosedError
 from araflow.core.spec import BuildSpec

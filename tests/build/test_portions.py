@@ -324,6 +324,13 @@ def test_a_part_that_cannot_be_had_costs_no_other_and_a_rerun_completes(three, t
     assert (three.archives(), three.videos()) == ([], [])
 
 
+def test_a_part_that_cannot_be_had_stops_the_run_if_asked(three):
+    del three.web.files["/400/train/part_1.tar.gz"]
+    with pytest.raises(SourceError, match=r"failed: io-error: in no part that could be fetched.*run.on_error is stop"):
+        three.build(run={"on_error": "stop"})
+    assert three.build().outcomes() == {"done": 6, "failed": 3}
+
+
 def test_a_replacement_that_cannot_be_had_is_tried_again(world):
     world.serve_true()
     broken = "a_0000001_X_000010_000020.mp4"
