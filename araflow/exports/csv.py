@@ -1,0 +1,34 @@
+"""The manifest as a CSV file, ``clips.csv``: every column and row, for a spreadsheet or a program without Parquet.
+
+Null is an empty cell, and ``radii`` is a JSON list. RFC 4180, UTF-8, with a header.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import csv
+
+from araflow.core.errors import OutputError
+from araflow.core.files import replace
+from araflow.store.manifest import Manifest
+
+
+def write(manifest: Manifest, folder: Path) -> list[Path]:
+    """Write the rows of a manifest; see ``Export``."""
+    file = folder / "clips.csv"
+    if file.exists():
+        raise OutputError(f"{file}: is there already; remove it, or choose another folder")
+    radii = [None if each is None else json.dumps(each) for (each,) in manifest.columns("radii")]
+    place = manifest.table.schema.get_field_index("radii")
+    table = manifest.table.set_column(place, "radii", pa.array(radii, pa.string()))
+    text = pa.BufferOutputStream()
+    csv.write_csv(table, text)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace(file, text.getvalue().to_pybytes())
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
+    return [file]
