@@ -72,7 +72,10 @@ class DatasetSpec(Settings):
 
     name: DatasetName = Field("hmdb51", description="Dataset plug-in.")
     classes: tuple[str, ...] | None = Field(
-        None, min_length=1, description="Classes to take, in label order; null takes all, sorted by name."
+        None,
+        min_length=1,
+        description="Classes to take, in label order; null takes all, sorted by name.",
+        examples=[["walk", "punch"]],
     )
     source: str | None = Field(
         None,

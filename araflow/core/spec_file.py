@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from araflow.core import resources
+from araflow.core._explain import explain
 from araflow.core.errors import SpecError, did_you_mean
 from araflow.core.spec import BuildSpec
 
@@ -121,8 +122,7 @@ def validate(tree: Mapping[str, Any], model: type[_Spec], origin: str) -> _Spec:
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(item, model) for item in error.errors(include_url=False)]
-        raise SpecError(f"{origin}:\n  " + "\n  ".join(lines)) from None
+        raise SpecError(f"{origin}:\n  " + "\n  ".join(explain(error, model))) from None
 
 
 def _override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> None:
@@ -132,7 +132,7 @@ def _override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> No
         raise SpecError(f"override {override!r}: expected dotted.key=value, such as optical.algorithm=tvl1")
     annotation = _annotation(parts, model)
     try:
-        value = (None if text == "null" else text) if annotation in (str, "str?") else yaml.safe_load(text)
+        value = (None if text == "null" else text) if _is_text(annotation) else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpecError(f"override {override!r}: the value is not YAML: {error}") from error
     for part in parts[:-1]:
@@ -143,6 +143,12 @@ def _override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> No
             raise SpecError(f"override {override!r}: {part} is a value, not a group of settings")
         tree = child
     tree[parts[-1]] = value
+
+
+def _is_text(annotation: Any) -> bool:  # noqa: ANN401 - a type
+    """Whether a setting is text, so that ``32`` is no number there."""
+    words = typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else (None,)
+    return annotation in (str, "str?") or all(isinstance(word, str) for word in words)
 
 
 def _annotation(parts: Sequence[str], top: type[BaseModel]) -> Any:  # noqa: ANN401 - a type, "str?", or None
@@ -158,32 +164,3 @@ def _annotation(parts: Sequence[str], top: type[BaseModel]) -> Any:  # noqa: ANN
         bare = {getattr(part, "__origin__", part) for part in typing.get_args(annotation)}  # without Annotated
         return "str?" if bare == {str, type(None)} else annotation
     return annotation
-
-
-def _explain(item: Any, top: type[BaseModel]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
-    """One line for one of pydantic's errors: full path, what is wrong, what is allowed."""
-    where = ".".join(str(part) for part in item["loc"]) or "spec"
-    if item["type"] == "extra_forbidden":
-        model: Any = top
-        for part in item["loc"][:-1]:
-            model = model.model_fields[part].annotation
-            if isinstance(model, types.UnionType):  # an optional group of settings
-                model = typing.get_args(model)[0]
-        names = list(model.model_fields)
-        return f"{where}: unknown key; allowed: {', '.join(names)}{did_you_mean(str(item['loc'][-1]), names)}"
-    if item["type"] == "missing":
-        return f"{where}: missing"
-    if item["type"] == "literal_error":
-        allowed = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
-        nearest = did_you_mean(item["input"], allowed.split(", "))
-        return f"{where}: {item['input']!r} is not allowed; allowed: {allowed}{nearest}"
-    if item["type"] == "tuple_type":
-        return f"{where}: expected a list, such as [walk, punch] (found {item['input']!r})"
-    if item["type"] in ("model_type", "model_attributes_type"):
-        return f"{where}: expected a group of settings (found {item['input']!r})"
-    if item["type"] == "too_short":
-        return f"{where}: must not be empty; null takes all"
-    message = item["msg"].removeprefix("Value error, ")
-    if isinstance(item["input"], dict):
-        return f"{where}: {message}"
-    return f"{where}: {message[:1].lower()}{message[1:]} (found {item['input']!r})"

@@ -43,8 +43,10 @@ class StreamSpec(Settings):
     frames: int = Field(32, ge=1, description="Frames (or flow fields) in a window.")
     width: int = Field(224, ge=16, description="Width in pixels.")
     height: int = Field(224, ge=16, description="Height in pixels.")
-    mean: tuple[float, ...] = Field((0.5,), description="Mean per channel after division by 255; one value for all.")
-    std: tuple[float, ...] = Field((0.5,), description="Standard deviation per channel likewise.")
+    mean: tuple[float, ...] = Field(
+        (0.5,), min_length=1, description="Mean per channel after division by 255; one value for all."
+    )
+    std: tuple[float, ...] = Field((0.5,), min_length=1, description="Standard deviation per channel likewise.")
 
     @model_validator(mode="after")
     def _normalisation(self) -> Self:
@@ -82,7 +84,9 @@ class NetworkSpec(Settings):
     flow: StreamSpec = Field(default_factory=lambda: StreamSpec.model_validate({}))
     weights: WeightsSpec = Field(default_factory=lambda: WeightsSpec.model_validate({}))
     freeze: tuple[str, ...] = Field(
-        (), description="Parameters to keep fixed: beginnings of their names, such as [conv1, bn1, layer1]."
+        (),
+        description="Parameters to keep fixed: beginnings of their names, such as [conv1, bn1, layer1].",
+        examples=[["conv1", "bn1", "layer1"]],
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,6 @@
+import itertools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,12 +11,13 @@ import pytest
 import yaml
 
 from araflow.cli import schema as schemas
-from araflow.core import resources, spec
+from araflow.core import resources, spec, spec_file
 from araflow.core.errors import SpecError
 from araflow.core.fingerprint import digest
 from araflow.core.resources import plugins
 from araflow.core.spec import Algorithm, BuildSpec, RunSpec
-from araflow.core.spec_file import load, parse
+from araflow.core.spec_file import load, parse, validate
+from araflow.recognition.spec import ExperimentSpec
 
 DATASETS, BACKENDS = (", ".join(names) for names in (plugins("datasets"), ("auto", *plugins("optical/backends"))))
 ALGORITHMS = ", ".join(get_args(Algorithm))
@@ -253,6 +256,103 @@ def test_a_value_that_is_not_allowed_says_what_is(settings, message):
     with pytest.raises(SpecError) as caught:
         parse(tree(**settings))
     assert message in str(caught.value)
+
+
+NEEDED = {BuildSpec: MINIMAL, ExperimentSpec: {"name": "x", "manifest": "m", "out": "o"}}
+WRONG = [None, [], "", {}, [None], [[]], 5, -1, 0, "zzz", True, 0.5, float("inf"), float("nan"), 10**12]
+
+
+def settings_of(model: type[pydantic.BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every setting and of every group of them."""
+    for name, field in model.model_fields.items():
+        yield (*above, name)
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, pydantic.BaseModel):
+                yield from settings_of(part, (*above, name))
+
+
+def field_at(model: type[pydantic.BaseModel], path: tuple[str, ...]) -> pydantic.fields.FieldInfo:
+    for part in path[:-1]:
+        annotation = model.model_fields[part].annotation
+        model = next(one for one in (*get_args(annotation), annotation) if hasattr(one, "model_fields"))
+    return model.model_fields[path[-1]]
+
+
+def said(model: type[pydantic.BaseModel], path: tuple[str, ...], value: object) -> list[str]:
+    """What is said of a setting, or of places in its list, where it has this value."""
+    tree = inner = json.loads(json.dumps(NEEDED[model]))
+    for part in path[:-1]:
+        inner = inner.setdefault(part, {})
+    inner[path[-1]] = value
+    try:
+        validate(tree, model, "spec")
+    except SpecError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        return [line for line in lines if re.match(rf"{re.escape('.'.join(path))}(\.\w+)?: ", line)]
+    return []
+
+
+def recommended(line: str) -> Iterator[object]:
+    """The values that a line calls allowed."""
+    if found := re.search(r"such as (\[.*?\])", line):
+        yield yaml.safe_load(found[1])
+    yield from map(yaml.safe_load, re.findall(r" of at (?:least|most) ([\d.]+)", line))
+    if found := re.search(r"allowed: ((?!a number|a whole number|text).*?)(?: \(|;|$)", line):
+        yield from map(yaml.safe_load, found[1].split(", "))
+    if re.search(r"\bnull\b", re.sub(r"\(found .*?\)(?=;|$)|^\S+ null is not allowed", "", line)):
+        yield None
+
+
+@pytest.mark.parametrize(
+    ("model", "path"),
+    [pytest.param(m, path, id=f"{m.__name__}-{'.'.join(path)}") for m in NEEDED for path in settings_of(m)],
+)
+def test_what_the_message_about_any_setting_recommends_is_accepted(model, path):
+    name = ".".join(path)
+    refused = {repr(value): lines for value in WRONG if (lines := said(model, path, value))}
+    takes_null = "None" not in refused
+    assert {"[[]]", "{}"} & refused.keys()
+    for line in itertools.chain(*refused.values()):
+        values = list(recommended(line))
+        if "expected a group" in line:
+            annotation = field_at(model, path).annotation
+            (group,) = (one for one in (*get_args(annotation), annotation) if hasattr(one, "model_fields"))
+            assert [value for value in values if value is not None] == list(group.model_fields)
+            continue
+        for value in values:
+            place = re.match(rf"{re.escape(name)}\.(\d)", line)
+            whole = "list" in line or "must not be empty" in line
+            if value is not None and not isinstance(value, list) and (place or whole):
+                items = list(field_at(model, path).default or [value])
+                items[0] = value
+                value = items
+            assert not said(model, path, value), line
+        of_the_whole = line.startswith(f"{name}:") and re.search("expected|valid|empty", line)
+        if takes_null and of_the_whole and "not allowed" not in line and "finite" not in line:
+            assert None in values, line
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset__subsets": []}, "dataset.subsets: must not be empty; allowed: train, val, test"),
+        ({"dataset__subsets": None}, "expected a list, such as [train, val] (found null); allowed: train, val, test"),
+        ({"dataset__classes": [None]}, "dataset.classes.0: input should be a valid string (found null)"),
+        ({"dataset__name": None}, f"dataset.name: input should be a valid string (found null); allowed: {DATASETS}"),
+        ({"run__workers": []}, "(found []); allowed: a whole number of at least 1; null: one per usable core"),
+    ],
+)  # fmt: skip
+def test_null_is_recommended_where_it_is_allowed_and_nowhere_else(settings, message):
+    with pytest.raises(SpecError) as caught:
+        parse(tree(**settings))
+    (line,) = str(caught.value).splitlines()[1:]
+    assert message in line
+
+
+@pytest.mark.parametrize("override", ["training.precision=32", "training.precision=bf16", "deploy.opset=18"])
+def test_an_override_with_a_word_that_looks_like_a_number_is_that_word(override):
+    made = validate(spec_file.override(dict(NEEDED[ExperimentSpec]), [override], ExperimentSpec), ExperimentSpec, "x")
+    assert str(get(made, override.partition("=")[0])) == override.partition("=")[2]
 
 
 @pytest.mark.parametrize("key", [1, True, None, 2.5])
