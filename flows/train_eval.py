@@ -18,8 +18,8 @@ from pydantic import Field
 
 from araflow.core import spec as specs
 from araflow.core.errors import AraflowError
-from araflow.deploy import stages as deploying
-from araflow.deploy.stages import Stage
+from araflow.deploy import products
+from araflow.deploy.products import Product
 from araflow.recognition import experiment, reading
 from araflow.recognition.evaluation import results as outcome
 from araflow.recognition.evaluation.evaluate import Evaluation
@@ -100,31 +100,31 @@ def evaluate(name: str, prepared: Prepared, trained: Trained) -> Evaluation:
 
 @task(name="export", task_run_name="export{name}", cache_policy=NO_CACHE)
 @plainly
-def export(name: str, prepared: Prepared, trained: Trained) -> Stage:
+def export(name: str, prepared: Prepared, trained: Trained) -> Product:
     """Write the recogniser as an ONNX file."""
-    return _said(deploying.export(prepared, trained.checkpoint))
+    return _said(products.export(prepared, trained.checkpoint))
 
 
 @task(name="engine", task_run_name="engine{name}", cache_policy=NO_CACHE)
 @plainly
-def engine(name: str, prepared: Prepared, exported: Stage) -> Stage:
+def engine(name: str, prepared: Prepared, exported: Product) -> Product:
     """Build a TensorRT engine, where TensorRT and a GPU are."""
-    return _said(deploying.engine(prepared, exported))
+    return _said(products.engine(prepared, exported))
 
 
 @task(name="bench", task_run_name="bench{name}", cache_policy=NO_CACHE)
 @plainly
-def bench(name: str, prepared: Prepared, exported: Stage, built: Stage) -> Stage:
+def bench(name: str, prepared: Prepared, exported: Product, built: Product) -> Product:
     """Time the engine, or else the ONNX file."""
-    return _said(deploying.bench(prepared, exported, built))
+    return _said(products.bench(prepared, exported, built))
 
 
-def _said(stage: Stage) -> Stage:
-    log.info("%s", stage.line)
-    if not stage.skipped:
-        return stage
+def _said(made: Product) -> Product:
+    log.info("%s", made.line)
+    if not made.skipped:
+        return made
     # Prefect turns a returned state into its result.
-    return cast(Stage, Completed(name="Skipped", message=stage.line, data=stage))
+    return cast(Product, Completed(name="Skipped", message=made.line, data=made))
 
 
 @flow(name="train-eval", flow_run_name=_run_name)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from araflow.deploy.bench import Latency
-    from araflow.deploy.tensorrt.cuda_memory import Tensors
     from araflow.deploy.tensorrt.engine_file import EngineRecord
+    from araflow.deploy.windows import Streams
     from araflow.recognition.spec import ModelSpec
 
 _WINDOWS = 16
@@ -118,9 +118,10 @@ def bench_engine(file: Path, batch: str | None, seconds: float, device: str, cud
     araflow bench-engine runs/sample_flow/last.safetensors --batch 1 --seconds 1 --json
     """
     from araflow.deploy import bench
+    from araflow.deploy.runners import kind_of, open_runner
 
     given = None if batch is None else _integers(batch)
-    runner, by = bench.open_any(file, device)
+    runner, by = open_runner(file, device), kind_of(file).by  # type: ignore[arg-type]  # it refuses others itself
     sizes = bench.sizes(runner, given)
     make = bench.inputs_for(runner.spec)
     found = [bench.bench(runner, make, size, seconds=seconds, cuda_graph=cuda_graph) for size in sizes]
@@ -143,7 +144,7 @@ def _measure(runner: Any, batch: int) -> dict[str, int | float]:  # noqa: ANN401
     return bench.bench(runner, bench.inputs_for(runner.spec), batch).to_json()
 
 
-def _windows(manifest: Path, spec: ModelSpec) -> dict[str, Tensors]:
+def _windows(manifest: Path, spec: ModelSpec) -> Streams:
     from araflow.deploy import windows
 
     return windows.stacked(windows.of_manifest(manifest, spec, _WINDOWS), spec)

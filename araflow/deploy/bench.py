@@ -11,18 +11,15 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from araflow.core.errors import SpecError
-from araflow.deploy.tensorrt.engine_file import SUFFIX
+from araflow.deploy import windows
+from araflow.deploy.windows import Streams
 from araflow.recognition.spec import ModelSpec
 
-Tensors = NDArray[np.float32]
-Inputs = Mapping[str, Tensors]
 Run = Callable[[], Mapping[str, float]]
 """Does one batch; returns seconds: ``latency`` and, where known, its parts."""
 
@@ -132,7 +129,7 @@ def summarise(samples: Sequence[Mapping[str, float]], batch: int, seconds: float
 
 def bench(
     runner: Callable[..., object],
-    make_inputs: Callable[[int], Inputs],
+    make_inputs: Callable[[int], Streams],
     batch: int,
     *,
     warm_up_ms: float = 200,
@@ -170,7 +167,7 @@ def bench(
     return summarise(samples, batch, now - start)
 
 
-def _timer(runner: Callable[..., object], inputs: Inputs, clock: Callable[[], float], *, cuda_graph: bool) -> Run:
+def _timer(runner: Callable[..., object], inputs: Streams, clock: Callable[[], float], *, cuda_graph: bool) -> Run:
     stopwatch = getattr(runner, "stopwatch", None)
     if stopwatch is not None:
         run: Run = stopwatch(cuda_graph=cuda_graph, **inputs)
@@ -186,37 +183,14 @@ def _timer(runner: Callable[..., object], inputs: Inputs, clock: Callable[[], fl
     return timed
 
 
-def inputs_for(spec: ModelSpec) -> Callable[[int], Inputs]:
+def inputs_for(spec: ModelSpec) -> Callable[[int], Streams]:
     """Return what makes drawn windows for a recogniser; times do not depend on what the pictures show."""
-    from araflow.deploy import windows
 
-    def make(batch: int) -> Inputs:
+    def make(batch: int) -> Streams:
         one = windows.drawn(spec, 1)
         return {name: np.ascontiguousarray(np.repeat(tensor, batch, axis=0)) for name, tensor in one.items()}
 
     return make
-
-
-def open_any(path: Path, device: str = "auto") -> tuple[Any, str]:
-    """Open an engine, an ONNX file or a checkpoint, and say what runs it.
-
-    Raises:
-        SourceError: There is no such file, it is of another kind, or it cannot be read.
-        SpecError: There is no such device.
-        UnavailableError: What runs this kind of file, or the device, is not here.
-    """
-    suffix = path.suffix.lower()
-    if suffix == SUFFIX:
-        from araflow.deploy.tensorrt.runtime import engine_runner
-
-        return engine_runner(path, device), "TensorRT"
-    if suffix == ".onnx":
-        from araflow.deploy.onnx.runtime import onnx_runner
-
-        return onnx_runner(path, device), "ONNX Runtime"
-    from araflow.deploy.runners import open_runner
-
-    return open_runner(path, device), "PyTorch"  # type: ignore[arg-type]  # it refuses other devices itself
 
 
 def sizes(runner: Any, given: Sequence[int] | None) -> tuple[int, ...]:  # noqa: ANN401 - a Runner

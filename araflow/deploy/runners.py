@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from araflow.core.errors import SourceError, SpecError, UnavailableError, did_you_mean
+from araflow.deploy.onnx import contract
+from araflow.deploy.tensorrt import engine_file
 from araflow.recognition import checkpoint, require
 from araflow.recognition.prediction.runners import DEVICES, Device, Runner, TorchRunner
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file that holds a recogniser.
+
+    Attributes:
+        by: What runs it.
+        open: Opens one, on a device.
+    """
+
+    by: str
+    open: Callable[[Path, Device], Runner]
 
 
 def open_runner(path: Path, device: Device = "auto") -> Runner:
@@ -24,13 +40,22 @@ def open_runner(path: Path, device: Device = "auto") -> Runner:
     """
     if device not in DEVICES:
         raise SpecError(f"device: {device!r}; allowed: {', '.join(DEVICES)}{did_you_mean(device, DEVICES)}")
+    return kind_of(path).open(path, device)
+
+
+def kind_of(path: Path) -> Kind:
+    """Return what kind of recogniser's file a path names.
+
+    Raises:
+        SourceError: It is a folder, or of none of the ``KINDS``.
+    """
     suffix = path.suffix.lower()
     if path.is_dir():
         found = sorted(file.name for file in path.iterdir() if file.suffix.lower() in KINDS)
         raise SourceError(f"{path}: a folder, not a recogniser" + (f"; it holds {', '.join(found)}" if found else ""))
     if suffix not in KINDS:
         raise SourceError(f"{path}: not a recogniser; files may end in {', '.join(KINDS)}")
-    return KINDS[suffix](path, device)
+    return KINDS[suffix]
 
 
 def _torch(path: Path, device: Device) -> Runner:
@@ -56,5 +81,9 @@ def _engine(path: Path, device: Device) -> Runner:
     return engine_runner(path, device)
 
 
-KINDS: dict[str, Callable[[Path, Device], Runner]] = {checkpoint.SUFFIX: _torch, ".onnx": _onnx, ".engine": _engine}
-"""What opens each kind of file, by suffix."""
+KINDS: dict[str, Kind] = {
+    checkpoint.SUFFIX: Kind("PyTorch", _torch),
+    contract.SUFFIX: Kind("ONNX Runtime", _onnx),
+    engine_file.SUFFIX: Kind("TensorRT", _engine),
+}
+"""By suffix."""

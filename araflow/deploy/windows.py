@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from araflow.core.errors import SpecError
+from araflow.recognition.prediction.runners import Tensors
 from araflow.recognition.spec import CHANNELS, ModelSpec
 
 if TYPE_CHECKING:
     from araflow.recognition.data.clips import VideoClip
 
-Tensors = NDArray[np.float32]
+Streams: TypeAlias = Mapping[str, Tensors]
+"""float32 (windows, channels, frames, height, width) for each of a recogniser's streams, by its name."""
 
 
 def of_clips(clips: Sequence[VideoClip], spec: ModelSpec, most: int) -> Iterator[dict[str, Tensors]]:

@@ -7,7 +7,7 @@ import pytest
 from engine_kit import machine, model_spec, windows, write_onnx
 
 from araflow.core.errors import SpecError
-from araflow.deploy import bench
+from araflow.deploy import bench, runners
 from araflow.deploy.tensorrt.engine import EngineSettings, build
 from araflow.deploy.tensorrt.runtime import engine_runner
 
@@ -90,8 +90,8 @@ def test_an_onnx_file_and_a_checkpoint_are_timed(tmp_path):
     checkpoint.save(tmp_path / "m.safetensors", create(spec), spec)
     write_onnx(tmp_path / "m.onnx")
     for name, by in (("m.onnx", "ONNX Runtime"), ("m.safetensors", "PyTorch")):
-        runner, what = bench.open_any(tmp_path / name, "cpu")
-        assert what == by
+        runner = runners.open_runner(tmp_path / name, "cpu")
+        assert runners.kind_of(tmp_path / name).by == by
         start = time.perf_counter()
         found = bench.bench(runner, bench.inputs_for(runner.spec), 2, seconds=0.01, warm_up_ms=1, min_runs=3)
         assert found.runs >= 3

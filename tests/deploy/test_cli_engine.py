@@ -24,8 +24,8 @@ def araflow(monkeypatch):
 
     def run(*words, version="10.3.0", faults=()):
         _, memory = machine(monkeypatch, version, *faults)
-        monkeypatch.setattr(tensorrt, "TorchDevice", lambda: memory)
-        monkeypatch.setattr(runtime, "TorchDevice", lambda: memory)
+        monkeypatch.setattr(tensorrt, "TorchGpu", lambda: memory)
+        monkeypatch.setattr(runtime, "TorchGpu", lambda: memory)
         return CliRunner().invoke(main, [str(word) for word in words])
 
     return run

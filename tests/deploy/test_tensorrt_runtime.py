@@ -10,8 +10,8 @@ from engine_kit import FRAMES, LABELS, SIZE, VERSIONS, machine, model_spec, wind
 
 from araflow.core.errors import EngineError, SourceError, SpecError, UnavailableError
 from araflow.deploy.onnx import contract
+from araflow.deploy.tensorrt import _gpu, engine_file
 from araflow.deploy.tensorrt import _install as install
-from araflow.deploy.tensorrt import cuda_memory, engine_file
 from araflow.deploy.tensorrt._install import Machine, advice, import_tensorrt
 from araflow.deploy.tensorrt.engine import EngineSettings, build
 from araflow.deploy.tensorrt.runtime import engine_runner
@@ -176,7 +176,7 @@ def test_pytorch_without_a_gpu_is_said(monkeypatch):
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UnavailableError, match=r"no NVIDIA GPU that PyTorch can use.*on a CPU"):
-        cuda_memory.TorchDevice()
+        _gpu.TorchGpu()
 
 
 @pytest.mark.parametrize(

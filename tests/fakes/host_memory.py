@@ -1,4 +1,4 @@
-"""A fake GPU's memory and stream, on the host, for ``araflow.deploy.tensorrt.cuda_memory.Device``.
+"""A fake GPU's memory and stream, on the host, for ``araflow.deploy.tensorrt._gpu.Gpu``.
 
 What is queued happens when it is waited for, as on a real stream: whoever reads too early, or queues on another stream,
 is found out. Captured graphs replay what was queued while they were captured.

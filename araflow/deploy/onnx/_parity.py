@@ -9,16 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from araflow.core.errors import ExportError, SpecError, TrainingError
 from araflow.deploy.onnx.contract import Precision
+from araflow.recognition.prediction.runners import Tensors, TorchRunner
 from araflow.recognition.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
-Tensors = NDArray[np.float32]
 Window = Mapping[str, Any]
 """For each stream, by its name, a tensor or array float32 (channels, frames, height, width); other keys are ignored."""
 ALLOWED: dict[Precision, float] = {"fp32": 1e-5, "fp16": 5e-2}
@@ -64,7 +63,6 @@ def compare(network: nn.Module, spec: ModelSpec, file: Path, windows: Iterable[W
         ExportError: The file's are not.
     """
     from araflow.deploy.onnx.runtime import onnx_runner
-    from araflow.recognition.prediction.runners import TorchRunner
 
     reference, runner = TorchRunner(network, spec, "cpu"), onnx_runner(file, "cpu")
     count, same, error, scale = 0, 0, 0.0, 0.0

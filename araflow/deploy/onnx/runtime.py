@@ -6,19 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from araflow.core.errors import SourceError, SpecError, TrainingError, UnavailableError, did_you_mean
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx.contract import OnnxModel
 from araflow.recognition import require
-from araflow.recognition.prediction.runners import DEVICES, check_streams
+from araflow.recognition.prediction.runners import DEVICES, Tensors, check_streams
 from araflow.recognition.spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnxruntime
 
-Tensors = NDArray[np.float32]
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _ERRORS_ONLY = 3
 """ONNX Runtime's level of messages: it warns of float16 on a CPU, which is meant here."""

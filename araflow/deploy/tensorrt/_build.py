@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from araflow.core.errors import EngineError, OutputError, SourceError, SpecError, UnavailableError
+from araflow.deploy.tensorrt._gpu import Gpu
 from araflow.deploy.tensorrt._log import Log, listed
-from araflow.deploy.tensorrt.cuda_memory import Device
 from araflow.deploy.tensorrt.engine_file import Flags, Precision, Profile
 
 
@@ -133,7 +133,7 @@ def build(trt: Any, request: Request) -> Built:  # noqa: ANN401
     return Built(bytes(plan), flags, seconds, cache_used, tuple(dict.fromkeys(log.warnings)))
 
 
-def cache_file(folder: Path, trt: Any, device: Device, precision: Precision) -> Path:  # noqa: ANN401
+def cache_file(folder: Path, trt: Any, device: Gpu, precision: Precision) -> Path:  # noqa: ANN401
     """Return the timing cache's place: timings hold for one TensorRT, one kind of GPU, one precision."""
     name = "".join(letter if letter.isalnum() else "-" for letter in device.name)
     major, minor = device.capability

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from araflow.core.errors import EngineError
 from araflow.deploy.tensorrt.engine_file import Parity, Precision, PrecisionProof
+from araflow.deploy.windows import Streams
+from araflow.recognition.prediction.runners import Tensors
 
-Tensors = NDArray[np.float32]
 Logits = Callable[..., Tensors]
 """Takes the streams by name, gives float32 (batch, classes)."""
 ALLOWED: dict[Precision, float] = {"fp32": 1e-3, "fp16": 5e-2, "int8": 1e-1}
@@ -94,7 +94,7 @@ def _types(tensors: Sequence[Any]) -> set[str]:
 def parity(
     reference: Logits,
     engine: Logits,
-    windows: Mapping[str, Tensors],
+    windows: Streams,
     source: str,
     batches: Sequence[int],
     precision: Precision,
@@ -145,7 +145,7 @@ def parity(
     )
 
 
-def _all(call: Logits, windows: Mapping[str, Tensors], batch: int) -> Tensors:
+def _all(call: Logits, windows: Streams, batch: int) -> Tensors:
     """Return the logits of all windows, given in full batches: the first windows again fill up the last."""
     count = len(next(iter(windows.values())))
     order = np.resize(np.arange(count), -(-count // batch) * batch).reshape(-1, batch)

@@ -11,7 +11,7 @@ engine was ever built by it on a GPU.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -27,15 +27,14 @@ from araflow.deploy.onnx.contract import OnnxModel
 from araflow.deploy.tensorrt import _build as building
 from araflow.deploy.tensorrt import _proof as proving
 from araflow.deploy.tensorrt import engine_file
+from araflow.deploy.tensorrt._gpu import Gpu, TorchGpu
 from araflow.deploy.tensorrt._install import here, import_tensorrt
-from araflow.deploy.tensorrt.cuda_memory import Device, Tensors, TorchDevice
 from araflow.deploy.tensorrt.engine_file import EngineRecord, Precision, Profile
 from araflow.deploy.tensorrt.runtime import EngineRunner
-from araflow.deploy.windows import drawn
+from araflow.deploy.windows import Streams, drawn
+from araflow.recognition.prediction.runners import Tensors
 from araflow.recognition.spec import ModelSpec
 
-Windows = Mapping[str, Tensors]
-"""float32 (windows, channels, frames, height, width) by stream."""
 Measure = Callable[[EngineRunner, int], dict[str, int | float]]
 """Times an engine at a batch size; see ``araflow.deploy.bench``."""
 _Batch = Annotated[int, Field(ge=1)]
@@ -81,9 +80,9 @@ def build(
     out: Path,
     settings: EngineSettings,
     *,
-    windows: Windows | Callable[[ModelSpec], Windows] | None = None,
+    windows: Streams | Callable[[ModelSpec], Streams] | None = None,
     source: str = "given windows",
-    device: Device | None = None,
+    device: Gpu | None = None,
     measure: Measure | None = None,
 ) -> EngineResult:
     """Build an engine, prove it, and only then give it its name. An engine that was there before stays until then.
@@ -117,7 +116,7 @@ def build(
         windows, source = drawn(model.spec, min(batches[-1], 8)), "drawn"
     elif callable(windows):
         windows = windows(model.spec)
-    device = TorchDevice() if device is None else device
+    device = TorchGpu() if device is None else device
     cache = settings.timing_cache and building.cache_file(settings.timing_cache, trt, device, precision)
     request = building.Request(
         onnx=data,

@@ -1,4 +1,4 @@
-"""Engines that run: TensorRT's calls by tensor name, on the memory of a ``Device``.
+"""Engines that run: TensorRT's calls by tensor name, on the memory of a ``Gpu``.
 
 The calls are those that every TensorRT from 8.5 to 11 has (NVIDIA TensorRT Python API, ``ICudaEngine`` and
 ``IExecutionContext``). Checked against the names of the real bindings and run over a fake; never run on a GPU.
@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from araflow.core.errors import EngineError, SourceError, SpecError, UnavailableError
 from araflow.deploy.onnx import contract
 from araflow.deploy.tensorrt import engine_file
+from araflow.deploy.tensorrt._gpu import Buffer, Gpu, TorchGpu
 from araflow.deploy.tensorrt._install import import_tensorrt
 from araflow.deploy.tensorrt._log import Log
-from araflow.deploy.tensorrt.cuda_memory import Buffer, Device, TorchDevice
+from araflow.recognition.prediction.runners import Tensors, check_streams
 from araflow.recognition.spec import ModelSpec
-
-Tensors = NDArray[np.float32]
 
 
 class EngineRunner:
@@ -38,7 +36,7 @@ class EngineRunner:
         EngineError: TensorRT does not take it, or its inputs and outputs are not those of araflow's files.
     """
 
-    def __init__(self, trt: Any, data: bytes, spec: ModelSpec, device: Device) -> None:  # noqa: ANN401
+    def __init__(self, trt: Any, data: bytes, spec: ModelSpec, device: Gpu) -> None:  # noqa: ANN401
         self._trt, self._spec, self._device = trt, spec, device
         self._log = Log(trt)
         try:
@@ -81,8 +79,6 @@ class EngineRunner:
             SpecError: A stream is missing, too much, or not of the shape that it takes.
             EngineError: TensorRT refuses to run, or a logit is not a number.
         """
-        from araflow.recognition.prediction.runners import check_streams
-
         check_streams(self._spec, streams)
         count = len(next(iter(streams.values())))
         if not count:
@@ -215,7 +211,7 @@ class EngineRunner:
         self._device.fetch(self._buffers[contract.OUTPUT])
 
 
-def engine_runner(path: Path, device: str = "auto", *, memory: Device | None = None) -> EngineRunner:
+def engine_runner(path: Path, device: str = "auto", *, memory: Gpu | None = None) -> EngineRunner:
     """Open an engine that araflow built on this machine or one like it.
 
     Args:
@@ -239,7 +235,7 @@ def engine_runner(path: Path, device: str = "auto", *, memory: Device | None = N
         raise SourceError(
             f"{path}: built by TensorRT {record.tensorrt}; here is {trt.__version__}. Build it again from {record.onnx}"
         )
-    memory = TorchDevice() if memory is None else memory
+    memory = TorchGpu() if memory is None else memory
     if memory.capability != record.capability:
         raise SourceError(
             f"{path}: built for {record.device} (compute capability {'.'.join(map(str, record.capability))}); here is "

@@ -19,7 +19,7 @@ from araflow.recognition.training.run import Trained
 from araflow.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from araflow.deploy.stages import Stage
+    from araflow.deploy.products import Product
     from araflow.recognition.evaluation.evaluate import Evaluation
 
 
@@ -41,7 +41,7 @@ class Result:
     prepared: Prepared
     trained: Trained
     evaluation: Evaluation
-    deployed: tuple[Stage, ...] = ()
+    deployed: tuple[Product, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""

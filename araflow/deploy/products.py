@@ -1,4 +1,4 @@
-"""Export, engine and timing of an experiment's recogniser, as the last stages of its flow.
+"""What is made of an experiment's recogniser once it is evaluated: ONNX file, engine, timing.
 
 ::
 
@@ -16,7 +16,8 @@ from typing import Any
 from araflow.core.errors import UnavailableError
 from araflow.core.files import replace_json
 from araflow.deploy import windows
-from araflow.deploy.windows import Tensors
+from araflow.deploy.runners import kind_of, open_runner
+from araflow.deploy.windows import Streams
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import ModelSpec
 
@@ -27,12 +28,12 @@ _ENGINE_WINDOWS = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stage:
-    """What became of a stage.
+class Product:
+    """Something that is made of a recogniser, or is not.
 
     Attributes:
-        name: Its name.
-        file: What it made; ``None`` if it was skipped.
+        name: ``export``, ``engine`` or ``bench``.
+        file: Where it lies; ``None`` if it was skipped.
         line: A line that says what was made and how good it is, or why nothing was.
         figures: The same, JSON-ready.
     """
@@ -48,7 +49,7 @@ class Stage:
         return self.file is None
 
 
-def export(prepared: Prepared, checkpoint: Path) -> Stage:
+def export(prepared: Prepared, checkpoint: Path) -> Product:
     """Write ``model.onnx``, held against the checkpoint on windows of the test clips.
 
     Raises:
@@ -57,7 +58,7 @@ def export(prepared: Prepared, checkpoint: Path) -> Stage:
     """
     settings = prepared.spec.deploy
     if not settings.export:
-        return Stage("export", None, "export: skipped: deploy.export is false")
+        return Product("export", None, "export: skipped: deploy.export is false")
     from araflow.deploy.onnx import export as exporting
 
     try:
@@ -71,7 +72,7 @@ def export(prepared: Prepared, checkpoint: Path) -> Stage:
             force=True,
         )
     except UnavailableError as error:
-        return Stage("export", None, f"export: skipped: {error}")
+        return Product("export", None, f"export: skipped: {error}")
     figures = result.to_json()
     replace_json(prepared.out / "export.json", figures)
     parity = result.parity
@@ -79,10 +80,10 @@ def export(prepared: Prepared, checkpoint: Path) -> Stage:
         f"{result.path}: {result.size / 1e6:.1f} MB, {result.precision}, opset {result.opset}; against the checkpoint "
     )
     line += f"on {parity.windows} test windows: relative error {parity.relative_error:.1g}, same first class on "
-    return Stage("export", result.path, f"{line}{parity.top1:.1%}", figures)
+    return Product("export", result.path, f"{line}{parity.top1:.1%}", figures)
 
 
-def engine(prepared: Prepared, exported: Stage) -> Stage:
+def engine(prepared: Prepared, exported: Product) -> Product:
     """Build ``model.engine`` where TensorRT and a GPU are; elsewhere say what is lacking.
 
     Raises:
@@ -92,10 +93,10 @@ def engine(prepared: Prepared, exported: Stage) -> Stage:
     settings = prepared.spec.deploy
     if exported.file is None or not settings.engine:
         why = "deploy.engine is false" if exported.file else "there is no model.onnx"
-        return Stage("engine", None, f"engine: skipped: {why}")
+        return Product("engine", None, f"engine: skipped: {why}")
     from araflow.deploy.tensorrt import engine as tensorrt
 
-    def compared(spec: ModelSpec) -> dict[str, Tensors]:  # read only once TensorRT is found
+    def compared(spec: ModelSpec) -> Streams:  # read only once TensorRT is found
         return windows.stacked(windows.of_clips(prepared.test, spec, _ENGINE_WINDOWS), spec)
 
     asked = tensorrt.EngineSettings(batch=settings.batch)
@@ -103,22 +104,22 @@ def engine(prepared: Prepared, exported: Stage) -> Stage:
     try:
         built = tensorrt.build(exported.file, out, asked, windows=compared, source="of the test clips")
     except UnavailableError as error:
-        return Stage("engine", None, f"engine: skipped: {error}")
+        return Product("engine", None, f"engine: skipped: {error}")
     record = built.record
     line = f"{out}: TensorRT {record.tensorrt} on {record.device}, {record.precision}; relative error "
-    return Stage("engine", out, f"{line}{record.parity.relative_error:.1g}", record.model_dump(mode="json"))
+    return Product("engine", out, f"{line}{record.parity.relative_error:.1g}", record.model_dump(mode="json"))
 
 
-def bench(prepared: Prepared, exported: Stage, built: Stage) -> Stage:
+def bench(prepared: Prepared, exported: Product, built: Product) -> Product:
     """Time the engine, or else the ONNX file on ONNX Runtime."""
     settings = prepared.spec.deploy
     file = built.file or exported.file
     if file is None or not settings.bench_seconds:
         why = "deploy.bench_seconds is 0" if file else "nothing was exported"
-        return Stage("bench", None, f"bench: skipped: {why}")
+        return Product("bench", None, f"bench: skipped: {why}")
     from araflow.deploy import bench as timing
 
-    runner, by = timing.open_any(file)
+    runner, by = open_runner(file), kind_of(file).by
     inputs = timing.inputs_for(runner.spec)
     # On a CPU sixteen windows may take a minute; an engine is timed at all the sizes that it is for.
     sizes = timing.sizes(runner, None) if built.file else (1, 4)
@@ -126,4 +127,4 @@ def bench(prepared: Prepared, exported: Stage, built: Stage) -> Stage:
     figures = {"file": file.name, "by": by, "results": found}
     replace_json(prepared.out / "bench.json", figures)
     shown = ", ".join(f"{one['throughput']:.0f} windows/s at batch {one['batch']}" for one in found)
-    return Stage("bench", file, f"{file} on {by}: {shown}", figures)
+    return Product("bench", file, f"{file} on {by}: {shown}", figures)

@@ -1,6 +1,6 @@
 """Where an engine's tensors lie: GPU memory, a stream and events, by PyTorch.
 
-``Device`` is all that the rest asks of them, so that tests can put host memory in its place. Never run on a GPU.
+``Gpu`` is all that the rest asks of them, so that tests can put host memory in its place. Never run on a GPU.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from araflow.core.errors import UnavailableError
-
-Tensors = NDArray[np.float32]
+from araflow.recognition.prediction.runners import Tensors
 
 
 class Buffer(Protocol):
@@ -26,7 +24,7 @@ class Buffer(Protocol):
         ...
 
 
-class Device(Protocol):
+class Gpu(Protocol):
     """A GPU, and one stream on it, on which everything that is queued happens in order."""
 
     @property
@@ -87,8 +85,8 @@ class _TorchBuffer:
         return int(self.tensor.data_ptr())
 
 
-class TorchDevice:
-    """PyTorch's current CUDA device, with a stream of its own; see ``Device`` for what its methods do.
+class TorchGpu:
+    """PyTorch's current CUDA device, with a stream of its own; see ``Gpu`` for what its methods do.
 
     Raises:
         UnavailableError: There is no PyTorch, or it sees no GPU.
@@ -110,42 +108,42 @@ class TorchDevice:
         self._stream = self._torch.cuda.Stream()
 
     @property
-    def name(self) -> str:  # noqa: D102
+    def name(self) -> str:
         return str(self._torch.cuda.get_device_name())
 
     @property
-    def capability(self) -> tuple[int, int]:  # noqa: D102
+    def capability(self) -> tuple[int, int]:
         major, minor = self._torch.cuda.get_device_capability()
         return int(major), int(minor)
 
     @property
-    def stream(self) -> int:  # noqa: D102
+    def stream(self) -> int:
         return int(self._stream.cuda_stream)
 
-    def allocate(self, shape: tuple[int, ...]) -> _TorchBuffer:  # noqa: D102
+    def allocate(self, shape: tuple[int, ...]) -> _TorchBuffer:
         try:
             return _TorchBuffer(self._torch, shape)
         except self._torch.cuda.OutOfMemoryError as error:
             raise MemoryError(str(error)) from error
 
-    def stage(self, buffer: Any, array: Tensors) -> None:  # noqa: ANN401, D102
+    def stage(self, buffer: Any, array: Tensors) -> None:  # noqa: ANN401
         self._stream.synchronize()  # what was staged before may still be on its way
         buffer.host.copy_(self._torch.from_numpy(np.ascontiguousarray(array)))
 
-    def send(self, buffer: Any) -> None:  # noqa: ANN401, D102
+    def send(self, buffer: Any) -> None:  # noqa: ANN401
         with self._torch.cuda.stream(self._stream):
             buffer.tensor.copy_(buffer.host, non_blocking=True)
 
-    def fetch(self, buffer: Any) -> None:  # noqa: ANN401, D102
+    def fetch(self, buffer: Any) -> None:  # noqa: ANN401
         with self._torch.cuda.stream(self._stream):
             buffer.host.copy_(buffer.tensor, non_blocking=True)
 
-    def staged(self, buffer: Any) -> Tensors:  # noqa: ANN401, D102
+    def staged(self, buffer: Any) -> Tensors:  # noqa: ANN401
         self._stream.synchronize()
         copied: Tensors = buffer.host.numpy().copy()
         return copied
 
-    def capture(self, step: Callable[[], None]) -> Callable[[], None]:  # noqa: D102
+    def capture(self, step: Callable[[], None]) -> Callable[[], None]:
         graph = self._torch.cuda.CUDAGraph()
         with self._torch.cuda.graph(graph, stream=self._stream):
             step()
@@ -156,7 +154,7 @@ class TorchDevice:
 
         return replay
 
-    def timed(self, *steps: Callable[[], None]) -> list[float]:  # noqa: D102
+    def timed(self, *steps: Callable[[], None]) -> list[float]:
         marks = [self._torch.cuda.Event(enable_timing=True) for _ in range(len(steps) + 1)]
         marks[0].record(self._stream)
         for step, mark in zip(steps, marks[1:], strict=True):
