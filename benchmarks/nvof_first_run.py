@@ -32,7 +32,7 @@ from araflow.optical.backends.nvof import api as api
 from araflow.optical.backends.nvof.cuda_driver import LIBRARY as CUDA
 from araflow.optical.backends.nvof.cuda_driver import CudaDriver
 from araflow.optical.backends.nvof.hardware import Engine, newest_version, open_flow_library
-from araflow.optical.backends.nvof.session import Session, Settings
+from araflow.optical.backends.nvof.session import Session, SessionSettings
 from benchmarks import nvof_scenes as scenes
 
 STEP_SECONDS = 240
@@ -123,7 +123,7 @@ def caps(out: Path) -> dict[str, Any]:
         return dataclasses.asdict(engine.caps)
 
 
-def one_pair(settings: Settings, *frames: np.ndarray) -> np.ndarray:
+def one_pair(settings: SessionSettings, *frames: np.ndarray) -> np.ndarray:
     """Return the field of one pair from a session of its own."""
     ((field, _),) = nvof.stream(frames, settings)
     return field
@@ -136,7 +136,7 @@ def planes(gray: np.ndarray, form: api.Format) -> list[np.ndarray]:
     return [np.repeat(gray, 4, axis=1)] if form is api.Format.ABGR8 else [gray]
 
 
-def raw(engine: Engine, settings: Settings, width: int, *frames: list[np.ndarray]) -> np.ndarray:
+def raw(engine: Engine, settings: SessionSettings, width: int, *frames: list[np.ndarray]) -> np.ndarray:
     """Return the engine's vectors for frames that are laid out already."""
     with Session(engine, width, len(frames[0][0]), settings) as session:
         for slot, planes_of in enumerate(frames):
@@ -147,7 +147,7 @@ def raw(engine: Engine, settings: Settings, width: int, *frames: list[np.ndarray
 
 def costs(frames: tuple[np.ndarray, ...]) -> list[float]:
     """Return the range of the cost plane."""
-    ((_, cost),) = nvof.stream(frames, Settings(SLOW, 1, cost=True))
+    ((_, cost),) = nvof.stream(frames, SessionSettings(SLOW, 1, cost=True))
     assert cost is not None
     return [float(cost.min()), float(np.median(cost)), float(cost.max())]
 
@@ -159,21 +159,21 @@ def meaning(out: Path) -> dict[str, Any]:
     for shift in ((3, 0), (0, 5), (-7.25, 2.5)):
         frames = scenes.shifted(1, 320, 240, shift)
         for grid in api.GRIDS:
-            settings = Settings(SLOW, grid)
+            settings = SessionSettings(SLOW, grid)
             field = attempt(lambda f=frames, s=settings: one_pair(s, *f)[inner])  # type: ignore[misc]
             answer[f"shift {shift} grid {grid}"] = field if isinstance(field, dict) else scenes.summary(field, shift)
     first, second, slope = scenes.zoomed(2, 320, 240)
-    answer["zoom"] = attempt(lambda: scenes.slopes(one_pair(Settings(SLOW, 1), first, second)) | slope)
+    answer["zoom"] = attempt(lambda: scenes.slopes(one_pair(SessionSettings(SLOW, 1), first, second)) | slope)
     moved = scenes.shifted(1, 320, 240, (3, 0))
     with Engine(nvof.open_library) as engine:
         for form in (api.Format.GRAY8, api.Format.NV12, api.Format.ABGR8):
-            settings = Settings(SLOW, 1, input_format=form)
+            settings = SessionSettings(SLOW, 1, input_format=form)
             laid = [planes(frame, form) for frame in moved]
             field = attempt(lambda s=settings, p=laid: raw(engine, s, 320, *p)[inner] / 32)  # type: ignore[misc]
             answer[form.name] = field if isinstance(field, dict) else scenes.summary(field, (3, 0))
         # Byte 0 of each pixel moves right, byte 2 down; the flow follows red, which weighs more than blue.
         coloured = scenes.two_motions(3, 320, 240)
-        settings = Settings(SLOW, 1, input_format=api.Format.ABGR8)
+        settings = SessionSettings(SLOW, 1, input_format=api.Format.ABGR8)
         field = attempt(lambda: raw(engine, settings, 320, *([frame] for frame in coloured))[inner] / 32)
         answer["bytes (right: byte 0 is red)"] = field if isinstance(field, dict) else scenes.summary(field, (3, 0))
         answer["cost: least, median, most"] = attempt(lambda: costs(moved))
@@ -186,7 +186,7 @@ def repeatability(out: Path) -> dict[str, Any]:
 
     def fields(hints: bool, order: list[int]) -> list[bytes]:
         chosen = [frames[k] for k in order]
-        return [field.tobytes() for field, _ in nvof.stream(chosen, Settings(FAST, 1, hints))]
+        return [field.tobytes() for field, _ in nvof.stream(chosen, SessionSettings(FAST, 1, hints))]
 
     off, on = fields(False, [0, 1, 0, 1]), fields(True, [0, 1, 0, 1])
     answer: dict[str, Any] = {
@@ -201,7 +201,7 @@ def repeatability(out: Path) -> dict[str, Any]:
         smallest, largest = engine.caps.smallest, engine.caps.largest
     for width, height in ((321, 241), smallest, (16, 16), (33, 35), (176, 144), largest):
         pair = scenes.shifted(6, width, height, (3, 0), fine=1)
-        for name, settings in (("fast 1", Settings(FAST, 1)), ("fast 4", Settings(FAST, 4))):
+        for name, settings in (("fast 1", SessionSettings(FAST, 1)), ("fast 4", SessionSettings(FAST, 4))):
             field = attempt(lambda p=pair, s=settings: one_pair(s, *p))  # type: ignore[misc]
             answer[f"{width}x{height} {name}"] = field if isinstance(field, dict) else scenes.summary(field, (3, 0))
     return answer
@@ -212,7 +212,7 @@ def speed(out: Path, sizes: tuple[tuple[int, int], ...] = SPEED_SIZES, seconds: 
     nvml, answer = attempt(Nvml), {}
     with Engine(nvof.open_library) as engine:
 
-        def rate(settings: Settings, frames: tuple[np.ndarray, ...], resident: bool) -> float:
+        def rate(settings: SessionSettings, frames: tuple[np.ndarray, ...], resident: bool) -> float:
             height, width = frames[0].shape
             with Session(engine, width, height, settings) as session:
                 padded = [np.resize(frame, (session.height, session.width)) for frame in frames]
@@ -229,7 +229,7 @@ def speed(out: Path, sizes: tuple[tuple[int, int], ...] = SPEED_SIZES, seconds: 
                     pairs += 1
                 return pairs / (time.perf_counter() - start)
 
-        def together(settings: Settings, frames: tuple[np.ndarray, ...], count: int) -> float:
+        def together(settings: SessionSettings, frames: tuple[np.ndarray, ...], count: int) -> float:
             rates: list[float] = []
             work = [threading.Thread(target=lambda: rates.append(rate(settings, frames, False))) for _ in range(count)]
             for thread in work:
@@ -242,7 +242,7 @@ def speed(out: Path, sizes: tuple[tuple[int, int], ...] = SPEED_SIZES, seconds: 
             frames = scenes.shifted(7, width, height, (3, 0), fine=1)
             for perf in (SLOW, MEDIUM, FAST):
                 for grid in (1, 4):
-                    settings = Settings(perf, grid)
+                    settings = SessionSettings(perf, grid)
                     row: dict[str, Any] = {
                         "uploaded": attempt(lambda s=settings, f=frames: rate(s, f, False)),  # type: ignore[misc]
                         "resident": attempt(lambda s=settings, f=frames: rate(s, f, True)),  # type: ignore[misc]
@@ -264,7 +264,7 @@ def quality(out: Path, count: int = 12) -> dict[str, Any]:
 
         for perf in (SLOW, MEDIUM, FAST):
             for grid in api.GRIDS:
-                settings = Settings(perf, grid)
+                settings = SessionSettings(perf, grid)
                 name = f"{motion} nvof {perf.name.lower()} grid {grid}"
                 answer[name] = attempt(lambda s=settings: score(lambda a, b: one_pair(s, a, b)))  # type: ignore[misc]
         for preset in ("fastest", "fast", "balanced"):
@@ -280,7 +280,7 @@ def goldens(out: Path) -> dict[str, Any]:
         for perf, grid in ((FAST, 4), (FAST, 1), (SLOW, 1)):
             for seed, shift in enumerate(scenes.GOLDEN_SHIFTS):
                 pair = [[frame] for frame in scenes.shifted(seed, *scenes.GOLDEN_SIZE, shift)]
-                settings = Settings(perf, grid, temporal_hints=False)
+                settings = SessionSettings(perf, grid, temporal_hints=False)
                 kept[f"{perf.name.lower()}_{grid}_{seed}"] = raw(engine, settings, scenes.GOLDEN_SIZE[0], *pair)
     told = {"software": nvof.software(), "date": datetime.date.today().isoformat(), "hints": "off", "input": "gray8"}
     np.savez_compressed(out / "goldens.npz", about=json.dumps(told), **kept)  # type: ignore[arg-type]

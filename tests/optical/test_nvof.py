@@ -19,7 +19,7 @@ from araflow.core.errors import ClipError, SpecError
 from araflow.optical.backends import nvof
 from araflow.optical.backends.nvof import api as api
 from araflow.optical.backends.nvof.hardware import Engine
-from araflow.optical.backends.nvof.session import Session, Settings, legal_sizes
+from araflow.optical.backends.nvof.session import Session, SessionSettings, legal_sizes
 
 PRESETS = ("fastest", "fast", "balanced", "accurate")
 ROOT = Path(araflow.__file__).parents[1]
@@ -183,7 +183,7 @@ def test_a_refused_size_is_tried_again_rounded_up_with_a_fresh_handle():
 def test_a_size_that_is_refused_for_good_says_so_in_the_drivers_words():
     with installed(legal=lambda width, height: False) as fake:
         with pytest.raises(
-            api.EngineError, match=r"session of 80x72, grid 1, fast: INVALID_PARAM \(5\), \"unsupported re"
+            api.NvofError, match=r"session of 80x72, grid 1, fast: INVALID_PARAM \(5\), \"unsupported re"
         ):
             flow(window(), window())
         assert not fake.handles
@@ -237,14 +237,14 @@ def test_presets_are_the_engines_levels_and_recorded(fake):
 @pytest.mark.parametrize(("grids", "asked", "taken"), [((4,), 1, 4), ((1, 2, 4), 2, 2), ((1, 4), 2, 4), ((1, 2), 4, 2)])
 def test_the_smallest_grid_not_below_the_one_asked_for_is_taken(grids, asked, taken):
     with installed(grids=grids) as fake:
-        fields = list(nvof.stream([window(), window(3)], Settings(api.Perf.FAST, asked)))
+        fields = list(nvof.stream([window(), window(3)], SessionSettings(api.Perf.FAST, asked)))
         assert fake.inits[-1][2] == taken
         assert (fields[0][0][INNER] == (3, 0)).all()
 
 
 def test_temporal_hints_are_on_and_can_be_switched_off(fake):
     flow(window(), window(1))
-    list(nvof.stream([window(), window(1)], Settings(api.Perf.FAST, 1, temporal_hints=False)))
+    list(nvof.stream([window(), window(1)], SessionSettings(api.Perf.FAST, 1, temporal_hints=False)))
     assert [disabled for *_, disabled in fake.executions] == [False, True]
 
 
@@ -269,7 +269,7 @@ def test_other_input_formats_have_their_own_planes(fake):
     gray = window(), window(3)
     with Engine(nvof.open_library) as engine:
         for form in (api.Format.NV12, api.Format.ABGR8):
-            with Session(engine, 80, 72, Settings(api.Perf.SLOW, 1, input_format=form)) as session:
+            with Session(engine, 80, 72, SessionSettings(api.Perf.SLOW, 1, input_format=form)) as session:
                 for slot, frame in enumerate(gray):
                     planes = [frame, np.full((36, 80), 128, np.uint8)]
                     if form is api.Format.ABGR8:

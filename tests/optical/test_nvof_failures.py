@@ -16,7 +16,7 @@ from araflow.optical.backends import nvof
 from araflow.optical.backends.nvof import api as api
 from araflow.optical.backends.nvof.cuda_driver import CudaDriver, CudaError
 from araflow.optical.backends.nvof.hardware import Engine
-from araflow.optical.backends.nvof.session import Session, Settings
+from araflow.optical.backends.nvof.session import Session, SessionSettings
 
 
 @pytest.fixture
@@ -117,14 +117,14 @@ def test_what_cannot_be_destroyed_is_told(fake):
 
 
 def test_errors_cross_from_a_worker_process_whole():
-    for error in (api.EngineError("init", 5, "words"), CudaError("cuInit", 100, "CUDA_ERROR_NO_DEVICE")):
+    for error in (api.NvofError("init", 5, "words"), CudaError("cuInit", 100, "CUDA_ERROR_NO_DEVICE")):
         copied = pickle.loads(pickle.dumps(error))
         assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
 
 
 def test_every_status_has_a_name_and_something_to_do():
     for status in list(api.Status)[1:]:
-        assert f"{status.name} ({status.value}); " in str(api.EngineError("x", status))
+        assert f"{status.name} ({status.value}); " in str(api.NvofError("x", status))
 
 
 def test_a_driver_with_rows_too_short_is_not_copied_into(fake):
@@ -193,8 +193,8 @@ def test_whatever_goes_wrong_is_a_reason(monkeypatch):
 def test_the_fake_notices_what_a_wrong_client_does():
     fake = FakeDriver()
     engine = Engine(fake.open)
-    session = Session(engine, 80, 72, Settings(api.Perf.FAST, 1))
-    with pytest.raises(api.EngineError, match=r"INVALID_CALL \(6\), \"a frame that was never uploaded\""):
+    session = Session(engine, 80, 72, SessionSettings(api.Perf.FAST, 1))
+    with pytest.raises(api.NvofError, match=r"INVALID_CALL \(6\), \"a frame that was never uploaded\""):
         session.execute(0)
     with pytest.raises(CudaError):
         engine.close()  # before the session

@@ -19,11 +19,11 @@ from araflow.optical.quality import pairs as flow_pairs
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
 from araflow.optical.backends._tvl1 import median_torch, torch_solver  # noqa: E402
-from araflow.optical.backends._tvl1.settings import PRESETS, Settings  # noqa: E402
+from araflow.optical.backends._tvl1.settings import PRESETS, SolverSettings  # noqa: E402
 
 ROOT = Path(araflow.__file__).parents[1]
 INNER = (slice(8, -8), slice(8, -8))
-QUICK = Settings(scale_step=0.5, scales=2, warps=2, outer=3, inner=10)
+QUICK = SolverSettings(scale_step=0.5, scales=2, warps=2, outer=3, inner=10)
 
 
 def scene(dx=0.0, dy=0.0, *, height=48, width=56, mirrored=False):
@@ -137,7 +137,7 @@ def test_balanced_is_opencvs_default_on_real_pictures(real_data, name):
 
 
 def test_the_defaults_are_those_that_opencv_tells():
-    theirs, ours = cv2.optflow.DualTVL1OpticalFlow.create(), Settings()
+    theirs, ours = cv2.optflow.DualTVL1OpticalFlow.create(), SolverSettings()
     names = {
         "scales": "ScalesNumber",
         "warps": "WarpingsNumber",
@@ -206,7 +206,7 @@ def test_a_batch_equals_its_pairs_one_by_one_to_the_bit(size):
 
 
 def test_pairs_that_do_not_converge_keep_what_they_have():
-    settings = Settings(scales=1, warps=1, outer=1, inner=2, epsilon=1e-9)
+    settings = SolverSettings(scales=1, warps=1, outer=1, inner=2, epsilon=1e-9)
     frames = stack(scene(), scene(1), scene(1))
     flow = torch_solver.solve(frames, settings)
     assert flow[0].abs().max() > 0.05, "two steps are better than none"
@@ -273,12 +273,12 @@ MEASURE = """
 from pathlib import Path
 import numpy as np, torch
 from araflow.optical.backends._tvl1 import torch_solver
-from araflow.optical.backends._tvl1.settings import Settings
+from araflow.optical.backends._tvl1.settings import SolverSettings
 torch.set_num_threads(1)
 def run(pairs, height=200, width=264):
     frames = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (pairs + 1, height, width)).astype(np.float32))
     with torch.inference_mode():
-        torch_solver.solve(frames, Settings(warps=1, outer=1, inner=3))
+        torch_solver.solve(frames, SolverSettings(warps=1, outer=1, inner=3))
     # Not ru_maxrss, which in a child begins at its parent's value.
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024

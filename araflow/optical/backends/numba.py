@@ -32,7 +32,7 @@ from araflow.core.errors import SpecError, UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
 from araflow.optical.backends._checks import checked
-from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, Settings
+from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, SolverSettings
 
 ALGORITHMS = ("tvl1",)
 """What is offered, the default first."""
@@ -73,7 +73,7 @@ def parameters(algorithm: str, preset: str) -> dict[str, float | int | str]:
     return {**dataclasses.asdict(_settings(algorithm, preset)), "median": MEDIAN}
 
 
-def _settings(algorithm: str, preset: str) -> Settings:
+def _settings(algorithm: str, preset: str) -> SolverSettings:
     if algorithm not in ALGORITHMS:
         raise SpecError(f"optical.algorithm: numba has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
     if preset not in PRESETS:
@@ -122,7 +122,7 @@ class _Level:
         """Flow to the right and down, within the frame: float32, (2, height, width), a view."""
         return self.flow[:, : self.height, : self.width]
 
-    def refine(self, settings: Settings) -> None:
+    def refine(self, settings: SolverSettings) -> None:
         """Improve ``flow`` by what the two frames show at this level."""
         kernels = _kernels()
         u, v = self.flow
@@ -146,7 +146,7 @@ class _Level:
 class _Solver:
     """Computes fields of frames of one size, in arrays that it keeps."""
 
-    def __init__(self, height: int, width: int, settings: Settings) -> None:
+    def __init__(self, height: int, width: int, settings: SolverSettings) -> None:
         self._settings = settings
         self._levels = [_Level(height, width)]
         while len(self._levels) < settings.scales:

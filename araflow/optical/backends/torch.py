@@ -21,7 +21,7 @@ from araflow.core.errors import SpecError, UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
 from araflow.optical.backends._checks import checked
-from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, Settings
+from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, SolverSettings
 
 ALGORITHMS = ("tvl1",)
 """What is offered, the default first."""
@@ -90,7 +90,7 @@ def parameters(algorithm: str, preset: str) -> dict[str, float | int | str]:
     return {**dataclasses.asdict(settings), "median": MEDIAN, "device": _look()[0] or "cpu"}
 
 
-def _settings(algorithm: str, preset: str) -> Settings:
+def _settings(algorithm: str, preset: str) -> SolverSettings:
     if algorithm not in ALGORITHMS:
         raise SpecError(f"optical.algorithm: torch has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
     if preset not in PRESETS:
@@ -149,7 +149,7 @@ def _batch_size(device: str, height: int, width: int) -> int:
     return max(1, min(_MOST_PAIRS, int(_SHARE * free / (_BYTES * height * width))))
 
 
-def _solve(frames: list[NDArray[np.float32]], settings: Settings, device: str) -> NDArray[np.float32]:
+def _solve(frames: list[NDArray[np.float32]], settings: SolverSettings, device: str) -> NDArray[np.float32]:
     """Return the fields (pairs, height, width, 2) of two or more frames; in halves where memory runs out."""
     import torch
 

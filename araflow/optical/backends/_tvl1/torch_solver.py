@@ -27,7 +27,7 @@ import torch.nn.functional as nn
 from torch import Tensor
 
 from araflow.optical.backends._tvl1.median_torch import median
-from araflow.optical.backends._tvl1.settings import SMALLEST, Settings
+from araflow.optical.backends._tvl1.settings import SMALLEST, SolverSettings
 
 _FLAT = float(np.finfo(np.float32).eps)
 """Squared gradient at and below which a pixel says nothing about motion (OpenCV's constant)."""
@@ -35,7 +35,7 @@ _FRACTION = 2.0**16
 """Squared changes are summed in units of the threshold over this: fine enough, and far from what int64 holds."""
 
 
-def solve(frames: Tensor, settings: Settings) -> Tensor:
+def solve(frames: Tensor, settings: SolverSettings) -> Tensor:
     """Compute the flow between neighbouring frames.
 
     Args:
@@ -78,7 +78,7 @@ def _resize(images: Tensor, height: int, width: int, ratio: tuple[float, float])
     return images
 
 
-def _refine(level: Tensor, flow: Tensor, settings: Settings) -> Tensor:
+def _refine(level: Tensor, flow: Tensor, settings: SolverSettings) -> Tensor:
     """Improve the flow (pairs, 2, height, width) between the frames (pairs + 1, height, width) of one level."""
     second = level[1:]
     layers = _padded(torch.stack((second, _slope(second, -1), _slope(second, -2)), 1))
@@ -144,7 +144,9 @@ class _Batch:
             setattr(self, field.name, getattr(self, field.name)[~done])
 
 
-def _minimise(first: Tensor, warped: Tensor, flow: Tensor, dual: Tensor, settings: Settings) -> tuple[Tensor, Tensor]:
+def _minimise(
+    first: Tensor, warped: Tensor, flow: Tensor, dual: Tensor, settings: SolverSettings
+) -> tuple[Tensor, Tensor]:
     """Return flow and dual variable after the iterations of one warp: until ``epsilon``, or all that are allowed."""
     # In units of theta / tau pixels, the flow's differences are just what the dual update adds: no factor is needed.
     unit = settings.theta / settings.tau
@@ -172,7 +174,7 @@ def _minimise(first: Tensor, warped: Tensor, flow: Tensor, dual: Tensor, setting
     return flow * unit, dual
 
 
-def _iterate(batch: _Batch, settings: Settings) -> Tensor:
+def _iterate(batch: _Batch, settings: SolverSettings) -> Tensor:
     """Take one step of flow and dual variable, in place, and return by how much the flow has changed."""
     flow, dual, ahead = batch.flow, batch.dual, batch.ahead
     # The data term moves the flow along the slope to where the brightness agrees, ...

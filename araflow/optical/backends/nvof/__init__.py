@@ -33,7 +33,7 @@ from araflow.optical.backends._checks import checked
 from araflow.optical.backends.nvof.api import Perf
 from araflow.optical.backends.nvof.cuda_driver import CudaDriver, OpenLibrary
 from araflow.optical.backends.nvof.hardware import DEVICE, Engine, newest_version, open_flow_library, spell
-from araflow.optical.backends.nvof.session import Session, Settings
+from araflow.optical.backends.nvof.session import Session, SessionSettings
 
 ALGORITHMS = ("hardware",)
 ONE_DEVICE = True
@@ -43,10 +43,10 @@ CostPlane = NDArray[np.uint8]
 
 # accurate, balanced and fast differ in the engine's effort; fast is what NVIDIA's recipe for ActionRecognitionNet uses.
 _PRESETS = {
-    "fastest": Settings(Perf.FAST, grid=4),
-    "fast": Settings(Perf.FAST, grid=1),
-    "balanced": Settings(Perf.MEDIUM, grid=1),
-    "accurate": Settings(Perf.SLOW, grid=1),
+    "fastest": SessionSettings(Perf.FAST, grid=4),
+    "fast": SessionSettings(Perf.FAST, grid=1),
+    "balanced": SessionSettings(Perf.MEDIUM, grid=1),
+    "accurate": SessionSettings(Perf.SLOW, grid=1),
 }
 _PROBE_SIZE = 320, 240
 _PATIENCE = 60.0
@@ -143,13 +143,13 @@ def parameters(algorithm: str, preset: str) -> dict[str, float | int | str]:
     }
 
 
-def _settings(algorithm: str, preset: str, *, cost: bool = False) -> Settings:
+def _settings(algorithm: str, preset: str, *, cost: bool = False) -> SessionSettings:
     if algorithm not in ALGORITHMS:
         raise SpecError(f"optical.algorithm: nvof has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
     if preset not in _PRESETS:
         raise SpecError(f"optical.preset: {preset!r} is not allowed for {algorithm}; allowed: {', '.join(_PRESETS)}")
     chosen = _PRESETS[preset]
-    return Settings(chosen.perf, chosen.grid, chosen.temporal_hints, chosen.input_format, cost)
+    return SessionSettings(chosen.perf, chosen.grid, chosen.temporal_hints, chosen.input_format, cost)
 
 
 def software() -> str:
@@ -200,7 +200,7 @@ def compute_with_cost(
             yield field, cost
 
 
-def stream(frames: Iterable[GrayFrame], settings: Settings) -> Generator[tuple[FlowField, CostPlane | None]]:
+def stream(frames: Iterable[GrayFrame], settings: SessionSettings) -> Generator[tuple[FlowField, CostPlane | None]]:
     """Yield the field of each pair, and the cost plane if ``settings`` asks for it, from one session.
 
     Raises:
@@ -221,7 +221,7 @@ def stream(frames: Iterable[GrayFrame], settings: Settings) -> Generator[tuple[F
                 yield field, _enlarge(session.costs(), session.grid, height, width) if settings.cost else None
 
 
-def _session(width: int, height: int, settings: Settings) -> Session:
+def _session(width: int, height: int, settings: SessionSettings) -> Session:
     engine = _engine()
     most = engine.caps.largest
     if width > most[0] or height > most[1]:

@@ -189,7 +189,7 @@ _REMEDIES = {
 }
 
 
-class EngineError(UnavailableError):
+class NvofError(UnavailableError):
     """The optical-flow driver refused a call.
 
     Args:
@@ -206,5 +206,5 @@ class EngineError(UnavailableError):
         super().__init__(f"the optical-flow driver refused: {call}: {name} ({status}){said}; {remedy}")
         self.call, self.status, self.text = call, status, text
 
-    def __reduce__(self) -> tuple[type[EngineError], tuple[str, int, str]]:
-        return EngineError, (self.call, self.status, self.text)  # it crosses the pipe from a worker process
+    def __reduce__(self) -> tuple[type[NvofError], tuple[str, int, str]]:
+        return NvofError, (self.call, self.status, self.text)  # it crosses the pipe from a worker process

@@ -62,7 +62,7 @@ class Engine:
         library = open_flow_library(open_library)
         self.newest, self._table = newest_version(library), api.FunctionTable()
         if self.newest < api.VERSION:
-            raise api.EngineError(f"version 2.0 (it offers up to {spell(self.newest)})", api.Status.INVALID_VERSION)
+            raise api.NvofError(f"version 2.0 (it offers up to {spell(self.newest)})", api.Status.INVALID_VERSION)
         create = _symbol(library, "NvOFAPICreateInstanceCuda")
         create.argtypes, create.restype = (c_uint32, ctypes.POINTER(api.FunctionTable)), ctypes.c_int
         self._check("the function table of version 2.0", create(api.VERSION, byref(self._table)))
@@ -88,7 +88,7 @@ class Engine:
         """Call a function of the table; ``handle`` is whom to ask for the driver's words if it refuses.
 
         Raises:
-            EngineError: It was refused; ``what`` says what was asked.
+            NvofError: It was refused; ``what`` says what was asked.
         """
         self._check(what, getattr(self._table, function)(*arguments), handle)
 
@@ -98,7 +98,7 @@ class Engine:
         text = (c_char * 256)()
         if handle:
             self._table.last_error(handle, text, byref(c_uint32(len(text))))
-        raise api.EngineError(what, status, text.value.decode("utf-8", "replace").strip())
+        raise api.NvofError(what, status, text.value.decode("utf-8", "replace").strip())
 
     def create(self) -> c_void_p:
         """Make a session handle. The context must be current."""
@@ -154,7 +154,7 @@ def newest_version(library: Any) -> int:  # noqa: ANN401 - a ctypes library
     ask, word = _symbol(library, "NvOFGetMaxSupportedApiVersion"), c_uint32()
     ask.argtypes, ask.restype = (ctypes.POINTER(c_uint32),), ctypes.c_int
     if status := ask(byref(word)):
-        raise api.EngineError("asking for the newest version", status)
+        raise api.NvofError("asking for the newest version", status)
     return word.value
 
 

@@ -20,7 +20,7 @@ _MULTIPLE = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
+class SessionSettings:
     """What a session is made for.
 
     Attributes:
@@ -64,13 +64,13 @@ class Session:
         grid: Side, in pixels, of the square that each vector stands for.
 
     Raises:
-        EngineError: The engine refused.
+        NvofError: The engine refused.
     """
 
-    def __init__(self, engine: Engine, width: int, height: int, settings: Settings) -> None:
+    def __init__(self, engine: Engine, width: int, height: int, settings: SessionSettings) -> None:
         self._engine, self._settings = engine, settings
         self.grid = engine.caps.grid(settings.grid)
-        refused: api.EngineError | None = None
+        refused: api.NvofError | None = None
         for self.width, self.height in legal_sizes(width, height, engine.caps):
             self._owned: list[tuple[str, c_void_p]] = []
             try:
@@ -81,7 +81,7 @@ class Session:
                 with contextlib.suppress(UnavailableError):  # what went wrong first is what counts
                     self.close()
                 # A handle that was refused once cannot be used again: the next size has a handle of its own.
-                if not isinstance(error, api.EngineError) or error.status not in _ASK_AGAIN:
+                if not isinstance(error, api.NvofError) or error.status not in _ASK_AGAIN:
                     raise
                 refused = refused or error
         assert refused is not None
@@ -193,7 +193,7 @@ class Session:
                 function, owned = self._owned.pop()
                 try:
                     self._engine.call(function.replace("_", " "), function, owned)
-                except api.EngineError as error:
+                except api.NvofError as error:
                     refused = refused or error
         if refused is not None:
             raise refused

@@ -1,0 +1,130 @@
+"""Paths, keys and addresses are shown whole, however narrow the terminal: what was broken in two cannot be copied."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from araflow.cli import main
+from araflow.datasets._sample import draw_sample
+from araflow.store.manifest import Manifest
+
+LONG = "a folder [with] :smile: and a name that is longer than any line of a terminal of eighty columns is wide"
+WIDTHS = [None, 40, 60, 80]
+"""Columns of a terminal; ``None``: a pipe."""
+
+
+def araflow(*arguments: str | Path, width: int | None) -> Result:
+    environment = {"COLUMNS": str(width or 40), "FORCE_COLOR": None if width is None else "1"}
+    return CliRunner(env=environment).invoke(main, [str(argument) for argument in arguments])
+
+
+def lines(result: Result) -> list[str]:
+    return re.sub(r"\x1b\[[\d;]*m", "", result.output).splitlines()
+
+
+def insist(result: Result, *texts: object) -> None:
+    shown = lines(result)
+    for text in texts:
+        assert any(str(text) in line for line in shown), f"{text}\n" + "\n".join(shown)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips whose keys are long, of which one is no video."""
+    folder = tmp_path_factory.mktemp("width") / LONG / "videos"
+    (folder / "walk").mkdir(parents=True)
+    drawn = tmp_path_factory.mktemp("drawn")
+    small = {"clips_per_class": 1, "sources_per_class": 1, "width": 48, "height": 32, "seconds": (0.2, 0.3)}
+    draw_sample(drawn, **small, classes=["walk"])
+    shutil.copy(next((drawn / "videos" / "walk").iterdir()), folder / "walk" / f"{LONG} one.avi")
+    (folder / "walk" / f"{LONG} two.avi").write_text("not a video " * 100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(videos: Path) -> Path:
+    """What was made of them, with a clip that no manifest lists."""
+    out = videos.parent / "out"
+    assert araflow("flow", videos, "--out", out, "--workers", "1", width=None).exit_code == 3
+    shutil.copytree(out / "clips" / "walk" / f"{LONG} one", out / "clips" / "walk" / f"{LONG} old")
+    return out
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_is_said_of_an_output_names_it_whole(out: Path, width: int | None):
+    keys = [f"walk/{LONG} one", f"walk/{LONG} two"]
+    insist(araflow("status", out, width=width), out)
+    insist(araflow("manifest", "show", out, width=width), "walk")
+    insist(araflow("manifest", "show", out, "--clips", width=width), *keys)
+    insist(araflow("manifest", "validate", out, width=width), f"clips/walk/{LONG} old")
+    insist(araflow("retry", out, "--outcome", "quarantined", "--dry-run", width=width), keys[1])
+    insist(araflow("clean", out, width=width), f"clips/walk/{LONG} old")
+
+
+def test_a_difference_shows_texts_whole(videos: Path, out: Path, tmp_path: Path):
+    other = tmp_path / "videos"
+    shutil.copytree(videos, other)
+    (other / "walk" / f"{LONG} two.avi").unlink()
+    (other / "walk" / f"{LONG} two.avi").symlink_to(tmp_path / LONG / "away.avi")
+    araflow("flow", other, "--out", tmp_path / "out", "--workers", "1", "--set", "run.retries=0", width=None)
+    shown = araflow("manifest", "diff", out, tmp_path / "out", width=None)
+    (row,) = (row for row in Manifest.read(out).rows() if row["key"].endswith("two"))
+    insist(shown, *(f'{name} "{row[name]}" -> ' for name in ("source_sha256", "reason", "software")))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_an_error_names_the_path_whole(tmp_path: Path, width: int | None):
+    insist(araflow("status", tmp_path / LONG, width=width), f"error: {tmp_path / LONG}: no such folder")
+    insist(araflow("manifest", "show", tmp_path / LONG, width=width), tmp_path / LONG)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_plan_and_what_would_be_fetched_are_whole_lines(videos: Path, tmp_path: Path, width: int | None):
+    plan = araflow("plan", "folder", f"dataset.source={videos}", width=width)
+    insist(plan, "test clips share their source title with a training clip of their class, 0 with one of any class")
+    insist(plan, "videos at hand: 2 of 2 listed")
+    command = ("fetch", "hmdb51", "--dry-run", "--to", tmp_path / LONG)
+    addresses = [file["url"] for file in json.loads(araflow(*command, "--json", width=width).stdout)["files"]]
+    insist(araflow(*command, width=width), f"to:      {tmp_path / LONG}", *addresses)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_how_to_get_what_is_absent_is_a_line_to_copy(width: int | None, monkeypatch: pytest.MonkeyPatch):
+    from araflow.cli import doctor
+
+    remedy = "not installed (asks YouTube for Kinetics clips in no archive): pip install 'araflow[youtube]'"
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("library", "yt_dlp", False, remedy)])
+    insist(araflow("doctor", width=width), remedy)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_terminal_gets_whole_lines_above_the_bar(videos: Path, tmp_path: Path, width: int):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    out = tmp_path / LONG / "out"
+    command = [sys.executable, "-m", "araflow", "flow", str(videos), "--out", str(out), "--workers", "1"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    environment["TERM"] = "xterm"
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment) as run:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # how a terminal ends on Linux
+            while more := os.read(ours, 65536):
+                said += more
+        assert run.wait() == 3
+    os.close(ours)
+    shown = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", said.decode())]
+    assert any(line.startswith(f"walk/{LONG} two: quarantined: not-a-video") for line in shown), shown
+    assert f"manifest: {out}/manifest.parquet" in shown
