@@ -8,9 +8,10 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec
+from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -27,6 +28,7 @@ from prefect.context import FlowRunContext
 
 from araflow.core.clip import Outcome
 from araflow.core.spec import BuildSpec
+from araflow.core.table import as_markdown
 from araflow.report.contact_sheet import CONTACT_SHEET
 from araflow.store import summary
 from araflow.store.manifest import Manifest
@@ -90,11 +92,11 @@ class Progress:
 def manifest(written: Manifest, spec: BuildSpec) -> None:
     """Show where the manifest lies, what it comes from, its picture, and the clips that are not done."""
     folder = spec.out if "://" in spec.out else str(Path(spec.out).absolute())
-    link = folder if "://" in folder else Path(folder).as_uri()
+    link = quote(folder, safe=":/%") if "://" in folder else Path(folder).as_uri()
     shown(
         create_link_artifact,
         link=f"{link}/manifest.parquet",
-        link_text=f"{folder}/manifest.parquet",
+        link_text=as_markdown(f"{folder}/manifest.parquet"),
         key="manifest",
         description="One row per listed clip. Read it with araflow manifest show, pandas or pyarrow.",
     )
@@ -105,9 +107,10 @@ def manifest(written: Manifest, spec: BuildSpec) -> None:
     if len(bad):
         more = f" The first {_MOST_ROWS} of {len(bad)}; the manifest has all." if len(bad) > _MOST_ROWS else ""
         names = ("key", "outcome", "reason")
+        rows = itertools.islice(bad.columns(*names), _MOST_ROWS)
         shown(
             create_table_artifact,
-            table=[dict(zip(names, row, strict=True)) for row in itertools.islice(bad.columns(*names), _MOST_ROWS)],
+            table=_cells(dict(zip(names, row, strict=True)) for row in rows),
             key="quarantined",
             description=f"Clips that are not done, with the reason.{more}",
         )
@@ -119,11 +122,16 @@ def outcomes(written: Manifest) -> None:
     total = ", ".join(f"{count:,} {name}" for name, count in by_class.total.items() if count)
     shown(
         create_table_artifact,
-        table=by_class.classes,
+        table=_cells(by_class.classes),
         key="outcomes",
-        description=f"Clips of {written.folder} by class, outcome and split; in all: {total}. Leaked: test clips whose "
-        "source title is also in training.",
+        description=f"Clips of {as_markdown(str(written.folder))} by class, outcome and split; in all: {total}. "
+        "Leaked: test clips whose source title is also in training.",
     )
+
+
+def _cells(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows as Prefect's UI takes them: it reads every text in a table as Markdown."""
+    return [{name: as_markdown(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows]
 
 
 def markdown(text: str, key: str, description: str) -> None:
@@ -151,10 +159,10 @@ def lineage(written: Manifest) -> str:
     known: dict[str, Any] = written.metadata
     prints = sorted({one for (one,) in written.columns("fingerprint") if one})
     lines = [
-        f"# {known.get('name')}",
+        f"# {as_markdown(written.name)}",
         "",
         f"- **clips**: {summary.last_line(written, 0, 0.0).partition(';')[0]}",
-        f"- **software**: {known.get('software')}",
+        f"- **software**: {as_markdown(str(known.get('software')))}",
         f"- **recipe fingerprints**: {', '.join(f'`{one}`' for one in prints) or 'none'}",
         "",
         "The manifest's own metadata says the same.",

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from araflow.core import spec as specs
 from araflow.core.errors import AraflowError
+from araflow.core.table import as_markdown
 from araflow.deploy import products
 from araflow.deploy.products import Product
 from araflow.recognition import experiment, reading
@@ -92,7 +93,7 @@ def evaluate(name: str, prepared: Prepared, trained: Trained) -> Evaluation:
     done = outcome.evaluate(prepared, trained.checkpoint)
     folder = prepared.out / "evaluation"
     summary = (folder / "summary.md").read_text(encoding="utf-8")
-    text = f"Figures of {trained.checkpoint}"
+    text = f"Figures of {as_markdown(str(trained.checkpoint))}"
     show.markdown(summary, f"metrics{name}", text)
     show.picture(folder / "confusion.png", f"confusion{name}", "Confusion matrix: true classes down, predicted across.")
     return done

@@ -1,11 +1,13 @@
 """Tables, as a terminal, a pipe and a Markdown page show them."""
 
+import html
 import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from araflow.core.table import Column, Table, as_markdown, figures, names, visible
@@ -109,6 +111,17 @@ def test_a_row_is_a_line_and_commands_no_terminal(rows: list[tuple[str, str]], t
         assert len(shown.splitlines()) == len(rows) + 1 + bool(title)
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", shown)
     assert len(table.markdown().splitlines()) == len(rows) + 2
+
+
+@given(NAMES | st.text("ab _*`~<>[]()!&|\\\\;#$:", max_size=8))
+@example("-_hbPLsZvvo_")
+@example("a\\\\|b")
+def test_a_reader_of_markdown_finds_the_name(name: str):
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    assert html.unescape(page.renderInline(as_markdown(name))).strip() == visible(name).strip()
+    table = Table((*names("name"), *figures("n")), [(name, "1")], title="t").markdown()
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", page.render(table), re.S)
+    assert [html.unescape(cell).strip() for cell in cells] == [visible(name).strip(), "1"]
 
 
 def test_what_is_not_visible_is_written_out():
