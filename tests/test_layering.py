@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from araflow.core import errors
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -43,8 +45,35 @@ def test_backends_import_nothing_that_may_be_absent_or_is_slow_until_they_are_as
     assert run.stdout.strip() == "[]"
 
 
-def test_only_the_errors_module_defines_exceptions_that_users_meet():
-    text = (ROOT / "araflow" / "core" / "errors.py").read_text()
-    tree = text.split('"""')[1]
-    for name in re.findall(r"^class (\w+)", text, re.M):
-        assert name in tree, f"{name} is missing from the tree in errors.py"
+def drawn(tree: str) -> dict[str, str]:
+    """The errors of a drawn tree, each with the one that it stands below."""
+    parents: dict[str, str] = {}
+    above: list[str] = []
+    for line in tree.splitlines():
+        if found := re.match(r" {4}((?:│   |    )*)(├── |└── )?(\w+Error) {2,}\S", line):
+            depth = len(found[1]) // 4 + bool(found[2])
+            above[depth:] = [found[3]]
+            parents[found[3]] = above[depth - 1] if depth else "Exception"
+    return parents
+
+
+def test_the_tree_of_errors_is_drawn_as_it_is():
+    classes = {name: value for name, value in vars(errors).items() if isinstance(value, type)}
+    ours = {name: value.__base__.__name__ for name, value in classes.items() if issubclass(value, Exception)}
+    assert drawn(errors.__doc__ or "") == ours
+
+
+def test_the_errors_module_names_every_error_that_users_meet():
+    """All of araflow's are there; what another module narrows for itself is said to be what."""
+    tree, said = drawn(errors.__doc__ or ""), " ".join((errors.__doc__ or "").split())
+    above = {name: name for name in tree}
+    files = [path for folder in ("araflow", "flows") for path in (ROOT / folder).rglob("*.py")]
+    defined = [
+        found for path in files for found in re.findall(r"^class (\w+)\((?:\w+\.)?(\w+Error)\)", path.read_text(), re.M)
+    ]
+    while more := {name: above[base] for name, base in defined if base in above and name not in above}:
+        above |= more
+    assert len(above) > len(tree)
+    for name in above.keys() - tree:
+        told = re.search(rf"\b{name}\b(?:(?! are )[\w, ])* are {above[name]}s", said)
+        assert told, f"errors.py does not say that {name} is a {above[name]}"

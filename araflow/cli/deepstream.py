@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from araflow.cli.options import json_option
+
 _ONNX = click.argument("onnx", type=click.Path(path_type=Path))
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of text.")
 
 
 @click.command()
@@ -20,7 +21,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stan
 @click.option("--sources", default=1, show_default=True, type=click.IntRange(min=1), help="Videos at once.")
 @click.option("--stride", default=1, show_default=True, type=click.IntRange(min=1), help="Frames between windows.")
 @click.option("--frame-size", default="1280x720", show_default=True, help="Of nvstreammux's frames: WIDTHxHEIGHT.")
-@_JSON
+@json_option("text")
 def deepstream(
     onnx: Path, out: Path, batch: int | None, sources: int, stride: int, frame_size: str, as_json: bool
 ) -> None:
@@ -45,7 +46,7 @@ def deepstream(
 @click.option("--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The model repository.")
 @click.option("--name", help="Name of the model.  [default: the file's]")
 @click.option("--batch", type=click.IntRange(min=1), help="Most windows at once.  [default: 16, or the file's]")
-@_JSON
+@json_option("text")
 def triton(onnx: Path, out: Path, name: str | None, batch: int | None, as_json: bool) -> None:
     """Write an exported recogniser into a model repository of NVIDIA Triton Inference Server.
 

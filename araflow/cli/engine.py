@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from araflow.cli.options import JSON
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 _WINDOWS = 16
 """Windows of a manifest to compare logits on, at most."""
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
 
 
 @click.command()
@@ -47,7 +48,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on stan
     help="A manifest, or a build's folder: compare logits on windows of its clips.  [default: on drawn windows]",
 )
 @click.option("--bench", "measured", is_flag=True, help="Also time it, and note that in its description.")
-@_JSON
+@JSON
 def engine(
     onnx: Path,
     out: Path,
@@ -105,7 +106,7 @@ def engine(
 @click.option("--seconds", type=click.FloatRange(min=0), default=3.0, show_default=True, help="To measure each for.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option("--cuda-graph", is_flag=True, help="Engines: queue the computation as one recorded CUDA graph.")
-@_JSON
+@JSON
 def bench_engine(file: Path, batch: str | None, seconds: float, device: str, cuda_graph: bool, as_json: bool) -> None:
     """Time a recogniser: an engine, an ONNX file (ONNX Runtime) or a checkpoint (PyTorch).
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from araflow.cli.options import json_option
+
 if TYPE_CHECKING:
     from araflow.deploy.onnx.contract import Batch
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     "--windows", default=64, show_default=True, type=click.IntRange(min=1), help="At most so many, with --manifest."
 )
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of text.")
+@json_option("text")
 def export(
     checkpoint: Path,
     out: Path,

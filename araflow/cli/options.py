@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,7 +15,20 @@ EXIT_STATUS = (
     "Exit status: 0 all done; 1 failed, or a setting or source is wrong; 2 wrong options; 3 finished with clips "
     "quarantined or failed; 130 interrupted."
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+
+
+def json_option(instead_of: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the option ``--json``, given to a command as ``as_json``.
+
+    Args:
+        instead_of: What the command prints without it, such as ``text``.
+    """
+    return click.option(
+        "--json", "as_json", is_flag=True, help=f"Print JSON on standard output instead of {instead_of}."
+    )
+
+
+JSON = json_option("a table")
 
 
 class Group(click.Group):

@@ -18,7 +18,9 @@
     ├── ServerLostError          the Prefect server has gone, which costs history and no data
     └── PoolClosedError          the run is being stopped; nothing is wrong with the clip
 
-A message says what was wrong, where, and what to do about it.
+A message says what was wrong, where, and what to do about it. A module may narrow an error for what it calls itself;
+whoever uses the module catches the error above: MirrorError, PassingError and StartOverError are FetchErrors, NvofError
+and CudaError are UnavailableErrors.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from araflow.core.errors import UnavailableError
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -15,12 +17,12 @@ def folder(name: str) -> Path:
     """Return the shipped folder ``name`` (``configs`` or ``data_manifests``).
 
     Raises:
-        FileNotFoundError: The installation is incomplete.
+        UnavailableError: The installation is incomplete.
     """
     for parent in (_PACKAGE / "_data", _PACKAGE.parent):
         if (parent / name).is_dir():
             return parent / name
-    raise FileNotFoundError(f"araflow's own folder {name!r} is missing beside {_PACKAGE}; reinstall araflow")
+    raise UnavailableError(f"araflow's own folder {name!r} is missing beside {_PACKAGE}; reinstall araflow")
 
 
 def plugins(package: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from araflow.cli import main
+from araflow.core import resources
 from araflow.core.resources import plugins
 from araflow.datasets._sample import draw_sample
 
@@ -130,6 +131,13 @@ def test_bad_input_gets_one_clear_message(arguments: list[str], said: list[str],
     for text in said:
         assert text in result.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_an_installation_that_lacks_its_files_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "araflow")
+    result = araflow("build", "hmdb5")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: araflow's own folder 'configs' is missing")
 
 
 def test_flow_of_a_source_needs_out(videos: Path):
