@@ -22,10 +22,10 @@ from araflow.core.table import as_markdown
 from araflow.deploy import products
 from araflow.deploy.products import Product
 from araflow.recognition import experiment, reading
-from araflow.recognition.evaluation import results as outcome
-from araflow.recognition.evaluation.evaluate import Evaluation
-from araflow.recognition.evaluation.results import Result
+from araflow.recognition import results as outcome
+from araflow.recognition.evaluation.answers import Evaluation
 from araflow.recognition.experiment import Prepared
+from araflow.recognition.results import Result
 from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.training import run as running
 from araflow.recognition.training.run import Trained

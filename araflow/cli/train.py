@@ -29,8 +29,7 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
     araflow train-eval --spec hmdb5_arn_2d_rgb protocols='[official, random, group]'
     araflow train-eval --spec tao_experiment.yaml manifest=data/hmdb5
     """
-    from araflow.recognition import experiment, reading, require, tao
-    from araflow.recognition.evaluation import results
+    from araflow.recognition import experiment, reading, require, results, tao
 
     require.packages("torch", "lightning", "safetensors", "matplotlib")
     with contextlib.ExitStack() as stack:
@@ -102,8 +101,9 @@ def evaluate(
     from araflow.recognition import require
 
     require.torch()
-    from araflow.recognition.evaluation import results
+    from araflow.recognition import results
     from araflow.recognition.evaluation import tables as evaluation_tables
+    from araflow.recognition.evaluation.write import write
 
     done, leakage = results.evaluate_files(
         [checkpoint, *([fuse] if fuse else [])],
@@ -114,7 +114,7 @@ def evaluate(
         weights=_numbers(weights) if fuse else None,
     )
     if out is not None:
-        done.write(out, leakage=leakage)
+        write(done, out, leakage=leakage)
     if as_json:
         click.echo(json.dumps(done.metrics.to_json(), indent=2))
     else:

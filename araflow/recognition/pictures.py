@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from araflow.core.errors import SpecError
 from araflow.recognition import require
-from araflow.recognition.evaluation.metrics import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,16 +35,16 @@ _GAP = 1
 """Pixels between filters."""
 
 
-def confusion(metrics: Metrics, labels: Sequence[str]) -> bytes:
+def confusion(matrix: NDArray[np.int64], labels: Sequence[str], title: str) -> bytes:
     """Draw a confusion matrix: true classes down, predicted ones across, shades by share of the true class.
 
     Counts are written into the cells of up to 30 classes, names beside up to 120; beyond, axes count classes from 0.
 
     Args:
-        metrics: Whose ``confusion`` to draw.
+        matrix: Integers, (true class, predicted class), counts.
         labels: Class names in label order.
+        title: What stands above it.
     """
-    matrix = metrics.confusion
     classes = len(labels)
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     named = classes <= _MOST_NAMES
@@ -65,11 +64,7 @@ def confusion(metrics: Metrics, labels: Sequence[str]) -> bytes:
             shade = "white" if share[row, column] > 0.5 else "black"
             text = str(matrix[row, column])
             axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=min(size, 9))
-    low, high = metrics.top1.interval
-    axes.set_title(
-        f"top-1 {100 * metrics.top1.value:.1f} % ({100 * low:.1f} to {100 * high:.1f}), {metrics.top1.count:,} videos",
-        fontsize=9,
-    )
+    axes.set_title(title, fontsize=9)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return _png(figure)

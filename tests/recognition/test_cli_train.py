@@ -14,9 +14,8 @@ from click.testing import CliRunner
 from clip_world import LABELS
 
 from araflow.cli import main
-from araflow.recognition import experiment, reading, tao
-from araflow.recognition.evaluation import results
-from araflow.recognition.evaluation.evaluate import read_predictions
+from araflow.recognition import experiment, reading, results, tao
+from araflow.recognition.evaluation.write import read_predictions
 from araflow.recognition.training import run
 
 

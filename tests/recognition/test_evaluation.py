@@ -11,15 +11,11 @@ from rich.console import Console
 
 from araflow.core.errors import OutputError, SourceError, SpecError, TrainingError
 from araflow.core.splits import Leakage
-from araflow.recognition.evaluation.evaluate import (
-    Evaluation,
-    evaluate,
-    fuse_streams,
-    markdown,
-    print_evaluation,
-    read_predictions,
-)
-from araflow.recognition.evaluation.tables import side_by_side
+from araflow.recognition.evaluation.answers import Evaluation
+from araflow.recognition.evaluation.evaluate import evaluate
+from araflow.recognition.evaluation.fusion import fuse_streams
+from araflow.recognition.evaluation.tables import markdown, print_evaluation, side_by_side
+from araflow.recognition.evaluation.write import read_predictions, write
 from araflow.recognition.spec import EvaluationSpec
 
 LABELS = ("walk", "run|x", "[b]push")
@@ -55,7 +51,7 @@ def text_of(show) -> str:
 
 
 def test_predictions_say_per_video_what_was_found(tmp_path):
-    evaluation().write(tmp_path / "new" / "folder")
+    write(evaluation(), tmp_path / "new" / "folder")
     rows = pq.read_table(tmp_path / "new" / "folder" / "predictions.parquet").to_pylist()
     assert [row["key"] for row in rows] == ["w/a", "x/a", "y/a", "z/a"]  # by key, as in a manifest
     assert rows[2] == {
@@ -78,7 +74,7 @@ def test_predictions_say_per_video_what_was_found(tmp_path):
 
 
 def test_metrics_and_confusion_matrix_are_written(tmp_path):
-    evaluation().write(tmp_path)
+    write(evaluation(), tmp_path)
     figures = json.loads((tmp_path / "metrics.json").read_text())
     assert (figures["top1"]["value"], figures["videos"], figures["mean_class"]) == (0.75, 4, pytest.approx(2.5 / 3))
     assert figures["attributes"]["camera"]["moving"]["hits"] == 3
@@ -94,7 +90,7 @@ def test_metrics_and_confusion_matrix_are_written(tmp_path):
 
 def test_the_same_scores_give_the_same_bytes_in_whatever_order(tmp_path):
     for name, order in (("one", (0, 1, 2, 3)), ("other", (2, 0, 3, 1))):
-        evaluation(order=order).write(tmp_path / name, leakage=LEAKAGE)
+        write(evaluation(order=order), tmp_path / name, leakage=LEAKAGE)
     names = sorted(file.name for file in (tmp_path / "one").iterdir())
     assert names == ["confusion.csv", "confusion.png", "metrics.json", "predictions.parquet", "summary.md"]
     for name in names:
@@ -104,14 +100,14 @@ def test_the_same_scores_give_the_same_bytes_in_whatever_order(tmp_path):
 def test_predictions_are_read_back_to_the_last_bit(tmp_path):
     probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 4)
     written = evaluation(probabilities)
-    written.write(tmp_path)
+    write(written, tmp_path)
     for path in (tmp_path, tmp_path / "predictions.parquet"):
         found = read_predictions(path)
         assert found.labels == LABELS
         assert found.keys == written.keys[::-1]
         assert (found.probabilities[::-1] == probabilities).all()
         assert found.metrics.to_json() == written.metrics.to_json()
-    found.write(tmp_path / "again")
+    write(found, tmp_path / "again")
     assert (tmp_path / "again" / "predictions.parquet").read_bytes() == (tmp_path / "predictions.parquet").read_bytes()
 
 
@@ -135,14 +131,14 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path):
     file.write_bytes(b"PAR1 and then nothing")
     with pytest.raises(SourceError, match="not a readable Parquet file"):
         read_predictions(file)
-    table = evaluation().table()
-    pq.write_table(table.drop_columns(["windows"]), file)
+    predictions = table(evaluation())
+    pq.write_table(predictions.drop_columns(["windows"]), file)
     with pytest.raises(SourceError, match="without windows"):
         read_predictions(file)
-    pq.write_table(table.replace_schema_metadata(None), file)
+    pq.write_table(predictions.replace_schema_metadata(None), file)
     with pytest.raises(SourceError, match="without the names of its classes"):
         read_predictions(file)
-    pq.write_table(table.replace_schema_metadata({"araflow-labels": '["one", "two"]'}), file)
+    pq.write_table(predictions.replace_schema_metadata({"araflow-labels": '["one", "two"]'}), file)
     with pytest.raises(SourceError, match="'w/a' does not have 2 probabilities"):
         read_predictions(file)
 
@@ -150,7 +146,7 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="file"):
-        evaluation().write(tmp_path / "file")
+        write(evaluation(), tmp_path / "file")
 
 
 # --- fused ---

@@ -12,6 +12,7 @@ from araflow.recognition import pictures
 from araflow.recognition.evaluation.metrics import Metrics, measure
 
 AWKWARD = ("walk", "a$b$_{c", "_hidden", "[b]跑步", "a very long name that nobody could read beside a small picture")
+TITLE = "top-1 100.0 % (100.0 to 100.0), 1,234 videos"
 HISTORY = [
     {"epoch": 1.0, "lr": 0.01, "train_loss": 1.5, "train_top1": 0.4},
     {"epoch": 2.0, "lr": 0.01, "train_loss": 1.0, "train_top1": 0.6, "val_loss": 1.2, "val_top1": 0.5},
@@ -41,7 +42,7 @@ def all_kinds() -> dict[str, bytes]:
     rng = np.random.default_rng(1)
     targets = np.arange(30) % 5
     return {
-        "confusion": pictures.confusion(measured(5), names(5)),
+        "confusion": pictures.confusion(measured(5).confusion, names(5), TITLE),
         "curves": pictures.curves(HISTORY),
         "rgb filters": pictures.first_layer(rng.normal(size=(10, 3, 3, 7, 7)).astype(np.float32)),
         "flow filters": pictures.first_layer(rng.normal(size=(10, 2, 7, 7))),
@@ -67,7 +68,7 @@ def test_pictures_need_no_display_and_no_pyplot():
 
 @pytest.mark.parametrize("classes", [2, 31, 120, 700])
 def test_a_confusion_matrix_is_drawn_for_any_number_of_classes_with_two_pixels_for_each(classes):
-    image = decoded(pictures.confusion(measured(classes), names(classes)))
+    image = decoded(pictures.confusion(measured(classes).confusion, names(classes), TITLE))
     assert min(image.shape[:2]) >= 2 * classes
     assert max(image.shape[:2]) < 2000
     assert not (image == image[0, 0]).all()
@@ -75,15 +76,15 @@ def test_a_confusion_matrix_is_drawn_for_any_number_of_classes_with_two_pixels_f
 
 def test_a_single_cell_can_be_seen_among_700_classes():
     metrics = measured(700)
-    before = decoded(pictures.confusion(metrics, names(700)))
+    before = decoded(pictures.confusion(metrics.confusion, names(700), TITLE))
     row = int(metrics.confusion.sum(axis=1).argmax())
     metrics.confusion[row, 699 if row < 350 else 0] += 5
-    assert (decoded(pictures.confusion(metrics, names(700))) != before).any()
+    assert (decoded(pictures.confusion(metrics.confusion, names(700), TITLE)) != before).any()
 
 
 def test_everything_stays_within_a_confusion_picture():
     for classes in (2, 5):
-        image = decoded(pictures.confusion(measured(classes), names(classes)))
+        image = decoded(pictures.confusion(measured(classes).confusion, names(classes), TITLE))
         for edge in (image[0], image[-1], image[:, 0], image[:, -1]):
             assert (edge == 255).all()
 

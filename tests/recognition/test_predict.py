@@ -15,7 +15,7 @@ from araflow.media import video
 from araflow.optical import Availability
 from araflow.recognition import checkpoint
 from araflow.recognition.data import windows as data
-from araflow.recognition.evaluation import evaluate
+from araflow.recognition.evaluation.scores import fuse, score
 from araflow.recognition.prediction import video_plans, video_windows
 from araflow.recognition.prediction.predict import each, list_videos, predict, table
 from araflow.recognition.prediction.video_flow import flow_maker
@@ -89,8 +89,8 @@ def test_a_video_is_seen_and_scored_as_evaluation_sees_and_scores_its_clip(
     flow = flow_maker(runner.spec)
     for mode in ("center", "conv", "all"):
         windows = data.EvaluationWindows(prepared.test, prepared.model, EvaluationSpec(mode=mode, segments=3))
-        scores = evaluate.score(video_world.network(prepared.model), windows)
-        expected = evaluate.fuse(scores)
+        scores = score(video_world.network(prepared.model), windows)
+        expected = fuse(scores)
         at = 0
         for number, clip in enumerate(prepared.test):
             source = videos / clip.row["source"]

@@ -10,8 +10,7 @@ import training_world as world
 from clip_world import LABELS
 
 from araflow.core.errors import ManifestError, SourceError, SpecError
-from araflow.recognition import experiment
-from araflow.recognition.evaluation import results
+from araflow.recognition import experiment, results
 from araflow.recognition.models import create, parameters
 from araflow.recognition.training import run
 from araflow.store.manifest import Manifest

@@ -184,7 +184,7 @@ def fitted(data, out, net=None, validate=False, **settings):
     spec = prepared.spec.training
     train = windows.TrainingWindows(prepared.train, prepared.model, prepared.spec.data, seed=spec.seed)
     val = windows.EvaluationWindows(prepared.val, prepared.model) if validate else None
-    loaders = training.Windows(train, val, batch_size=spec.batch_size, seed=spec.seed, workers=0)
+    loaders = training.Loaders(train, val, batch_size=spec.batch_size, seed=spec.seed, workers=0)
     one = training.Recogniser(net or network(), ("flow",), spec, [c.key for c in prepared.train], validated=validate)
     history = loop.History(out / "history.json", spec.epochs)
     out.mkdir(exist_ok=True)
@@ -219,7 +219,7 @@ def test_the_best_checkpoint_is_the_first_with_the_highest_val_top1_and_the_last
     settings = {"training__epochs": 5, "split__protocol": "official", "split__val_fraction": 0.34}
     prepared = experiment.prepare(world.spec(data, tmp_path, training__tensorboard=False, **settings))
     one = Scripted(network(), ("flow",), prepared.spec.training, world.KEYS)
-    loaders = training.Windows(
+    loaders = training.Loaders(
         windows.TrainingWindows(prepared.train, prepared.model, prepared.spec.data, seed=1),
         windows.EvaluationWindows(prepared.val, prepared.model),
         batch_size=4,
@@ -248,7 +248,7 @@ def test_an_epoch_shows_every_clip_once(data, tmp_path):
         loop.fit(
             loop.trainer(prepared.spec, "cpu", []),
             one,
-            training.Windows(train, None, batch_size=4, seed=1, workers=0),
+            training.Loaders(train, None, batch_size=4, seed=1, workers=0),
             None,
         )
     assert sorted(seen[:9]) == sorted(seen[9:]) == list(range(9))
@@ -269,7 +269,7 @@ def test_two_processes_share_an_epoch_between_them(data, tmp_path):
     one.folder = tmp_path
     history = loop.History(tmp_path / "history.json", 2)
     with loop.quiet():
-        loaders = training.Windows(train, None, batch_size=3, seed=1, workers=0)
+        loaders = training.Loaders(train, None, batch_size=3, seed=1, workers=0)
         loop.fit(loop.trainer(prepared.spec, "cpu", [history]), one, loaders, None)
     seen = [[json.loads(line) for line in (tmp_path / f"seen-{rank}").read_text().splitlines()] for rank in (0, 1)]
     for epoch in (0, 1):

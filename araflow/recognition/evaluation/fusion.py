@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from araflow.core.errors import SpecError
-
-if TYPE_CHECKING:
-    from araflow.recognition.evaluation.evaluate import Evaluation
+from araflow.recognition.evaluation.answers import Evaluation
 
 _CLIPS_SHOWN = 5
 

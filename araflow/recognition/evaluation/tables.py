@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from araflow.core.splits import Leakage
 from araflow.core.table import Table, figures, names
+from araflow.recognition.evaluation.answers import Evaluation
+from araflow.recognition.evaluation.metrics import ClassMetrics, Metrics, Rate
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from araflow.recognition.evaluation.evaluate import Evaluation
-    from araflow.recognition.evaluation.metrics import ClassMetrics, Metrics, Rate
 
 _CLASSES_SHOWN = 30
 """More classes than that fill a screen: those of lowest recall are shown."""

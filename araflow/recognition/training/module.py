@@ -18,8 +18,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from araflow.core.errors import AraflowError, SpecError, TrainingError
+from araflow.recognition.data.loading import Guarded, collate
 from araflow.recognition.data.windows import EpochSampler, EvaluationWindows, TrainingWindows
-from araflow.recognition.evaluation.scores import Guarded, collate
 from araflow.recognition.spec import OptimizerSpec, Stream, TrainingSpec
 
 _PLATEAU_MONITOR = {True: "val_loss", False: "train_loss"}
@@ -203,7 +203,7 @@ def _begins(name: str, beginning: str) -> bool:
     return name == beginning or name.startswith(beginning.rstrip(".") + ".")
 
 
-class Windows(LightningDataModule):
+class Loaders(LightningDataModule):
     """Loaders of the training and validation windows.
 
     Args:

@@ -207,7 +207,7 @@ def _train(
         validated=validation is not None,
     )
     workers = spec.data.workers
-    loaders = training.Windows(
+    loaders = training.Loaders(
         windows,
         validation,
         batch_size=settings.batch_size,

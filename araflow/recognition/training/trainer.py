@@ -152,7 +152,7 @@ def fit(trainer: Trainer, module: LightningModule, loaders: LightningDataModule,
         raise
     except ProcessRaisedException as error:
         # The last one: an error that was raised from another one comes after it.
-        found = re.findall(r"^araflow\.errors\.(\w+): (.*)", str(error), re.MULTILINE)
+        found = re.findall(rf"^{re.escape(errors.__name__)}\.(\w+): (.*)", str(error), re.MULTILINE)
         if not found:
             raise _explained(error) from error
         name, message = found[-1]

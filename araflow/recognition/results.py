@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from araflow.core import spec_file
 from araflow.core.errors import SpecError
@@ -19,12 +19,29 @@ from araflow.recognition.training.run import Trained
 from araflow.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from araflow.deploy.products import Product
-    from araflow.recognition.evaluation.evaluate import Evaluation
-
+    from araflow.recognition.evaluation.answers import Evaluation
 
 log = logging.getLogger("araflow")
 _SIDES = ("train", "val", "test")
+
+
+class Made(Protocol):
+    """What is asked of what a later stage, such as an export, has made of a recogniser."""
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        ...
+
+    @property
+    def line(self) -> str:
+        """A line that says what was made, or why nothing was."""
+        ...
+
+    @property
+    def figures(self) -> Mapping[str, Any]:
+        """The same, JSON-ready; empty where nothing was made."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,7 +58,7 @@ class Result:
     prepared: Prepared
     trained: Trained
     evaluation: Evaluation
-    deployed: tuple[Product, ...] = ()
+    deployed: tuple[Made, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -62,10 +79,11 @@ def evaluate(prepared: Prepared, checkpoint: Path) -> Evaluation:
         SourceError: The checkpoint or a clip cannot be read.
     """
     from araflow.recognition.evaluation import evaluate as evaluation
+    from araflow.recognition.evaluation.write import write
 
     spec = prepared.spec
     done = evaluation.evaluate(checkpoint, prepared.test, spec.evaluation, workers=spec.data.workers, split="test")
-    done.write(prepared.out / "evaluation", leakage=prepared.leakage)
+    write(done, prepared.out / "evaluation", leakage=prepared.leakage)
     return done
 
 

@@ -1,0 +1,172 @@
+"""What is written about an evaluation, and its predictions read back.
+
+The folder of an evaluation::
+
+    metrics.json          every figure; see araflow.recognition.evaluation.metrics
+    predictions.parquet   one row per video; ``read_predictions`` reads it back, for ``fuse_streams``
+    confusion.csv, .png   true class down, predicted class across
+    summary.md            the tables
+
+Nothing in them names a time or a machine: the same scores give the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from araflow.core.errors import OutputError, SourceError
+from araflow.core.files import parquet, replace
+from araflow.core.splits import Leakage
+from araflow.recognition.evaluation.answers import KEPT, Evaluation
+from araflow.recognition.evaluation.metrics import ranked
+from araflow.recognition.evaluation.tables import markdown
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PREDICTIONS = "predictions.parquet"
+_META = b"araflow-labels"
+
+
+def table(evaluation: Evaluation) -> pa.Table:
+    """Return one row per video, sorted by key; its metadata names the classes in label order.
+
+    ``probability`` has one value per class in label order; ``top5`` the names of the five most probable classes,
+    best first; ``windows`` how many windows were scored.
+    """
+    import pyarrow as pa
+
+    best = ranked(evaluation.probabilities)
+    rows = [
+        {
+            "key": key,
+            "label": evaluation.labels[target],
+            "label_index": target,
+            "predicted": evaluation.labels[names[0]],
+            "correct": bool(names[0] == target),
+            "probability": probability,
+            "top5": [evaluation.labels[name] for name in names],
+            "windows": windows,
+            **row,
+        }
+        for key, target, names, probability, windows, row in zip(
+            evaluation.keys,
+            evaluation.targets.tolist(),
+            best.tolist(),
+            evaluation.probabilities.tolist(),
+            evaluation.windows.tolist(),
+            evaluation.rows,
+            strict=True,
+        )
+    ]
+    schema = _schema().with_metadata({_META: json.dumps(evaluation.labels, ensure_ascii=False)})
+    return pa.Table.from_pylist(sorted(rows, key=lambda row: row["key"]), schema=schema)
+
+
+def confusion_csv(evaluation: Evaluation) -> str:
+    """Return the confusion matrix: a header with the predicted classes, then a line per true class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["true / predicted", *evaluation.labels])
+    writer.writerows(
+        [label, *row] for label, row in zip(evaluation.labels, evaluation.metrics.confusion.tolist(), strict=True)
+    )
+    return text.getvalue()
+
+
+def write(evaluation: Evaluation, folder: Path, *, leakage: Leakage | None = None) -> None:
+    """Write all of it; each file whole or not at all.
+
+    Args:
+        evaluation: What to write.
+        folder: Made where it is not there.
+        leakage: For the summary; see ``markdown``.
+
+    Raises:
+        OutputError: It cannot be written.
+        UnavailableError: matplotlib is not installed.
+    """
+    from araflow.recognition import pictures
+
+    figures = json.dumps(evaluation.metrics.to_json(), indent=1, ensure_ascii=False) + "\n"
+    files = {
+        "metrics.json": figures.encode(),
+        PREDICTIONS: parquet(table(evaluation)),
+        "confusion.csv": confusion_csv(evaluation).encode(),
+        "confusion.png": pictures.confusion(evaluation.metrics.confusion, evaluation.labels, _title(evaluation)),
+        "summary.md": markdown(evaluation, leakage).encode(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            replace(folder / name, content)
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
+
+
+def _title(evaluation: Evaluation) -> str:
+    top1 = evaluation.metrics.top1
+    low, high = top1.interval
+    return f"top-1 {100 * top1.value:.1f} % ({100 * low:.1f} to {100 * high:.1f}), {top1.count:,} videos"
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    texts = dict.fromkeys(("key", "label", "predicted", *KEPT), pa.string())
+    others = {
+        "label_index": pa.int32(),
+        "correct": pa.bool_(),
+        "probability": pa.list_(pa.float64()),
+        "top5": pa.list_(pa.string()),
+        "windows": pa.int32(),
+        "people": pa.int16(),
+    }
+    names = ("key", "label", "label_index", "predicted", "correct", "probability", "top5", "windows", *KEPT)
+    return pa.schema([(name, (texts | others)[name]) for name in names])
+
+
+def read_predictions(path: Path) -> Evaluation:
+    """Read the predictions of an earlier evaluation, and measure them anew.
+
+    Args:
+        path: A ``predictions.parquet``, or the folder of an evaluation.
+
+    Raises:
+        SourceError: There is none, or it is not what ``write`` wrote.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = path / PREDICTIONS if path.is_dir() else path
+    if not file.is_file():
+        raise SourceError(f"{file}: no such predictions; `araflow evaluate` writes them")
+    try:
+        with pa.OSFile(str(file)) as opened:  # as in araflow.store.manifest: no path, no threads
+            table = pq.read_table(opened, use_threads=False, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{file}: not a readable Parquet file: {error}") from error
+    encoded = (table.schema.metadata or {}).get(_META)
+    absent = [name for name in _schema().names if name not in table.column_names]
+    if encoded is None or absent:
+        why = f"without {', '.join(absent) or 'the names of its classes'}"
+        raise SourceError(f"{file}: a Parquet file, but not araflow's predictions: {why}")
+    rows = table.to_pylist()
+    labels = json.loads(encoded)
+    wrong = [row["key"] for row in rows if len(row["probability"]) != len(labels)]
+    if wrong:
+        raise SourceError(f"{file}: {wrong[0]!r} does not have {len(labels)} probabilities, one per class")
+    return Evaluation.from_parts(
+        labels,
+        [row["key"] for row in rows],
+        np.array([row["label_index"] for row in rows], dtype=np.int64),
+        np.array([row["probability"] for row in rows], dtype=np.float64).reshape(len(rows), len(labels)),
+        np.array([row["windows"] for row in rows], dtype=np.int64),
+        [{name: row[name] for name in KEPT} for row in rows],
+    )
