@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from araflow.core import resources, spec
 from araflow.recognition import spec as recognition
+from araflow.recognition import streams
 
 CONFIGURED = "configured"
 
@@ -41,7 +42,7 @@ else:  # lists of names that a type checker cannot follow
     OnError = _choice(*typing.get_args(spec.OnError))
     Engine = _choice(*typing.get_args(spec.Engine))
     Architecture = _choice(*resources.plugins("recognition/models"))
-    Modality = _choice(*typing.get_args(recognition.Modality))
+    Modality = _choice(*typing.get_args(streams.Modality))
     Accelerator = _choice("auto", "cpu", "gpu")
     Mode = _choice(*typing.get_args(recognition.EvaluationMode))
 

@@ -11,7 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from araflow.recognition.inspect import Layer
-    from araflow.recognition.spec import Modality, ModelSpec, Stream
+    from araflow.recognition.spec import ModelSpec
+    from araflow.recognition.streams import Modality, Stream
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
 _CLASSES = 400
@@ -214,7 +215,7 @@ def _draw(path: Path, out: Path) -> dict[str, Path]:
 
 
 def _shape(spec: ModelSpec, stream: Stream) -> tuple[int, ...]:
-    from araflow.recognition.spec import CHANNELS
+    from araflow.recognition.streams import CHANNELS
 
     own = spec.stream(stream)
     return CHANNELS[stream], own.frames, own.height, own.width

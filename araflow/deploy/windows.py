@@ -10,7 +10,8 @@ import numpy as np
 
 from araflow.core.errors import SpecError
 from araflow.recognition.prediction.runners import Tensors
-from araflow.recognition.spec import CHANNELS, ModelSpec
+from araflow.recognition.spec import ModelSpec
+from araflow.recognition.streams import CHANNELS
 
 if TYPE_CHECKING:
     from araflow.recognition.data.clips import VideoClip

@@ -13,7 +13,8 @@ from araflow import __version__
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, SpecError
 from araflow.core.splits import Leakage
-from araflow.recognition.spec import STREAMS, ExperimentSpec, FlowStorage, ModelSpec, StreamSpec
+from araflow.recognition.spec import ExperimentSpec, FlowStorage, ModelSpec
+from araflow.recognition.streams import STREAMS, StreamSpec
 from araflow.store.manifest import Manifest
 from araflow.store.places import is_remote
 from araflow.store.store import Store

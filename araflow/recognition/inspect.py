@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.recognition import models
-from araflow.recognition.spec import CHANNELS, Modality, ModelSpec, NetworkSpec, StreamSpec
+from araflow.recognition.spec import ModelSpec, NetworkSpec
+from araflow.recognition.streams import CHANNELS, Modality, StreamSpec
 
 if TYPE_CHECKING:
     import torch

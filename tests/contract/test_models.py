@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 from araflow.core.errors import SpecError  # noqa: E402
 from araflow.recognition import models  # noqa: E402
-from araflow.recognition.spec import CHANNELS, STREAMS, ModelSpec, NetworkSpec, StreamSpec  # noqa: E402
+from araflow.recognition.spec import ModelSpec, NetworkSpec  # noqa: E402
+from araflow.recognition.streams import CHANNELS, STREAMS, StreamSpec  # noqa: E402
 
 LABELS = tuple("abcde")
 FRAMES, HEIGHT, WIDTH = 9, 16, 24

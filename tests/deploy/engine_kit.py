@@ -8,7 +8,8 @@ from fakes.host_memory import HostDevice
 from fakes.tensorrt import VERSIONS, FakeTensorRT
 
 from araflow import __version__
-from araflow.recognition.spec import CHANNELS, ModelSpec
+from araflow.recognition.spec import ModelSpec
+from araflow.recognition.streams import CHANNELS
 
 LABELS = ("push", "fall_floor", "walk")
 FRAMES, SIZE = 4, 16

@@ -9,7 +9,7 @@ import torch
 
 from araflow.recognition import models
 from araflow.recognition.models._joint import Joint
-from araflow.recognition.spec import StreamSpec
+from araflow.recognition.streams import StreamSpec
 
 State = dict[str, torch.Tensor]
 

@@ -15,7 +15,7 @@ from araflow.recognition.evaluation.answers import Evaluation
 from araflow.recognition.evaluation.evaluate import evaluate
 from araflow.recognition.evaluation.fusion import fuse_streams
 from araflow.recognition.evaluation.tables import markdown, print_evaluation, side_by_side
-from araflow.recognition.evaluation.write import read_predictions, write
+from araflow.recognition.evaluation.write import read_predictions, table, write
 from araflow.recognition.spec import EvaluationSpec
 
 LABELS = ("walk", "run|x", "[b]push")

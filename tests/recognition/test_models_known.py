@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: E402, N812
 from araflow.core.errors import SpecError  # noqa: E402
 from araflow.recognition import models  # noqa: E402
 from araflow.recognition.models._joint import Joint  # noqa: E402
-from araflow.recognition.spec import StreamSpec  # noqa: E402
+from araflow.recognition.streams import StreamSpec  # noqa: E402
 
 State = dict[str, "torch.Tensor"]
 

@@ -18,7 +18,8 @@ from araflow.recognition.data.transforms import (
     pixel_gains,
     training_view,
 )
-from araflow.recognition.spec import DataSpec, StreamSpec
+from araflow.recognition.spec import DataSpec
+from araflow.recognition.streams import StreamSpec
 
 BOUND = 20.0
 RAW = {"mean": (0.0,), "std": (1 / 255,)}

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from araflow.core.errors import SourceError
 from araflow.recognition import require
-from araflow.recognition.spec import CHANNELS, ModelSpec
+from araflow.recognition.spec import ModelSpec
+from araflow.recognition.streams import CHANNELS
 
 if TYPE_CHECKING:
     import onnx

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from araflow.core.errors import SourceError
 from araflow.media.png_reader import read_png
 from araflow.recognition.data.clips import VideoClip
-from araflow.recognition.spec import Stream
+from araflow.recognition.streams import Stream
 
 _JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 """Start and end of an image (ITU-T T.81, table B.1)."""

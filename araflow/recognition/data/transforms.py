@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from araflow.media.quantize import dequantize
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
-    from araflow.recognition.spec import DataSpec, Stream, StreamSpec
+    from araflow.recognition.spec import DataSpec
+    from araflow.recognition.streams import Stream, StreamSpec
 
 Pictures = NDArray[np.uint8]
 

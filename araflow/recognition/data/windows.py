@@ -24,7 +24,8 @@ from araflow.core.errors import SpecError
 from araflow.recognition.data import samplers, transforms
 from araflow.recognition.data.clips import VideoClip, class_weights, clips_of, leakage, shuffled, split_of
 from araflow.recognition.data.frames import load_window, read_frames
-from araflow.recognition.spec import DataSpec, EvaluationSpec, FlowScale, ModelSpec, Stream, StreamSpec
+from araflow.recognition.spec import DataSpec, EvaluationSpec, FlowScale, ModelSpec
+from araflow.recognition.streams import Stream, StreamSpec
 
 __all__ = [
     "EpochSampler",

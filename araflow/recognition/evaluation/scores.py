@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from araflow.core.errors import AraflowError, SpecError, TrainingError
 from araflow.recognition.data.loading import Guarded, collate
-from araflow.recognition.spec import CHANNELS, Compatibility
+from araflow.recognition.spec import Compatibility
+from araflow.recognition.streams import CHANNELS
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 from araflow.core import resources
 from araflow.core.errors import SpecError, did_you_mean
 from araflow.recognition import require
-from araflow.recognition.spec import CHANNELS, STREAMS, ModelSpec, StreamSpec
+from araflow.recognition.spec import ModelSpec
+from araflow.recognition.streams import CHANNELS, STREAMS, StreamSpec
 
 if TYPE_CHECKING:
     import torch

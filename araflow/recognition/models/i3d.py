@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from araflow.core.errors import SpecError
-from araflow.recognition.spec import CHANNELS, StreamSpec
+from araflow.recognition.streams import CHANNELS, StreamSpec
 
 if TYPE_CHECKING:
     from torch import nn

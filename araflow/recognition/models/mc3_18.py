@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from araflow.recognition.spec import StreamSpec
+from araflow.recognition.streams import StreamSpec
 
 if TYPE_CHECKING:
     from torch import nn

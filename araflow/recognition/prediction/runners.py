@@ -97,7 +97,7 @@ def check_streams(spec: ModelSpec, streams: dict[str, Tensors]) -> None:
     Raises:
         SpecError: A stream is missing, too much, or not of the shape that it takes.
     """
-    from araflow.recognition.spec import CHANNELS
+    from araflow.recognition.streams import CHANNELS
 
     if set(streams) != set(spec.streams):
         raise SpecError(f"streams: this recogniser takes {' and '.join(spec.streams)}; given: {', '.join(streams)}")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.recognition.data import samplers
-from araflow.recognition.spec import ModelSpec, Stream
+from araflow.recognition.spec import ModelSpec
+from araflow.recognition.streams import Stream
 
 Indices = dict[Stream, list[int]]
 """The places that each stream shows, in order."""

@@ -27,7 +27,8 @@ from araflow.media.fields import GrayFrame
 from araflow.recognition.data import samplers, transforms
 from araflow.recognition.prediction.video_flow import FlowMaker, gains, stored
 from araflow.recognition.prediction.video_plans import Listed, Plan, Seen, Sliding, Span, longest, per_stream, within
-from araflow.recognition.spec import EvaluationMode, ModelSpec, Stream
+from araflow.recognition.spec import EvaluationMode, ModelSpec
+from araflow.recognition.streams import Stream
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

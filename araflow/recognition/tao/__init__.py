@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from araflow.core.errors import SpecError, did_you_mean
 from araflow.core.table import Column, Table, names
-from araflow.recognition.spec import ExperimentSpec, Modality
+from araflow.recognition.spec import ExperimentSpec
+from araflow.recognition.streams import Modality
 from araflow.recognition.tao._fields import NOTHING, RULES, Rule
 from araflow.recognition.tao._file import LABEL_MAP, OLD_SECTIONS, Theirs
 from araflow.recognition.tao._folders import manifest_of_folders

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from araflow.core.errors import SpecError
-from araflow.recognition.spec import STREAMS, Stream
+from araflow.recognition.streams import STREAMS, Stream
 from araflow.recognition.tao._values import choice
 
 OLD_SECTIONS: Final = {"model_config": "model", "dataset_config": "dataset", "train_config": "train"}

@@ -21,7 +21,7 @@ from araflow.core.errors import ClipError, SourceError, SpecError
 from araflow.core.files import PROOF
 from araflow.datasets._hmdb51 import parse_name
 from araflow.media.video import IMAGE_SUFFIXES
-from araflow.recognition.spec import Modality
+from araflow.recognition.streams import Modality
 from araflow.store.manifest import SCHEMA, Manifest
 
 log = logging.getLogger("araflow")

@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader
 from araflow.core.errors import AraflowError, SpecError, TrainingError
 from araflow.recognition.data.loading import Guarded, collate
 from araflow.recognition.data.windows import EpochSampler, EvaluationWindows, TrainingWindows
-from araflow.recognition.spec import OptimizerSpec, Stream, TrainingSpec
+from araflow.recognition.spec import OptimizerSpec, TrainingSpec
+from araflow.recognition.streams import Stream
 
 _PLATEAU_MONITOR = {True: "val_loss", False: "train_loss"}
 
