@@ -143,7 +143,7 @@ def show(
 
 
 def _described(name: str) -> dict[str, Any]:
-    from araflow.recognition import inspect
+    from araflow.recognition import inspect, networks
     from araflow.recognition import models as registry
 
     architecture = registry.load(name)
@@ -154,7 +154,7 @@ def _described(name: str) -> dict[str, Any]:
         "depths": list(architecture.DEPTHS),
         "classes": _CLASSES,
         "parameters": {
-            modality: inspect.count(inspect.network_of(inspect.published(name, modality, classes=_CLASSES)))
+            modality: networks.count(networks.outline(inspect.published(name, modality, classes=_CLASSES)))
             for modality in modalities
         },
         "input": architecture.INPUT.model_dump(mode="json"),

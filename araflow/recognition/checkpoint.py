@@ -71,7 +71,7 @@ def load(path: Path) -> tuple[nn.Module, ModelSpec]:
     """
     from safetensors.torch import load_file
 
-    from araflow.recognition.models import create
+    from araflow.recognition.networks import create
 
     spec = read_spec(path)
     network = create(spec)

@@ -13,8 +13,9 @@ from araflow import __version__
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, SpecError
 from araflow.core.splits import Leakage
+from araflow.recognition import _checks
 from araflow.recognition.spec import ExperimentSpec, FlowStorage, ModelSpec
-from araflow.recognition.streams import STREAMS, StreamSpec
+from araflow.recognition.streams import STREAMS
 from araflow.store.manifest import Manifest
 from araflow.store.places import is_remote
 from araflow.store.store import Store
@@ -98,7 +99,7 @@ def prepare(spec: ExperimentSpec) -> Prepared:
         short_clip=spec.data.short_clip,
         short_side=spec.data.short_side,
         center_crop=spec.data.center_crop,
-        flow=flow_storage(manifest, spec) if "flow" in _streams(spec) else None,
+        flow=flow_storage(manifest, spec) if "flow" in STREAMS[spec.network.modality] else None,
         split=spec.split,
         manifest_sha256=_sha256(Path(spec.manifest)),
         software=_software(),
@@ -106,7 +107,7 @@ def prepare(spec: ExperimentSpec) -> Prepared:
     sides = {side: clips.clips_of(manifest, split_of, side) for side in ("train", "val", "test")}
     if spec.shuffle_labels:
         sides["train"] = clips.shuffled(sides["train"], spec.training.seed)
-    notes = _check(spec, model, sides)
+    notes = _checks.deviations(spec) + _checks.check(spec, model, sides)
     leakage = clips.leakage(manifest, split_of).total
     return Prepared(spec, manifest, model, sides["train"], sides["val"], sides["test"], leakage, notes)
 
@@ -125,10 +126,6 @@ def labels_of(manifest: Manifest) -> tuple[str, ...]:
                 f"{', '.join(found)}: build it again"
             )
     return found
-
-
-def _streams(spec: ExperimentSpec) -> tuple[str, ...]:
-    return STREAMS[spec.network.modality]
 
 
 def flow_storage(manifest: Manifest, spec: ExperimentSpec) -> FlowStorage:
@@ -157,52 +154,3 @@ def _sha256(path: Path) -> str:
 
 def _software() -> dict[str, str]:
     return {"araflow": __version__} | {name: metadata.version(name) for name in ("torch", "lightning")}
-
-
-def _check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoClip]]) -> list[str]:
-    """Return notes; raise where training or evaluating would be pointless."""
-    notes = []
-    for side in ("train", "test"):
-        clips = sides[side]
-        if not clips:
-            raise SpecError(
-                f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, "
-                "group), or split.test_fraction higher"
-            )
-        shown_classes = {clip.label_index for clip in clips}
-        absent = [label for index, label in enumerate(model.labels) if index not in shown_classes]
-        if not absent:
-            continue
-        shown = f"split: no {side} clip shows {', '.join(absent)} (of {len(clips)} clips)"
-        if side == "train" or spec.evaluation.absent_classes == "refuse":
-            allow = "" if side == "train" else ", or set evaluation.absent_classes=report"
-            raise SpecError(f"{shown}; choose another split, or build from more clips{allow}")
-        notes.append(f"{shown}; means over classes leave them out")
-    if spec.data.sampler == "consecutive":
-        notes += _short(spec, sides)
-    if ("flow" in _streams(spec) and spec.data.flow_scale == "pixels") or spec.data.short_clip == "refuse":
-        from araflow.recognition.data.windows import EvaluationWindows  # it knows what pixels, and other samplers, need
-
-        for clips in sides.values():
-            EvaluationWindows(clips, model)
-    if not sides["val"]:
-        notes.append("no val clips: the last epoch counts, and nothing is chosen by its accuracy")
-        if spec.training.early_stopping:
-            raise SpecError("training.early_stopping: there are no val clips to stop by; set split.val_fraction")
-    return notes
-
-
-def _short(spec: ExperimentSpec, sides: dict[str, list[VideoClip]]) -> list[str]:
-    """Note the clips that are shorter than a window; raise where that is refused."""
-    streams = _streams(spec)
-    specs: list[StreamSpec] = [getattr(spec.network, stream) for stream in streams]
-    span = (max(one.frames for one in specs) - 1) * spec.data.sample_rate + 1
-    short = [clip for side in sides.values() for clip in side if clip.length(streams) < span]
-    if not short:
-        return []
-    what = "flow fields" if "flow" in streams else "frames"
-    shown = f"{short[0].key} has {short[0].length(streams)} {what}, a window spans {span}"
-    if spec.data.short_clip == "refuse":
-        raise SpecError(f"data.short_clip: refuse: {len(short)} clips are shorter than a window: {shown}")
-    verb = "looped" if spec.data.short_clip == "loop" else "held on their last frame"
-    return [f"{len(short)} clips are shorter than a window and are {verb}: {shown}"]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.recognition import models
+from araflow.core.errors import SpecError
+from araflow.recognition import networks
 from araflow.recognition.spec import ModelSpec, NetworkSpec
-from araflow.recognition.streams import CHANNELS, Modality, StreamSpec
+from araflow.recognition.streams import CHANNELS, Modality
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Layer:
         name: Its name within the network, such as ``layer1.0.conv1``.
         level: How deep it lies: 0 for a direct part of the network.
         type: Its class's name.
-        output: Shape of what comes out, without the batch; ``None`` where it is not run as a module.
+        output: Shape of what comes out, without the batch, the first tensor of several; ``None`` where it is not run as
+            a module, or nothing that is a tensor comes out.
         parameters: Number of trainable values in it and in its parts.
         kernel: Size of the kernel over (time,) height, width; empty for what has none.
         leaf: It has no parts.
@@ -52,69 +53,56 @@ def published(name: str, modality: Modality = "rgb", *, classes: int = 400, dept
     Raises:
         SpecError: There is no such architecture or modality, or it has no such depth.
     """
-    window = models.load(name).INPUT
-    network = NetworkSpec(architecture=name, modality=modality, depth=depth, rgb=window, flow=_for_flow(window))
+    network = NetworkSpec(architecture=name, modality=modality, depth=depth)
     return ModelSpec(network=network, labels=tuple(map(str, range(classes))))
 
 
-def _for_flow(window: StreamSpec) -> StreamSpec:
-    """The same window for flow: means per rgb channel say nothing of u and v."""
-    if len(window.mean) == len(window.std) == 1:
-        return window
-    return window.model_copy(update={"mean": (0.5,), "std": (0.5,)})
-
-
-def network_of(spec: ModelSpec) -> nn.Module:
-    """Return a network that has shapes, but no memory (torch's meta device), in evaluation mode.
-
-    Raises:
-        SpecError: See ``models.create``.
-    """
-    import torch
-
-    with torch.device("meta"):
-        return models.create(spec).eval()
-
-
-def count(network: nn.Module) -> int:
-    """Return the number of trainable values."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def layers(spec: ModelSpec) -> list[Layer]:
-    """Return every module of a network in order, with its parts after it.
+    """Return every module of a recogniser's network in order, with its parts after it.
 
     Raises:
-        SpecError: See ``models.create``.
+        SpecError: See ``networks.create``.
     """
     import torch
 
-    network = network_of(spec)
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def note(name: str) -> Any:  # noqa: ANN401 - a hook
-        def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            shapes[name] = tuple(output.shape[1:])
-
-        return hook
-
-    for name, module in network.named_modules():
-        if name:
-            module.register_forward_hook(note(name))
     windows = (
         torch.empty(1, CHANNELS[name], own.frames, own.height, own.width, device="meta")
         for name, own in ((stream, spec.stream(stream)) for stream in spec.streams)
     )
+    return layers_of(networks.outline(spec), *windows)
+
+
+def layers_of(network: nn.Module, *inputs: Tensor) -> list[Layer]:
+    """Return every module of a network in order, with its parts after it.
+
+    Args:
+        network: Whose modules may return anything: a tensor, several, or none.
+        inputs: What it takes, on its device.
+    """
+    import torch
+
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str) -> Any:  # noqa: ANN401 - a hook
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if (shape := _shape(output)) is not None:
+                shapes[name] = shape
+
+        return hook
+
+    hooks = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
     with torch.inference_mode():
-        network(*windows)
+        network(*inputs)
+    for hook in hooks:
+        hook.remove()
     return [
         Layer(
             name=name,
             level=name.count("."),
             type=type(module).__name__,
             output=shapes.get(name),
-            parameters=count(module),
-            kernel=_kernel(module),
+            parameters=networks.count(module),
+            kernel=_kernel(module, shapes.get(name)),
             leaf=not any(True for _ in module.children()),
         )
         for name, module in network.named_modules()
@@ -122,11 +110,28 @@ def layers(spec: ModelSpec) -> list[Layer]:
     ]
 
 
-def _kernel(module: nn.Module) -> tuple[int, ...]:
-    size = getattr(module, "kernel_size", None)
+def _shape(output: object) -> tuple[int, ...] | None:
+    """Return the shape of a module's output without the batch; of several tensors, that of the first."""
+    import torch
+
+    if isinstance(output, torch.Tensor):
+        return tuple(output.shape[1:])
+    parts = output.values() if isinstance(output, Mapping) else output
+    if not isinstance(parts, Iterable) or isinstance(parts, str | bytes):
+        return None
+    return next((shape for shape in map(_shape, parts) if shape is not None), None)
+
+
+def _kernel(module: nn.Module, output: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the size of a module's kernel; a pool, which has no weights, has as many axes as its output's pictures."""
+    size, weight = getattr(module, "kernel_size", None), getattr(module, "weight", None)
+    if size is None:
+        return ()
+    if weight is not None and weight.dim() > 2:
+        return tuple(weight.shape[2:])
     if isinstance(size, int):  # torch keeps a pool's as it was given
-        return (size,) * int(type(module).__name__[-2])
-    return tuple(size) if size is not None else ()
+        return (size,) * max(1, len(output or ()) - 1)
+    return tuple(size)
 
 
 def totals(found: Sequence[Layer]) -> list[dict[str, Any]]:
@@ -144,7 +149,7 @@ def totals(found: Sequence[Layer]) -> list[dict[str, Any]]:
 
 
 def first_weights(network: nn.Module, spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
-    """Return the weights of the first convolution that each stream meets.
+    """Return the weights of the first convolution over pictures that each stream meets.
 
     Args:
         network: A network with weights.
@@ -153,13 +158,16 @@ def first_weights(network: nn.Module, spec: ModelSpec) -> dict[str, NDArray[np.f
     Returns:
         Per stream float32 (filters, channels, frames, height, width); where frames are stacked as channels, or time is
         convolved, ``frames`` are these.
-    """
-    from torch import nn
 
+    Raises:
+        SpecError: There is no convolution.
+    """
     found = {}
     for stream in spec.streams:
         branch = getattr(network, stream) if len(spec.streams) > 1 else network
-        first = next(module for module in branch.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
-        weight = first.weight.detach().float().cpu().numpy()
+        first = next((own for own in branch.parameters() if own.dim() >= 4), None)
+        if first is None:
+            raise SpecError(f"{spec.network.architecture}: no layer of {stream} is a convolution that could be drawn")
+        weight = first.detach().float().cpu().numpy()
         found[str(stream)] = weight.reshape(weight.shape[0], CHANNELS[stream], -1, *weight.shape[-2:])
     return found

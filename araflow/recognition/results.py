@@ -189,7 +189,7 @@ def last_line(spec: ExperimentSpec, results: Mapping[str, Result], seconds: floa
 
 def plan(prepared: Prepared) -> dict[str, Any]:
     """Return what would be trained on what, JSON-ready."""
-    from araflow.recognition.models import parameters
+    from araflow.recognition import networks
 
     model: ModelSpec = prepared.model
     return {
@@ -197,7 +197,7 @@ def plan(prepared: Prepared) -> dict[str, Any]:
         "labels": list(model.labels),
         "clips": {"train": len(prepared.train), "val": len(prepared.val), "test": len(prepared.test)},
         "leakage": dataclasses.asdict(prepared.leakage),
-        "parameters": parameters(model),
+        "parameters": networks.count(networks.outline(model)),
         "notes": prepared.notes,
     }
 

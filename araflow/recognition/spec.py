@@ -10,11 +10,13 @@ Field names follow the field's papers; where NVIDIA TAO's experiment file has th
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from araflow.core.spec import Protocol, Quantizer, Settings, SplitSpec, plugin
+from araflow.recognition import models
 from araflow.recognition.streams import CHANNELS, STREAMS, Modality, Stream, StreamSpec
 
 if TYPE_CHECKING:
@@ -57,6 +59,19 @@ class NetworkSpec(Settings):
         examples=[["conv1", "bn1", "layer1"]],
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, tree: Any) -> Any:  # noqa: ANN401 - whatever is to be validated
+        """Fill in what is not set of the windows: as the architecture was published."""
+        filled, name = _tree(tree), _architecture(tree)
+        if filled is None or name is None:
+            return tree
+        for stream in CHANNELS:
+            given = _tree(filled.get(stream, {}))
+            if given is not None:
+                filled[stream] = {**models.published(name, stream).model_dump(), **given}
+        return filled
+
     @model_validator(mode="after")
     def _streams(self) -> Self:
         for stream in STREAMS[self.modality]:
@@ -68,6 +83,19 @@ class NetworkSpec(Settings):
             if getattr(self.weights, name) is not None and name not in (*STREAMS[self.modality], self.modality):
                 raise ValueError(f"weights.{name}: a network for {self.modality} has no use for it")
         return self
+
+
+def _tree(value: object) -> dict[str, Any] | None:
+    """Return settings as they were given; ``None`` where they are no group of settings."""
+    if isinstance(value, Settings):
+        return value.model_dump(exclude_unset=True)
+    return dict(value) if isinstance(value, Mapping) else None
+
+
+def _architecture(network: object) -> str | None:
+    """Return the architecture that a network's settings name, if there is one of that name."""
+    name = (_tree(network) or {}).get("architecture", NetworkSpec.model_fields["architecture"].default)
+    return name if name in models.names() else None
 
 
 class DataSpec(Settings):
@@ -209,6 +237,16 @@ class ExperimentSpec(Settings):
     shuffle_labels: bool = Field(
         False, description="A control: train on labels dealt out at random; accuracy must then be near chance."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published(cls, tree: Any) -> Any:  # noqa: ANN401 - whatever is to be validated
+        """Fill in the short side that the architecture was published with, where it is not set."""
+        name = _architecture(tree.get("network")) if isinstance(tree, Mapping) else None
+        data = _tree(tree.get("data", {})) if name is not None else None
+        if name is None or data is None:
+            return tree
+        return {**tree, "data": {"short_side": models.load(name).SHORT_SIDE, **data}}
 
     @field_validator("protocols")
     @classmethod

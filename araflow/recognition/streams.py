@@ -10,6 +10,8 @@ from araflow.core.spec import Settings
 
 Stream = Literal["rgb", "flow"]
 Modality = Literal["rgb", "flow", "joint"]
+Layout = Literal["NCTHW", "N(CT)HW"]
+"""Order of a network's axes; in ``N(CT)HW`` all frames of a channel, then all of the next, are one image's channels."""
 CHANNELS = {"rgb": 3, "flow": 2}
 """Channels of each stream: R, G, B and u, v."""
 STREAMS: dict[str, tuple[Stream, ...]] = {"rgb": ("rgb",), "flow": ("flow",), "joint": ("rgb", "flow")}
@@ -17,7 +19,10 @@ STREAMS: dict[str, tuple[Stream, ...]] = {"rgb": ("rgb",), "flow": ("flow",), "j
 
 
 class StreamSpec(Settings):
-    """What one stream's tensor is: (batch, channels, frames, height, width), ``(x / 255 - mean) / std``."""
+    """What one stream's tensor is: (batch, channels, frames, height, width), ``(x / 255 - mean) / std``.
+
+    In an experiment the defaults are those of the window that the architecture was published with.
+    """
 
     frames: int = Field(32, ge=1, description="Frames (or flow fields) in a window.")
     width: int = Field(224, ge=16, description="Width in pixels.")

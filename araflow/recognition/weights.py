@@ -1,19 +1,33 @@
 """Published weights into our networks: everything fits, or nothing is loaded and the error says what does not.
 
 What may differ, and is said: the number of classes, the channels of the first convolution, and a 2D network's weights
-in a 3D one.
+in a 3D one. Files are read without running anything in them; the names of their tensors are the families' affair.
 """
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
-from araflow.core.errors import SourceError, SpecError
-from araflow.recognition import _weight_files
+from araflow.core.errors import SourceError, SpecError, UnavailableError
+from araflow.recognition.models import renamed
 from araflow.recognition.models._joint import Joint
 
+if TYPE_CHECKING:
+    from araflow.recognition.models import State
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".tlt", ".ckpt")
+"""Endings of files that can be read."""
+_CONTAINERS = ("state_dict", "model_state", "model_state_dict", "model")
+"""Keys under which training tools keep the state dict."""
+_WRAPPERS = ("module.", "model.", "network.", "_orig_mod.")
+"""What training tools put before every name: DataParallel, Lightning modules, compiled modules."""
 _SHOWN = 4
 """Names that an error shows of each kind."""
 
@@ -21,9 +35,8 @@ _SHOWN = 4
 def load_weights(network: nn.Module, file: str | Path, *, name: str) -> list[str]:
     """Load a file of weights into a network, in place, and return what was done, a line each.
 
-    Known by their names: our own files; torchvision's 2D residual networks (into ``arn_2d``, and inflated into
-    ``arn_3d``, ``r3d_18`` and ``mc3_18``) and its ``r3d_18``, ``mc3_18`` and ``r2plus1d_18``; NVIDIA TAO's, joint
-    ones included; pytorch-i3d's.
+    Known by their names: our own files; torchvision's 2D residual networks (inflated where a network convolves over
+    time); what the families know (``Architecture.rename``); NVIDIA TAO's joint models.
 
     - A classifier for another number of classes keeps the random weights that ``network`` came with. So does the whole
       fusion of a joint network.
@@ -46,7 +59,7 @@ def load_weights(network: nn.Module, file: str | Path, *, name: str) -> list[str
         UnavailableError: It is a safetensors file, and safetensors is not installed.
     """
     file = Path(file)
-    origin, found = _weight_files.renamed(_weight_files.read(file, name))
+    origin, found = renamed(read(file, name))
     where = f"{name}: {file.name}"
     broken = [key for key, value in found.items() if value.is_floating_point() and not value.float().isfinite().all()]
     if broken:
@@ -76,7 +89,7 @@ def load_weights(network: nn.Module, file: str | Path, *, name: str) -> list[str
     return [f"{where}: {len(loaded)} tensors, {origin}", *sorted(lines)]
 
 
-def _fresh(network: nn.Module, target: dict[str, Tensor], found: dict[str, Tensor]) -> set[str]:
+def _fresh(network: nn.Module, target: State, found: State) -> set[str]:
     """Return the names of the layers whose size depends on the number of classes, if the file's is another."""
     if "fc.bias" not in found or found["fc.bias"].shape == target["fc.bias"].shape or found["fc.bias"].dim() != 1:
         return set()
@@ -111,9 +124,7 @@ def _inflate(kernel: Tensor, length: int) -> Tensor:
     return kernel.float().unsqueeze(2).expand(-1, -1, length, -1, -1) / length
 
 
-def _check(
-    loaded: dict[str, Tensor], found: dict[str, Tensor], target: dict[str, Tensor], fresh: set[str], where: str
-) -> None:
+def _check(loaded: State, found: State, target: State, fresh: set[str], where: str) -> None:
     # files written before PyTorch 0.4.1 do not count the batches; nothing here uses the count
     missing = [k for k in target if k not in found and k not in fresh and not k.endswith("num_batches_tracked")]
     unknown = [key for key in found if key not in target]
@@ -147,3 +158,77 @@ def _some(names: list[str]) -> str:
 
 def _kind(tensor: Tensor) -> str:
     return f"{'×'.join(map(str, tensor.shape)) or 'one number'} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def read(file: Path, name: str) -> State:
+    """Return the tensors of a file, on the CPU, under the names that they have there but for wrappers' prefixes.
+
+    Args:
+        file: A file of one of ``SUFFIXES``.
+        name: The setting that names the file, for messages.
+
+    Raises:
+        SpecError: There is no such file, or its ending is another.
+        SourceError: It is damaged or encrypted, reading it would run code, or it holds no state dict.
+        UnavailableError: It is a safetensors file, and safetensors is not installed.
+    """
+    if not file.is_file():
+        raise SpecError(f"{name}: {file} is not a file that exists; give the path of a file of weights, or null")
+    if file.suffix not in SUFFIXES:
+        raise SpecError(f"{name}: {file} ends with {file.suffix!r}; allowed: {', '.join(SUFFIXES)}")
+    found = _safetensors(file, name) if file.suffix == ".safetensors" else _pickled(file, name)
+    return _unwrapped(_state_dict(found, f"{name}: {file}"))
+
+
+def _safetensors(file: Path, name: str) -> object:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise UnavailableError(f"{name}: {file} needs safetensors: pip install safetensors") from error
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise SourceError(f"{name}: {file} is damaged, or no safetensors file ({error}); get it again") from error
+
+
+def _pickled(file: Path, name: str) -> object:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the age of the format, which the user cannot change
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a damaged or hostile file raises is anything
+        if needed := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            raise SourceError(
+                f"{name}: {file} holds more than tensors ({needed[1]}), and reading that could run any code, so it was "
+                "not read. If you trust where it comes from, save its tensors alone, where its own software is "
+                "installed: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW_FILE)"
+            ) from error
+        encrypted = " or encrypted (then decrypt it with NVIDIA TAO and its key)" if file.suffix == ".tlt" else ""
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise SourceError(f"{name}: {file} is damaged{encrypted}, or no PyTorch file: {reason}") from error
+
+
+def _state_dict(found: object, where: str) -> State:
+    while isinstance(found, Mapping):
+        if found.get("state_dict_encrypted"):
+            raise SourceError(f"{where} is encrypted; decrypt it with NVIDIA TAO and its key, and give that file")
+        inner = next((found[key] for key in _CONTAINERS if isinstance(found.get(key), Mapping)), None)
+        if inner is None:
+            break
+        found = inner
+    if not isinstance(found, Mapping):
+        raise SourceError(f"{where} holds a {type(found).__name__}, not a state dict (names and their tensors)")
+    if not found or not all(isinstance(value, Tensor) for value in found.values()):
+        others = [str(key) for key, value in found.items() if not isinstance(value, Tensor)]
+        raise SourceError(
+            f"{where} holds no state dict: {', '.join(others[:5]) or 'nothing'} there; wanted names and their tensors, "
+            f"alone or under one of {', '.join(_CONTAINERS)}"
+        )
+    return {str(key): value for key, value in found.items()}
+
+
+def _unwrapped(state: State) -> State:
+    while prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in state)), None):
+        state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return state

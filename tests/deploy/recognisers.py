@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from araflow.deploy.onnx.contract import OnnxModel
-from araflow.recognition import checkpoint, models
+from araflow.recognition import checkpoint
+from araflow.recognition.networks import create
 from araflow.recognition.spec import ModelSpec, NetworkSpec
 
 LABELS = ("push", "fall_floor", "walk", "run", "ride_bike")
@@ -22,7 +23,7 @@ def spec(architecture: str, modality: str = "rgb", **settings: object) -> ModelS
 
 def network_of(model: ModelSpec, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    network = models.create(model)
+    network = create(model)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d | torch.nn.BatchNorm3d):
             with torch.no_grad():

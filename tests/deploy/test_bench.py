@@ -84,7 +84,7 @@ def test_cuda_graphs_are_for_engines():
 
 def test_an_onnx_file_and_a_checkpoint_are_timed(tmp_path):
     from araflow.recognition import checkpoint
-    from araflow.recognition.models import create
+    from araflow.recognition.networks import create
 
     spec = model_spec("arn_3d").model_copy(update={"labels": ("a", "b")})
     checkpoint.save(tmp_path / "m.safetensors", create(spec), spec)

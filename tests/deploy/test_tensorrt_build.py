@@ -255,7 +255,7 @@ def test_what_the_device_measures_is_noted(tmp_path, monkeypatch):
 def test_a_file_that_araflow_export_wrote_builds(tmp_path, monkeypatch):
     from araflow.deploy.onnx.export import export
     from araflow.recognition import checkpoint
-    from araflow.recognition.models import create
+    from araflow.recognition.networks import create
 
     spec = model_spec("arn_3d", "flow")
     checkpoint.save(tmp_path / "m.safetensors", create(spec), spec)

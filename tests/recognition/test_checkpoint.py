@@ -8,7 +8,7 @@ from torch import nn
 
 from araflow.core.errors import OutputError, SourceError
 from araflow.recognition import checkpoint
-from araflow.recognition.models import create
+from araflow.recognition.networks import create
 from araflow.recognition.spec import ModelSpec
 
 SPEC = ModelSpec.model_validate({"network": {"modality": "flow", "dropout": 0.25}, "labels": ["b", "a", "ä c"]})

@@ -5,13 +5,15 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from araflow.cli.models import models
 from araflow.cli.options import Group
+from araflow.core.errors import SpecError
 from araflow.recognition import checkpoint, inspect
 from araflow.recognition import models as registry
-from araflow.recognition.models import create
+from araflow.recognition.networks import create
 from araflow.recognition.spec import FlowStorage, ModelSpec
 
 COMMANDS = Group(commands={"models": models})
@@ -183,3 +185,74 @@ def test_help_shows_examples_and_imports_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
     assert "araflow models show r2plus1d_18" in done.stdout
     assert "\b" not in done.stdout
+
+
+class Awkward(torch.nn.Module):
+    """A network whose parts return what modules may return."""
+
+    class Part(torch.nn.Module):
+        def __init__(self, answer):
+            super().__init__()
+            self.answer = answer
+
+        def forward(self, x):
+            return self.answer(x)
+
+    def __init__(self):
+        super().__init__()
+        self.several = self.Part(lambda x: (None, [x[:, :1], x], {"all": x}))
+        self.named = self.Part(lambda x: {"mask": None, "rest": (x,)})
+        self.nothing = self.Part(lambda x: None)
+        self.empty = self.Part(lambda x: ())
+        self.word = self.Part(lambda x: "rgb")
+        self.pool = torch.nn.MaxPool3d(2, return_indices=True)
+        self.attention = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+
+    def forward(self, x):
+        for part in (self.several, self.named, self.nothing, self.empty, self.word, self.pool):
+            part(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.attention(tokens, tokens, tokens)
+
+
+def test_modules_may_return_several_tensors_or_none():
+    found = {layer.name: layer for layer in inspect.layers_of(Awkward().eval(), torch.zeros(1, 4, 2, 4, 6))}
+    outputs = {name: layer.output for name, layer in found.items()}
+    assert outputs["several"] == (1, 2, 4, 6), "the first tensor"
+    assert outputs["named"] == (4, 2, 4, 6)
+    assert outputs["nothing"] is outputs["empty"] is outputs["word"] is None
+    assert outputs["pool"] == (4, 1, 2, 3)
+    assert outputs["attention"] == (48, 4)
+    assert found["pool"].kernel == (2, 2, 2)
+
+
+class TemporalConv(torch.nn.Conv1d):
+    """A kind of layer whose name ends with no number."""
+
+
+class Shift(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernel_size = 3
+        self.weight = torch.nn.Parameter(torch.zeros(4, 1, 3, 1, 1))
+
+    def forward(self, x):
+        return x
+
+
+def test_a_kernel_is_as_its_weights_are_whatever_its_class_is_called():
+    class Last2d(torch.nn.Conv3d):
+        pass
+
+    network = torch.nn.Sequential(Last2d(2, 4, (3, 5, 5), padding=(1, 2, 2)), Shift(), torch.nn.AvgPool3d(2, stride=1))
+    kernels = [layer.kernel for layer in inspect.layers_of(network, torch.zeros(1, 2, 4, 8, 8))]
+    assert kernels == [(3, 5, 5), (3, 1, 1), (2, 2, 2)]
+    network = torch.nn.Sequential(TemporalConv(2, 4, 3), torch.nn.MaxPool1d(2), torch.nn.LayerNorm(7))
+    kernels = [layer.kernel for layer in inspect.layers_of(network, torch.zeros(1, 2, 16))]
+    assert kernels == [(3,), (2,), ()]
+
+
+def test_a_network_without_convolutions_has_no_first_layer_to_draw():
+    spec = inspect.published("arn_2d")
+    with pytest.raises(SpecError, match="arn_2d: no layer of rgb is a convolution"):
+        inspect.first_weights(torch.nn.Linear(3, 2), spec)

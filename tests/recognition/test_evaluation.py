@@ -207,7 +207,7 @@ def recogniser(tmp_path):
     pytest.importorskip("safetensors")
     from araflow.recognition import checkpoint
     from araflow.recognition.data.clips import VideoClip
-    from araflow.recognition.models import create
+    from araflow.recognition.networks import create
     from araflow.recognition.spec import ModelSpec
 
     window = {"frames": 2, "width": 32, "height": 32}

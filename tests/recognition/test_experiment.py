@@ -5,12 +5,14 @@ import json
 
 import pyarrow as pa
 import pytest
+import torch
 import training_world as world
 from clip_world import LABELS
 
 from araflow.core.errors import ManifestError, SpecError
-from araflow.recognition import experiment
+from araflow.recognition import checkpoint, experiment, networks
 from araflow.recognition.spec import ExperimentSpec
+from araflow.recognition.streams import StreamSpec
 from araflow.store.manifest import Manifest
 
 
@@ -171,6 +173,76 @@ def test_dense_refuses_now_and_not_in_mid_epoch_and_the_other_samplers_know_no_s
         prepare(**long, data__sampler="dense")
     for sampler in ("random_interval", "segments"):
         assert prepare(**long, data__sampler=sampler).train
+
+
+@pytest.mark.parametrize("sampler", ["dense", "random_interval", "segments"])
+def test_a_sampler_that_does_not_use_the_sample_rate_refuses_no_clip_for_it(prepare, sampler):
+    settings = {"data__sampler": sampler, "data__short_clip": "refuse"}
+    plain, fast = prepare(**settings), prepare(**settings, data__sample_rate=1000)
+    assert (fast.notes, fast.train, fast.test) == (plain.notes, plain.train, plain.test)
+
+
+# --- the window that an architecture was published with ---
+
+
+TORCHVISION = {
+    "frames": 16,
+    "width": 112,
+    "height": 112,
+    "mean": (0.43216, 0.394666, 0.37645),
+    "std": (0.22803, 0.22145, 0.216989),
+}
+
+
+@pytest.mark.parametrize("name", ["r2plus1d_18", "r3d_18", "mc3_18"])
+def test_an_experiment_that_names_an_architecture_takes_its_published_window(name):
+    found = experiment_of(network={"architecture": name})
+    assert found.network.rgb.model_dump() == TORCHVISION
+    assert found.network.flow.model_dump() == {**TORCHVISION, "mean": (0.5,), "std": (0.5,)}
+    assert found.data.short_side == 128
+
+
+def test_what_is_set_of_a_window_stays_and_the_rest_is_as_published():
+    found = experiment_of(network={"architecture": "r3d_18", "rgb": {"frames": 8}}, data={"short_side": 200})
+    assert found.network.rgb.model_dump() == {**TORCHVISION, "frames": 8}
+    assert found.data.short_side == 200
+    assert experiment_of(network={"architecture": "i3d"}).network.flow.frames == 64
+    assert experiment_of().network.rgb == StreamSpec()
+    assert ExperimentSpec.model_validate(found.model_dump()) == found
+    assert ExperimentSpec.model_validate_json(found.model_dump_json()) == found
+    with pytest.raises(ValueError, match="architecture"):
+        experiment_of(network={"architecture": "r4d"})
+    with pytest.raises(ValueError, match=r"network\.rgb"):
+        experiment_of(network={"architecture": "r3d_18", "rgb": None})
+
+
+def experiment_of(**settings):
+    return ExperimentSpec.model_validate({"name": "x", "manifest": "x", "out": "x", **settings})
+
+
+def test_another_window_than_published_weights_were_made_for_is_said(prepare, tmp_path):
+    torch.save({}, tmp_path / "r3d_18-b3b3357e.pth")
+    weights = {"flow": str(tmp_path / "r3d_18-b3b3357e.pth")}
+    own = {"architecture": "r3d_18", "modality": "flow"}
+
+    def said(**network):
+        spec = world.spec(prepare().manifest.folder, tmp_path / "run", network={**own, **network})
+        return [note for note in experiment.prepare(spec).notes if "published" in note]
+
+    assert said(weights=weights) == []
+    assert said(flow={"frames": 32, "width": 224, "height": 224}) == []  # random weights know no window
+    (note,) = said(weights=weights, flow={"frames": 32, "mean": [0.25], "std": [0.5, 0.5]})
+    assert "network.flow: another window than r3d_18 was published with" in note
+    assert "frames 32 instead of 16; mean [0.25, 0.25] instead of [0.5, 0.5]" in note
+    assert "width" not in note and "std" not in note
+
+
+def test_of_our_own_weights_no_window_is_published(prepare, tmp_path):
+    model = prepare().model
+    checkpoint.save(tmp_path / "own.safetensors", networks.create(model), model)
+    assert not any(
+        "published" in n for n in prepare(network__weights={"flow": str(tmp_path / "own.safetensors")}).notes
+    )
 
 
 def test_pixels_need_the_radii_of_every_clip(prepare, changed):

@@ -11,7 +11,7 @@ from clip_world import LABELS
 
 from araflow.core.errors import ManifestError, SourceError, SpecError
 from araflow.recognition import experiment, results
-from araflow.recognition.models import create, parameters
+from araflow.recognition.networks import count, create, outline
 from araflow.recognition.training import run
 from araflow.store.manifest import Manifest
 
@@ -167,7 +167,7 @@ def test_the_plan_says_what_would_be_trained_on_what(prepared, capsys):
     assert content["clips"] == {"train": 9, "val": 0, "test": 3}
     assert content["labels"] == list(LABELS)
     network = create(prepared.model)
-    assert content["parameters"] == parameters(prepared.model) == sum(p.numel() for p in network.parameters())
+    assert content["parameters"] == count(outline(prepared.model)) == sum(p.numel() for p in network.parameters())
     results.print_plan(prepared)
     shown = capsys.readouterr().out
     for words in (

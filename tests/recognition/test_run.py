@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from araflow.core.errors import AraflowError, OutputError, SourceError, SpecError, TrainingError, UnavailableError
 from araflow.recognition import checkpoint, experiment
-from araflow.recognition.models import create
+from araflow.recognition.networks import create
 
 VALIDATED = {"split__protocol": "official", "split__val_fraction": 0.34}
 """One of each class's three training clips is for validation."""

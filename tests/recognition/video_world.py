@@ -9,7 +9,7 @@ from araflow.build.run import build as run
 from araflow.core.spec import BuildSpec
 from araflow.datasets._sample import draw_sample
 from araflow.recognition import checkpoint, experiment
-from araflow.recognition.models import create
+from araflow.recognition.networks import create
 from araflow.recognition.prediction.runners import TorchRunner
 from araflow.recognition.spec import ExperimentSpec, ModelSpec
 

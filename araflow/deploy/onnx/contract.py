@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.errors import SourceError
-from araflow.recognition import require
+from araflow.recognition import models, require
 from araflow.recognition.spec import ModelSpec
 from araflow.recognition.streams import CHANNELS
 
@@ -31,8 +31,6 @@ INPUTS: dict[str, str] = {"rgb": "input_rgb", "flow": "input_of"}
 OUTPUT = "fc_pred"
 """Logits, float32 (batch, classes)."""
 SUFFIX = ".onnx"
-STACKED = frozenset({"arn_2d"})
-"""Architectures whose file takes all frames of a channel, then all of the next, as the channels of one image."""
 Precision = Literal["fp32", "fp16"]
 Batch = int | Literal["dynamic"]
 _KEY = "araflow"
@@ -72,17 +70,17 @@ def shape(spec: ModelSpec, stream: str) -> tuple[int, ...]:
         stream: ``rgb`` or ``flow``.
 
     Returns:
-        (channels × frames, height, width) for an architecture of ``STACKED``, else (channels, frames, height, width).
+        (channels × frames, height, width) under ``N(CT)HW``, else (channels, frames, height, width).
     """
     own = spec.stream(stream)
-    if spec.network.architecture in STACKED:
+    if layout(spec) == "N(CT)HW":
         return CHANNELS[stream] * own.frames, own.height, own.width
     return CHANNELS[stream], own.frames, own.height, own.width
 
 
 def layout(spec: ModelSpec) -> str:
     """Return the order of axes: ``N(CT)HW``, in which R0 R1 … G0 G1 … B0 B1 … are the channels, or ``NCTHW``."""
-    return "N(CT)HW" if spec.network.architecture in STACKED else "NCTHW"
+    return models.load(spec.network.architecture).LAYOUT
 
 
 def arrange(windows: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32]:
@@ -93,11 +91,11 @@ def arrange(windows: NDArray[np.float32], spec: ModelSpec) -> NDArray[np.float32
         spec: What the recogniser knows of itself.
 
     Returns:
-        The same values, contiguous: float32 (batch, channels × frames, height, width) for an architecture of
-        ``STACKED``, else of the same shape.
+        The same values, contiguous: float32 (batch, channels × frames, height, width) under ``N(CT)HW``, else
+        of the same shape.
     """
     found = np.ascontiguousarray(windows, np.float32)
-    if spec.network.architecture not in STACKED:
+    if layout(spec) == "NCTHW":
         return found
     batch, channels, frames, height, width = found.shape
     return found.reshape(batch, channels * frames, height, width)

@@ -1,8 +1,9 @@
 """Architectures: each file here that does not begin with an underscore is one, named as the file is.
 
-An architecture module offers what ``Architecture`` spells out. One contract suite, ``tests/contract/test_models.py``,
-holds for all of them. Networks take (batch, channel, time, height, width), and name their parts as torchvision's 2D
-residual networks do: ``conv1 bn1 layer1.0.conv1 … fc``; the classifier is always ``fc``.
+An architecture module offers what ``Architecture`` spells out; nothing elsewhere knows one by its name. One contract
+suite, ``tests/contract/test_models.py``, holds for all of them. Networks take (batch, channel, time, height, width),
+and name their parts as torchvision's 2D residual networks do: ``conv1 bn1 layer1.0.conv1 … fc``; the classifier is
+always ``fc``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from araflow.core import resources
 from araflow.core.errors import SpecError, did_you_mean
-from araflow.recognition import require
-from araflow.recognition.spec import ModelSpec
-from araflow.recognition.streams import CHANNELS, STREAMS, StreamSpec
+from araflow.recognition.streams import CHANNELS, Layout, StreamSpec
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
+
+    State = dict[str, Tensor]
+    """Tensors by name, as ``nn.Module.state_dict`` gives them."""
+    Renamed = tuple[str, State]
+    """Where tensors come from, in words, and the tensors under our names."""
 
 
 class Network(Protocol):
@@ -41,12 +44,16 @@ class Architecture(Protocol):
     Attributes:
         PAPER: Authors, title, venue, and where to read it.
         DEPTHS: Allowed depths, the default first; empty for an architecture without a choice.
-        INPUT: The window that it was published with.
+        INPUT: The window of rgb that it was published with: the default of an experiment that names it.
+        SHORT_SIDE: Short side in pixels, before the crop, that it was published with; likewise.
+        LAYOUT: Order of the axes of its exported input.
     """
 
     PAPER: str
     DEPTHS: tuple[int, ...]
     INPUT: StreamSpec
+    SHORT_SIDE: int
+    LAYOUT: Layout
 
     def build(self, stream: StreamSpec, channels: int, classes: int, *, depth: int | None, dropout: float) -> nn.Module:
         """Return the network for one stream, with random weights.
@@ -60,6 +67,14 @@ class Architecture(Protocol):
 
         Raises:
             SpecError: The window is too small for it.
+        """
+        ...
+
+    def rename(self, state: State) -> Renamed | None:
+        """Return its published weights under our names, and whose they are; ``None``: these are not its own.
+
+        Args:
+            state: Tensors by name, on the CPU.
         """
         ...
 
@@ -83,34 +98,28 @@ def load(name: str) -> Architecture:
     return cast(Architecture, importlib.import_module(f"araflow.recognition.models.{name}"))
 
 
-def create(spec: ModelSpec) -> torch.nn.Module:
-    """Return a network with random weights, for one stream or for both with a learned fusion of their logits.
+def published(name: str, stream: str) -> StreamSpec:
+    """Return the window that an architecture was published with, for one stream.
+
+    Means per rgb channel say nothing of u and v: flow then gets 0.5, which the middle level of its images is.
+
+    Args:
+        name: The architecture.
+        stream: ``rgb`` or ``flow``.
 
     Raises:
-        SpecError: The depth is not one of the architecture's, or the window is too small.
+        SpecError: There is no such architecture.
     """
-    require.torch()
-    from araflow.recognition.models._joint import Joint
-
-    network, classes = spec.network, len(spec.labels)
-    architecture = load(network.architecture)
-    if network.depth is not None and network.depth not in architecture.DEPTHS:
-        allowed = ", ".join(map(str, architecture.DEPTHS)) or "null only"
-        raise SpecError(f"network.depth: {network.depth} is not allowed for {network.architecture}; allowed: {allowed}")
-    built = [
-        architecture.build(spec.stream(stream), CHANNELS[stream], classes, depth=network.depth, dropout=network.dropout)
-        for stream in STREAMS[network.modality]
-    ]
-    return built[0] if len(built) == 1 else Joint(*built, classes=classes, hidden=network.hidden)
+    window = load(name).INPUT
+    if {len(window.mean), len(window.std)} <= {1, CHANNELS[stream]}:
+        return window
+    return window.model_copy(update={"mean": (0.5,), "std": (0.5,)})
 
 
-def parameters(spec: ModelSpec) -> int:
-    """Return how many weights a network learns, without making them.
+def renamed(state: State) -> Renamed:
+    """Return where tensors come from, in words, and the same tensors under our modules' names."""
+    from araflow.recognition.models import _joint
 
-    Raises:
-        SpecError: See ``create``.
-    """
-    import torch
-
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in create(spec).parameters())
+    found = (load(name).rename(state) for name in names())
+    known = _joint.rename(state, renamed) or next((one for one in found if one is not None), None)
+    return known or ("named as here and in torchvision", dict(state))

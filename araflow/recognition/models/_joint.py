@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
+
+from araflow.recognition.models import _names
+
+if TYPE_CHECKING:
+    from araflow.recognition.models import Renamed, State
+
+_BRANCHES = {"model_rgb.": "rgb.", "model_of.": "flow."}
+"""NVIDIA TAO's names for the two networks (``action_recognition/model`` in its sources), and ours."""
+_HEADS = ((r"^fc1\.", "fusion."), (r"^fc2\.", "fc."))
 
 
 class Joint(nn.Module):
@@ -42,3 +54,20 @@ class Joint(nn.Module):
         """Return logits, float32 (batch, classes), of windows as ``features`` takes them."""
         logits: Tensor = self.fc(self.features(rgb, flow))
         return logits
+
+
+def rename(state: State, of_branch: Callable[[State], Renamed]) -> Renamed | None:
+    """Rename the tensors of NVIDIA TAO's joint model; of anything else say ``None``.
+
+    Args:
+        state: Tensors under their names.
+        of_branch: Renames those of one network.
+    """
+    if not any(key.startswith(tuple(_BRANCHES)) for key in state):
+        return None
+    joined: State = {}
+    for theirs, ours in _BRANCHES.items():
+        branch = {key.removeprefix(theirs): value for key, value in state.items() if key.startswith(theirs)}
+        joined |= {ours + key: value for key, value in of_branch(branch)[1].items()}
+    rest = {key: value for key, value in state.items() if not key.startswith(tuple(_BRANCHES))}
+    return "a joint model of NVIDIA TAO", joined | _names.substituted(rest, _HEADS)

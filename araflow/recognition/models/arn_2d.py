@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from araflow.recognition.streams import StreamSpec
+from araflow.recognition.models import _names
+from araflow.recognition.streams import Layout, StreamSpec
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from araflow.recognition.models import Renamed, State
 
 PAPER = (
     "K. He, X. Zhang, S. Ren, J. Sun: Deep Residual Learning for Image Recognition, CVPR 2016, "
@@ -20,6 +23,8 @@ PAPER = (
 )
 DEPTHS: tuple[int, ...] = (18, 34, 50, 101, 152)
 INPUT = StreamSpec(frames=32, width=224, height=224, mean=(0.5,), std=(0.5,))
+SHORT_SIDE = 256
+LAYOUT: Layout = "N(CT)HW"
 
 
 def build(stream: StreamSpec, channels: int, classes: int, *, depth: int | None, dropout: float) -> nn.Module:
@@ -27,3 +32,8 @@ def build(stream: StreamSpec, channels: int, classes: int, *, depth: int | None,
     from araflow.recognition.models._resnet import over_frames
 
     return over_frames(channels * stream.frames, classes, depth=depth or DEPTHS[0], dropout=dropout)
+
+
+def rename(state: State) -> Renamed | None:
+    """Rename NVIDIA TAO's tensors; of anything else say ``None``."""
+    return _names.of_tao(state)

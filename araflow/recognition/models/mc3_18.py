@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from araflow.recognition.streams import StreamSpec
+from araflow.recognition.models import _names
+from araflow.recognition.streams import Layout, StreamSpec
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from araflow.recognition.models import Renamed, State
 
 PAPER = (
     "D. Tran, H. Wang, L. Torresani, J. Ray, Y. LeCun, M. Paluri: A Closer Look at Spatiotemporal Convolutions for "
@@ -17,6 +20,8 @@ DEPTHS: tuple[int, ...] = ()
 INPUT = StreamSpec(
     frames=16, width=112, height=112, mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989)
 )
+SHORT_SIDE = 128
+LAYOUT: Layout = "NCTHW"
 
 
 def build(stream: StreamSpec, channels: int, classes: int, *, depth: int | None, dropout: float) -> nn.Module:
@@ -24,3 +29,8 @@ def build(stream: StreamSpec, channels: int, classes: int, *, depth: int | None,
     from araflow.recognition.models._video_resnet import video_resnet
 
     return video_resnet("mc3", channels, classes, dropout=dropout)
+
+
+def rename(state: State) -> Renamed | None:
+    """Rename torchvision's tensors; of anything else say ``None``."""
+    return _names.of_torchvision_video(state)

@@ -135,7 +135,9 @@ def _unknown(name: str) -> str:
 
 def _defaults(theirs: Theirs, known: Mapping[str, Any]) -> Iterable[Field]:
     """Yield TAO's defaults that change something: they differ from ours, and the file says nothing else."""
-    own = ExperimentSpec.model_validate({"name": "x", "manifest": "x", "out": "x"}).model_dump()
+    network = {"architecture": known["network.architecture"]} if "network.architecture" in known else {}
+    tree = {"name": "x", "manifest": "x", "out": "x", "network": network}
+    own = ExperimentSpec.model_validate(tree).model_dump()
     given = {name for _, name, _ in theirs.leaves}
     for name, rule in RULES.items():
         value = theirs.default(name)

@@ -177,7 +177,7 @@ def _train(
 
     from araflow.recognition import checkpoint, pictures
     from araflow.recognition.data import windows as data
-    from araflow.recognition.models import create
+    from araflow.recognition.networks import create
     from araflow.recognition.training import module as training
     from araflow.recognition.training import trainer as training_loop
     from araflow.recognition.weights import load_weights

@@ -1,0 +1,109 @@
+"""An experiment's settings held against its clips and its weights: what is refused, and what a person should know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from araflow.core.errors import SourceError, SpecError
+from araflow.recognition import checkpoint, models
+from araflow.recognition.spec import ExperimentSpec, ModelSpec
+from araflow.recognition.streams import STREAMS, StreamSpec
+
+if TYPE_CHECKING:
+    from araflow.recognition.data.clips import VideoClip
+
+
+def deviations(spec: ExperimentSpec) -> list[str]:
+    """Note where published weights are to see another window than they were published with: no error would say so.
+
+    Args:
+        spec: The experiment; its files of weights are there.
+    """
+    network, notes = spec.network, []
+    for stream in STREAMS[network.modality]:
+        file = getattr(network.weights, stream) or network.weights.joint
+        if file is None or _is_ours(Path(file)):
+            continue
+        own = _numbers(getattr(network, stream), stream)
+        published = _numbers(models.published(network.architecture, stream), stream)
+        changed = [f"{name} {own[name]} instead of {published[name]}" for name in own if own[name] != published[name]]
+        if changed:
+            notes.append(
+                f"network.{stream}: another window than {network.architecture} was published with, whose weights may "
+                f"need that: {'; '.join(changed)}"
+            )
+    return notes
+
+
+def _numbers(window: StreamSpec, stream: str) -> dict[str, Any]:
+    mean, std = window.per_channel(stream)
+    return {**window.model_dump(), "mean": list(mean), "std": list(std)}
+
+
+def _is_ours(weights: Path) -> bool:
+    """Whether araflow wrote a file of weights: it was trained on a window of its own."""
+    try:
+        checkpoint.read_spec(weights)
+    except SourceError:
+        return False
+    return True
+
+
+def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoClip]]) -> list[str]:
+    """Return notes on an experiment's clips.
+
+    Args:
+        spec: The experiment.
+        model: What the recogniser will know of itself.
+        sides: Clips for ``train``, ``val`` and ``test``.
+
+    Raises:
+        SpecError: Training or evaluating would be pointless.
+    """
+    notes = []
+    for side in ("train", "test"):
+        clips = sides[side]
+        if not clips:
+            raise SpecError(
+                f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, "
+                "group), or split.test_fraction higher"
+            )
+        shown_classes = {clip.label_index for clip in clips}
+        absent = [label for index, label in enumerate(model.labels) if index not in shown_classes]
+        if not absent:
+            continue
+        shown = f"split: no {side} clip shows {', '.join(absent)} (of {len(clips)} clips)"
+        if side == "train" or spec.evaluation.absent_classes == "refuse":
+            allow = "" if side == "train" else ", or set evaluation.absent_classes=report"
+            raise SpecError(f"{shown}; choose another split, or build from more clips{allow}")
+        notes.append(f"{shown}; means over classes leave them out")
+    if spec.data.sampler == "consecutive":
+        notes += _short(spec, sides)
+    in_pixels = "flow" in STREAMS[spec.network.modality] and spec.data.flow_scale == "pixels"
+    if in_pixels or spec.data.short_clip == "refuse":
+        from araflow.recognition.data.windows import EvaluationWindows  # it knows what pixels, and other samplers, need
+
+        for clips in sides.values():
+            EvaluationWindows(clips, model)
+    if not sides["val"]:
+        notes.append("no val clips: the last epoch counts, and nothing is chosen by its accuracy")
+        if spec.training.early_stopping:
+            raise SpecError("training.early_stopping: there are no val clips to stop by; set split.val_fraction")
+    return notes
+
+
+def _short(spec: ExperimentSpec, sides: dict[str, list[VideoClip]]) -> list[str]:
+    """Note the clips that are shorter than a window; raise where that is refused."""
+    streams = STREAMS[spec.network.modality]
+    specs: list[StreamSpec] = [getattr(spec.network, stream) for stream in streams]
+    span = (max(one.frames for one in specs) - 1) * spec.data.sample_rate + 1
+    short = [clip for side in sides.values() for clip in side if clip.length(streams) < span]
+    if not short:
+        return []
+    what = "flow fields" if "flow" in streams else "frames"
+    shown = f"{short[0].key} has {short[0].length(streams)} {what}, a window spans {span}"
+    if spec.data.short_clip == "refuse":
+        raise SpecError(f"data.short_clip: refuse: {len(short)} clips are shorter than a window: {shown}")
+    verb = "looped" if spec.data.short_clip == "loop" else "held on their last frame"
+    return [f"{len(short)} clips are shorter than a window and are {verb}: {shown}"]
