@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from araflow.deploy.bench import Latency
     from araflow.deploy.tensorrt.engine_file import EngineRecord
+    from araflow.deploy.tensorrt.runtime import EngineRunner
     from araflow.deploy.windows import Streams
     from araflow.recognition.spec import ModelSpec
 
@@ -72,22 +72,31 @@ def engine(
     araflow engine m_fp16.onnx --out m.engine --batch 1,4,16 --timing-cache ~/.cache/araflow/timing
     araflow engine m.onnx --out m.engine --manifest data/sample --bench
     """
-    from araflow.deploy.tensorrt.engine import build
+    from araflow.core import spec_file
+    from araflow.deploy import bench, windows
+    from araflow.deploy.tensorrt.engine import EngineSettings, build
 
-    settings = _settings(
-        precision=precision,
-        batch=None if batch is None else _three(batch),
-        workspace_mib=workspace,
-        timing_cache=None if timing_cache is None else timing_cache.expanduser(),
-        optimization_level=optimization_level,
-    )
+    given = {
+        "precision": precision,
+        "batch": None if batch is None else _three(batch),
+        "workspace_mib": workspace,
+        "timing_cache": None if timing_cache is None else timing_cache.expanduser(),
+        "optimization_level": optimization_level,
+    }
+
+    def compared(spec: ModelSpec) -> Streams:  # read only once TensorRT is found
+        return windows.stacked(windows.of_manifest(manifest or Path(), spec, _WINDOWS), spec)
+
+    def measure(runner: EngineRunner, size: int) -> dict[str, int | float]:
+        return bench.bench(runner, bench.inputs_for(runner.spec), size).to_json()
+
     result = build(
         onnx,
         out,
-        settings,
-        windows=None if manifest is None else functools.partial(_windows, manifest),
+        spec_file.validate(given, EngineSettings, "araflow engine"),
+        windows=None if manifest is None else compared,
         source=f"of {manifest}",
-        measure=_measure if measured else None,
+        measure=measure if measured else None,
     )
     if as_json:
         click.echo(json.dumps({"engine": str(result.path), **result.record.model_dump(mode="json")}, indent=2))
@@ -137,30 +146,6 @@ def bench_engine(file: Path, batch: str | None, seconds: float, device: str, cud
         click.echo(json.dumps(content, indent=2))
     else:
         _print_latency(found, by, runner.spec)
-
-
-def _measure(runner: Any, batch: int) -> dict[str, int | float]:  # noqa: ANN401 - an EngineRunner
-    from araflow.deploy import bench
-
-    return bench.bench(runner, bench.inputs_for(runner.spec), batch).to_json()
-
-
-def _windows(manifest: Path, spec: ModelSpec) -> Streams:
-    from araflow.deploy import windows
-
-    return windows.stacked(windows.of_manifest(manifest, spec, _WINDOWS), spec)
-
-
-def _settings(**given: Any) -> Any:  # noqa: ANN401 - an EngineSettings
-    from pydantic import ValidationError
-
-    from araflow.core.errors import SpecError
-    from araflow.deploy.tensorrt.engine import EngineSettings
-
-    try:
-        return EngineSettings(**given)
-    except ValidationError as error:
-        raise SpecError("; ".join(one["msg"].removeprefix("Value error, ") for one in error.errors())) from error
 
 
 def _integers(text: str) -> tuple[int, ...]:

@@ -14,9 +14,9 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from araflow import __version__
 from araflow.core.errors import OutputError, SourceError, SpecError
@@ -53,11 +53,12 @@ class EngineSettings(Settings):
     timing_cache: Path | None = Field(None, description="Folder of timing caches; null: none.")
     optimization_level: int | None = Field(None, ge=0, le=5, description="Effort of the search; null: TensorRT's (3).")
 
-    @model_validator(mode="after")
-    def _batches_rise(self) -> Self:
-        if self.batch and list(self.batch) != sorted(self.batch):
-            raise ValueError(f"batch: fewest, usual and most must not fall; given: {self.batch}")
-        return self
+    @field_validator("batch")
+    @classmethod
+    def _rises(cls, batch: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        if batch and list(batch) != sorted(batch):
+            raise ValueError("fewest, usual and most must not fall")
+        return batch
 
 
 @dataclass(frozen=True)
