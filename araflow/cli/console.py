@@ -13,6 +13,7 @@ import click
 
 from araflow.core import json_log
 from araflow.core.errors import AraflowError
+from araflow.core.table import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +67,7 @@ def logged() -> Iterator[Console]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            console.print(Text(record.getMessage()))  # as text: a key may hold [b] or :smile:
+            console.print(Text(_plain(record.getMessage())))  # as text: a key may hold [b] or :smile:
 
     handler = json_log.JsonLines() if json_log.wanted() else Lines()
     ours = logging.getLogger("araflow")
@@ -78,6 +79,11 @@ def logged() -> Iterator[Console]:
         ours.removeHandler(handler)
 
 
+def _plain(message: str) -> str:
+    """Return lines with what would command a terminal written out: names of files come from elsewhere."""
+    return "\n".join(map(visible, message.split("\n")))
+
+
 def _no_bar(console: Console) -> bool:
     return json_log.wanted() or not console.is_terminal
 
@@ -87,7 +93,7 @@ def say_error(message: str) -> None:
     if json_log.wanted():
         json_log.say(logging.ERROR, message.removeprefix("error: "))
     else:
-        click.echo(message, err=True)
+        click.echo(_plain(message), err=True)
 
 
 @contextlib.contextmanager

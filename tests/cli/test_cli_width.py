@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import pty
 import re
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from araflow.cli import main
+from araflow.cli import console, main
 from araflow.datasets._sample import draw_sample
 from araflow.store.manifest import Manifest
 
@@ -73,6 +74,14 @@ def test_what_is_said_of_an_output_names_it_whole(out: Path, width: int | None):
     insist(araflow("clean", out, width=width), f"clips/walk/{LONG} old")
 
 
+def test_a_line_of_the_log_or_an_error_commands_no_terminal(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    with console.logged():
+        logging.getLogger("araflow").warning("walk/%s: failed:\n  twice", "a [b]:smile:\x1b[2J")
+    assert capsys.readouterr().err == "walk/a [b]:smile:\\x1b[2J: failed:\n  twice\n"
+    result = araflow("status", tmp_path / "a\x1b[2J", width=None)
+    assert f"error: {tmp_path}/a\\x1b[2J: no such folder\n" == result.stderr
+
+
 def test_a_difference_shows_texts_whole(videos: Path, out: Path, tmp_path: Path):
     other = tmp_path / "videos"
     shutil.copytree(videos, other)
@@ -110,10 +119,9 @@ def test_how_to_get_what_is_absent_is_a_line_to_copy(width: int | None, monkeypa
     insist(araflow("doctor", width=width), remedy)
 
 
-@pytest.mark.parametrize("width", [40, 80])
-def test_a_terminal_gets_whole_lines_above_the_bar(videos: Path, tmp_path: Path, width: int):
+def test_a_terminal_gets_whole_lines_above_the_bar(videos: Path, tmp_path: Path):
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     out = tmp_path / LONG / "out"
     command = [sys.executable, "-m", "araflow", "flow", str(videos), "--out", str(out), "--workers", "1"]
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
