@@ -25,6 +25,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background jobs ignore Ctrl-C, and so would all that the tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# PyTorch's threads spin while they wait for each other: beside other processes, as other tests are, all of them crawl.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
 REQUIRE = "ARAFLOW_REQUIRE"
 REAL_DATA = "ARAFLOW_REAL_DATA"
 PROOFS = "ARAFLOW_PROOFS"
