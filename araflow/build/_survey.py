@@ -24,6 +24,8 @@ from araflow.store.store import Store
 _NO_OUTPUT = (
     "is no output of araflow: it has neither manifest.parquet nor .araflow; name the folder that is out in the settings"
 )
+_COLUMNS = ("key", "label", "outcome", "reason", "fingerprint", "source_sha256")
+"""Of the manifest, those that are looked at."""
 _CLOCK_STEP = 1.0
 """Seconds by which a file may seem older than it is: file systems and other machines have clocks of their own."""
 
@@ -103,7 +105,7 @@ def survey(store: Store) -> Survey:
     """
     running = is_running(store)
     note = build_note.read(store)
-    manifest = Manifest.read(store.manifest) if store.manifest.is_file() else None
+    manifest = Manifest.read(store.manifest, _COLUMNS) if store.manifest.is_file() else None
     written: dict[str, Entry] = {}
     if note is not None:
         fingerprint, label_of = note.fingerprint, note.label_of
@@ -135,9 +137,7 @@ def survey(store: Store) -> Survey:
 
 def _entries_of(manifest: Manifest) -> Iterator[Entry]:
     """Yield what a manifest says of its clips."""
-    for key, label, outcome, reason, *made_from in manifest.columns(
-        "key", "label", "outcome", "reason", "fingerprint", "source_sha256"
-    ):
+    for key, label, outcome, reason, *made_from in manifest.columns(*_COLUMNS):
         yield Entry(key, label, Outcome(outcome), reason, None, (made_from[0], made_from[1]))
 
 

@@ -93,7 +93,7 @@ def _remove(store: Store, item: Item) -> None:
 
 def _find(store: Store) -> list[Item]:
     note = build_note.read(store)
-    manifest = Manifest.read(store.manifest) if store.manifest.is_file() else None
+    manifest = Manifest.read(store.manifest, ["key"]) if store.manifest.is_file() else None
     items = [_item(store, "dead session", path) for path in _dead(store)]
     items += [_item(store, "unfinished file", path) for path in _unfinished(store)]
     items += [Item("range of a dead run", name, size) for name, size in _ranges(store).items()]

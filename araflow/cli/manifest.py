@@ -31,7 +31,7 @@ def show(path: Path, clips: bool, as_json: bool) -> None:
     from araflow.store import summary
     from araflow.store.manifest import Manifest
 
-    read = Manifest.read(path)
+    read = Manifest.read(path, None if clips else summary.COLUMNS)
     if as_json:
         content = {"metadata": read.metadata, **dataclasses.asdict(summary.by_class(read))}
         click.echo(json.dumps(content | ({"clips": read.table.to_pylist()} if clips else {}), indent=2))

@@ -196,19 +196,17 @@ def leakage(rows: Iterable[tuple[str | None, str | None, str | None]]) -> Leakag
     Args:
         rows: Per clip its label, group and split; clips without a group never count as leaked.
     """
-    test_of: dict[str | None, list[str | None]] = {}
-    train = set()
+    test_of: dict[str | None, list[str | None]] = defaultdict(list)
+    train_of: dict[str | None, set[str]] = defaultdict(set)
     for label, group, split in rows:
-        test = test_of.setdefault(label, [])
+        test = test_of[label]
         if split == "test":
             test.append(group)
         elif split == "train" and group is not None:
-            train.add((label, group))
-    groups = {group for _, group in train}
+            train_of[label].add(group)
+    groups = set().union(*train_of.values())
     by_class = {
-        label: Leakage(
-            len(test), sum((label, group) in train for group in test), sum(group in groups for group in test)
-        )
+        label: Leakage(len(test), *(sum(group in seen for group in test) for seen in (train_of[label], groups)))
         for label, test in sorted(test_of.items(), key=lambda item: (item[0] is not None, item[0]))
     }
     sums = (sum(getattr(one, field.name) for one in by_class.values()) for field in dataclasses.fields(Leakage))

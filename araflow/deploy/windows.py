@@ -62,8 +62,8 @@ def of_manifest(path: Path, spec: ModelSpec, most: int) -> Iterator[dict[str, Te
 
     manifest = Manifest.read(path)
     splits = split_of(manifest)
-    clips = next((found for side in ("test", "val", "train") if (found := clips_of(manifest, splits, side))), [])
-    if not clips:
+    clips = next((found for side in ("test", "val", "train") if (found := clips_of(manifest, splits, side))), None)
+    if clips is None:
         raise SpecError(f"manifest: {path} has no finished clip in test, val or train to compare on")
     yield from of_clips(clips, spec, most)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from araflow.recognition.spec import ExperimentSpec, ModelSpec
 from araflow.recognition.streams import STREAMS, StreamSpec
 
 if TYPE_CHECKING:
-    from araflow.recognition.data.clips import VideoClip
+    from araflow.recognition.data.clips import Clips
 
 
 def deviations(spec: ExperimentSpec) -> list[str]:
@@ -50,7 +51,7 @@ def _is_ours(weights: Path) -> bool:
     return True
 
 
-def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoClip]]) -> list[str]:
+def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> list[str]:
     """Return notes on an experiment's clips.
 
     Args:
@@ -69,7 +70,7 @@ def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoCli
                 f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, "
                 "group), or split.test_fraction higher"
             )
-        shown_classes = {clip.label_index for clip in clips}
+        shown_classes = set(clips.column("label_index"))
         absent = [label for index, label in enumerate(model.labels) if index not in shown_classes]
         if not absent:
             continue
@@ -93,16 +94,17 @@ def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, list[VideoCli
     return notes
 
 
-def _short(spec: ExperimentSpec, sides: dict[str, list[VideoClip]]) -> list[str]:
+def _short(spec: ExperimentSpec, sides: dict[str, Clips]) -> list[str]:
     """Note the clips that are shorter than a window; raise where that is refused."""
     streams = STREAMS[spec.network.modality]
     specs: list[StreamSpec] = [getattr(spec.network, stream) for stream in streams]
     span = (max(one.frames for one in specs) - 1) * spec.data.sample_rate + 1
-    short = [clip for side in sides.values() for clip in side if clip.length(streams) < span]
+    counted, what = ("flows", "flow fields") if "flow" in streams else ("frames", "frames")
+    found = (zip(side.column("key"), side.column(counted), strict=True) for side in sides.values())
+    short = [(key, length) for key, length in itertools.chain(*found) if length < span]
     if not short:
         return []
-    what = "flow fields" if "flow" in streams else "frames"
-    shown = f"{short[0].key} has {short[0].length(streams)} {what}, a window spans {span}"
+    shown = f"{short[0][0]} has {short[0][1]} {what}, a window spans {span}"
     if spec.data.short_clip == "refuse":
         raise SpecError(f"data.short_clip: refuse: {len(short)} clips are shorter than a window: {shown}")
     verb = "looped" if spec.data.short_clip == "loop" else "held on their last frame"

@@ -21,7 +21,7 @@ from araflow.store.places import is_remote
 from araflow.store.store import Store
 
 if TYPE_CHECKING:
-    from araflow.recognition.data.clips import VideoClip
+    from araflow.recognition.data.clips import Clips
 
 log = logging.getLogger("araflow")
 
@@ -44,9 +44,9 @@ class Prepared:
     spec: ExperimentSpec
     manifest: Manifest
     model: ModelSpec
-    train: list[VideoClip]
-    val: list[VideoClip]
-    test: list[VideoClip]
+    train: Clips
+    val: Clips
+    test: Clips
     leakage: Leakage
     notes: list[str]
 
@@ -86,7 +86,7 @@ def prepare(spec: ExperimentSpec) -> Prepared:
             f"manifest: {spec.manifest} is in object storage, and training reads each frame many times: copy it to a "
             "folder first (aws s3 sync), which is then a dataset like any other"
         )
-    manifest = Manifest.read(Path(spec.manifest))
+    manifest = Manifest.read(Path(spec.manifest), clips.COLUMNS)
     labels = labels_of(manifest)
     if len(labels) < 2:
         raise SpecError(f"manifest: {spec.manifest} has {len(labels)} classes; a recogniser needs at least 2")

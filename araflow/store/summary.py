@@ -10,7 +10,9 @@ from araflow.core.tally import Tally
 from araflow.store import audit
 from araflow.store.manifest import Manifest
 
-_COLUMNS = ("listed", *(outcome.value for outcome in Outcome), *SPLITS, "leaked", "frames")
+COLUMNS = ("label", "label_index", "group", "outcome", "reason", "split", "frames")
+"""Of a manifest, those that are counted."""
+_COUNTED = ("listed", *(outcome.value for outcome in Outcome), *SPLITS, "leaked", "frames")
 
 
 def by_class(manifest: Manifest) -> Tally:
@@ -32,7 +34,7 @@ def by_class(manifest: Manifest) -> Tally:
             counts[label, "frames"] += frames or 0  # of folders that no build made, not every one has frames
     for label, leaks in audit.leakage(manifest).by_class.items():
         counts[label, "leaked"] = leaks.same_class
-    found = Tally.of(counts, _COLUMNS, manifest.labels)
+    found = Tally.of(counts, _COUNTED, manifest.labels)
     return found if len(found.classes) > 1 or manifest.labels else Tally([], found.total)
 
 

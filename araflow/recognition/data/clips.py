@@ -6,9 +6,11 @@ Nothing here imports torch or looks at a file.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +21,20 @@ from araflow.core.errors import ManifestError
 from araflow.core.spec import SplitSpec
 
 if TYPE_CHECKING:  # loading processes start sooner without PyArrow
+    import pyarrow as pa
+
     from araflow.store.manifest import Manifest
 
 
-KEPT = ("dataset", "label", "split", "group", "body", "camera", "people", "view", "quality")
+KEPT = ("dataset", "label", "split", "group", "source", "body", "camera", "people", "view", "quality")
 """Of a manifest's columns, those that a clip keeps to be described by."""
+COLUMNS = (
+    *("key", "label_index", "outcome", "path", "frames", "flows", "fold1", "fold2", "fold3", "subset"),
+    *("backend", "algorithm", "preset", "quantizer", "bound", "radii", *KEPT),
+)
+"""Those that an experiment is prepared from; the others are most of a manifest's bytes."""
+_NEEDED = ("label_index", "path", "frames", "flows")
+"""Those that no finished clip can be without."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +101,66 @@ def leakage(manifest: Manifest, split_of: Mapping[str, str]) -> splits.LeakageRe
     return splits.leakage((label, group, split_of.get(key)) for label, group, key in done)
 
 
-def clips_of(manifest: Manifest, split_of: Mapping[str, str], split: str) -> list[VideoClip]:
+class Clips(Sequence[VideoClip]):
+    """Clips of a manifest as columns: each is made where it is asked for.
+
+    Of 540,000 training clips, objects would take seconds and gigabytes, and every loading process gets them all.
+
+    Args:
+        folder: Folder that ``path`` is relative to.
+        columns: ``key``, ``label_index``, ``path``, ``frames``, ``flows``, ``quantizer``, ``bound`` and those of
+            ``KEPT``, a value per clip.
+        radii: float32, of all clips one after the other.
+        radii_of: Per clip, where its own begin and end; ``None`` where there are none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        columns: Mapping[str, list[Any]],
+        radii: NDArray[np.float32],
+        radii_of: Sequence[tuple[int, int] | None],
+    ) -> None:
+        self._folder, self._columns, self._radii, self._radii_of = folder, columns, radii, radii_of
+
+    def __len__(self) -> int:
+        return len(self._columns["key"])
+
+    def __iter__(self) -> Iterator[VideoClip]:
+        return (self[number] for number in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> VideoClip: ...
+    @overload
+    def __getitem__(self, index: slice) -> Clips: ...
+    def __getitem__(self, index: int | slice) -> VideoClip | Clips:
+        if isinstance(index, slice):
+            columns = {name: values[index] for name, values in self._columns.items()}
+            return Clips(self._folder, columns, self._radii, self._radii_of[index])
+        row = {name: values[index] for name, values in self._columns.items()}
+        place = self._radii_of[index]
+        return VideoClip(
+            **{name: row[name] for name in ("key", "label_index", "frames", "flows", "quantizer", "bound")},
+            folder=self._folder / row["path"],
+            radii=None if place is None else tuple(self._radii[slice(*place)].tolist()),
+            row={name: row[name] for name in KEPT},
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def column(self, name: str) -> list[Any]:
+        """Return one value per clip, in their order."""
+        return self._columns[name]
+
+    def labelled(self, label_index: list[int]) -> Clips:
+        """Return the same clips with other labels; their rows stay as they are."""
+        return Clips(self._folder, {**self._columns, "label_index": label_index}, self._radii, self._radii_of)
+
+
+def clips_of(manifest: Manifest, split_of: Mapping[str, str], split: str) -> Clips:
     """Return the finished clips of one split, sorted by key.
 
     Args:
@@ -104,37 +174,32 @@ def clips_of(manifest: Manifest, split_of: Mapping[str, str], split: str) -> lis
     Raises:
         ManifestError: A finished clip's row lacks what must be known of it.
     """
-    found = []
-    shared: dict[Any, Any] = {}  # of 650,000 clips many have the same label, and few another
-    for row in _rows(manifest.select(outcome=Outcome.DONE)):
-        if split_of.get(row["key"]) != split:
-            continue
-        lacking = [name for name in ("label_index", "path", "frames", "flows") if row[name] is None]
-        if lacking:
-            raise ManifestError(f"clip {row['key']!r} is done, but its row has no {', '.join(lacking)}: build it again")
-        found.append(
-            VideoClip(
-                key=row["key"],
-                label_index=row["label_index"],
-                folder=manifest.folder / row["path"],
-                frames=row["frames"],
-                flows=row["flows"],
-                quantizer=shared.setdefault(row["quantizer"], row["quantizer"]),
-                bound=row["bound"],
-                radii=None if row["radii"] is None else tuple(row["radii"]),
-                row={name: shared.setdefault(row[name], row[name]) for name in KEPT},
-            )
-        )
-    return found
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    done = manifest.select(outcome=Outcome.DONE).table
+    own = done.filter(pa.array([split_of.get(key) == split for key in done.column("key").to_pylist()], pa.bool_()))
+    columns = {name: own.column(name).to_pylist() for name in (*_NEEDED, "key", "bound", "source", "group")}
+    columns |= {name: _shared(own.column(name)) for name in ("quantizer", *KEPT) if name not in columns}
+    if lacking := [name for name in _NEEDED if own.column(name).null_count]:
+        number = columns[lacking[0]].index(None)
+        lacking = [name for name in _NEEDED if columns[name][number] is None]
+        key = columns["key"][number]
+        raise ManifestError(f"clip {key!r} is done, but its row has no {', '.join(lacking)}: build it again")
+    counts = pc.list_value_length(own.column("radii")).to_pylist()
+    ends = itertools.accumulate(count or 0 for count in counts)
+    radii_of = [None if count is None else (end - count, end) for count, end in zip(counts, ends, strict=True)]
+    return Clips(manifest.folder, columns, pc.list_flatten(own.column("radii")).to_numpy(), radii_of)
 
 
-def _rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
-    """Yield what a clip needs of its row."""
-    names = ("key", "label_index", "path", "frames", "flows", "quantizer", "bound", "radii", *KEPT)
-    return (dict(zip(names, values, strict=True)) for values in manifest.columns(*names))
+def _shared(column: pa.ChunkedArray) -> list[Any]:
+    """Return a column's values, where equal ones are one object: of 540,000 clips few have a label of their own."""
+    encoded = column.combine_chunks().dictionary_encode()
+    values = [*encoded.dictionary.to_pylist(), None]
+    return [values[number] for number in encoded.indices.fill_null(-1).to_pylist()]
 
 
-def shuffled(clips: Sequence[VideoClip], seed: int) -> list[VideoClip]:
+def shuffled(clips: Clips, seed: int) -> Clips:
     """Return the clips with their labels dealt out at random among them: a control that must not be learnable.
 
     Each class keeps its number of clips. Rows stay as they are.
@@ -144,10 +209,8 @@ def shuffled(clips: Sequence[VideoClip], seed: int) -> list[VideoClip]:
         seed: Seed of the permutation.
     """
     order = np.random.default_rng(seed).permutation(len(clips))
-    return [
-        dataclasses.replace(clip, label_index=clips[other].label_index)
-        for clip, other in zip(clips, order.tolist(), strict=True)
-    ]
+    labels = clips.column("label_index")
+    return clips.labelled([labels[other] for other in order.tolist()])
 
 
 def class_weights(clips: Sequence[VideoClip], classes: int) -> NDArray[np.float32]:

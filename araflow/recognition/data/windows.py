@@ -95,7 +95,7 @@ class TrainingWindows(Dataset[dict[str, Tensor | int]]):
     def __init__(self, clips: Sequence[VideoClip], model: ModelSpec, data: DataSpec, *, seed: int) -> None:
         if not clips:
             raise SpecError("split: there is no finished clip to train on; set split.protocol, or build more clips")
-        self.clips = list(clips)
+        self.clips = clips
         self._data, self._seed = data, seed
         self._reader = _Reader(self.clips, model, data.flow_scale)
 
@@ -129,7 +129,7 @@ class EvaluationWindows(Dataset[dict[str, Tensor | int]]):
     """
 
     def __init__(self, clips: Sequence[VideoClip], model: ModelSpec, evaluation: EvaluationSpec | None = None) -> None:
-        self.clips = list(clips)
+        self.clips = clips
         self._look = functools.partial(
             transforms.evaluation_view, short_side=model.short_side, center_crop=model.center_crop
         )

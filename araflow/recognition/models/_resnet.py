@@ -179,6 +179,8 @@ def _initialise(network: nn.Module, classifier_std: float | None) -> None:
     K. He, X. Zhang, S. Ren, J. Sun: Delving Deep into Rectifiers, ICCV 2015, https://arxiv.org/abs/1502.01852. Batch
     normalisation starts as the identity, which PyTorch does by itself.
     """
+    if next(network.parameters()).is_meta:
+        return  # nothing to draw, and to draw it PyTorch would import its compiler, for three CPU seconds
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -21,7 +21,7 @@ from araflow.recognition.spec import EvaluationMode, EvaluationSpec, ModelSpec
 from araflow.store.manifest import Manifest
 
 if TYPE_CHECKING:
-    from araflow.recognition.data.clips import VideoClip
+    from araflow.recognition.data.clips import Clips
     from araflow.recognition.data.windows import EvaluationWindows
 
 TABLE, PICTURE = "features.parquet", "features.png"
@@ -143,7 +143,7 @@ def of_manifest(
     )
 
 
-def finished(manifest: Manifest, split: str | None) -> list[VideoClip]:
+def finished(manifest: Manifest, split: str | None) -> Clips:
     """Return a manifest's finished clips, of one split or all.
 
     Raises:
