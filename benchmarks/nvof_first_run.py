@@ -28,66 +28,18 @@ from typing import Any
 import numpy as np
 
 from araflow.optical.backends import nvof, opencv
-from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof import api, fields, presence
 from araflow.optical.backends.nvof.cuda_driver import LIBRARY as CUDA
 from araflow.optical.backends.nvof.cuda_driver import CudaDriver
 from araflow.optical.backends.nvof.hardware import Engine, newest_version, open_flow_library
 from araflow.optical.backends.nvof.session import Session, SessionSettings
 from benchmarks import nvof_scenes as scenes
+from benchmarks.nvml import Nvml, attempt
 
 STEP_SECONDS = 240
 SLOW, MEDIUM, FAST = api.Perf.SLOW, api.Perf.MEDIUM, api.Perf.FAST
 FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib", "/usr/lib")
 SPEED_SIZES = ((320, 240), (340, 256), (1280, 720), (1920, 1080))
-
-
-def attempt(work: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever JSON takes
-    """Return what ``work`` returns, or its error as text: one refusal is an answer, too."""
-    try:
-        return work()
-    except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
-
-
-class Nvml:
-    """The few readings of ``libnvidia-ml.so.1`` that are wanted: names, MIG mode, utilisation."""
-
-    def __init__(self) -> None:
-        self._library = ctypes.CDLL("libnvidia-ml.so.1")
-        self._device = ctypes.c_void_p()
-        self._call("nvmlInit_v2")
-        self._call("nvmlDeviceGetHandleByIndex_v2", 0, ctypes.byref(self._device))
-
-    def _call(self, name: str, *arguments: object) -> None:
-        if status := getattr(self._library, name)(*arguments):
-            raise OSError(f"{name} answered {status}")
-
-    def text(self, name: str, *of: object) -> str:
-        """Return what a function writes into a buffer."""
-        text = ctypes.create_string_buffer(96)
-        self._call(name, *of, text, ctypes.c_uint(len(text)))
-        return text.value.decode()
-
-    def identity(self) -> dict[str, Any]:
-        """Return names and modes."""
-        return {
-            "driver": attempt(lambda: self.text("nvmlSystemGetDriverVersion")),
-            "gpu": attempt(lambda: self.text("nvmlDeviceGetName", self._device)),
-            "mig": attempt(self.mig),
-        }
-
-    def mig(self) -> int:
-        """Return whether the GPU is cut into slices: 0 or 1."""
-        now, later = ctypes.c_uint(), ctypes.c_uint()
-        self._call("nvmlDeviceGetMigMode", self._device, ctypes.byref(now), ctypes.byref(later))
-        return now.value
-
-    def busy(self) -> tuple[int, int]:
-        """Return how busy the optical-flow engine and the cores were lately, in percent."""
-        engine, period, rates = ctypes.c_uint(), ctypes.c_uint(), (ctypes.c_uint * 2)()
-        self._call("nvmlDeviceGetOfaUtilization", self._device, ctypes.byref(engine), ctypes.byref(period))
-        self._call("nvmlDeviceGetUtilizationRates", self._device, rates)
-        return engine.value, rates[0]
 
 
 def find(out: Path) -> dict[str, Any]:
@@ -114,7 +66,11 @@ def symbols(out: Path) -> dict[str, Any]:
             ctypes.c_uint32(version), ctypes.cast(table, ctypes.POINTER(api.FunctionTable))
         )
         tables[hex(version)] = {"status": status, "functions": sum(map(bool, table))}
-    return {"newest": hex(newest_version(library)), "tables": tables, "available": dataclasses.asdict(nvof.probe())}
+    return {
+        "newest": hex(newest_version(library)),
+        "tables": tables,
+        "available": dataclasses.asdict(presence.probe(nvof.open_library)),
+    }
 
 
 def caps(out: Path) -> dict[str, Any]:
@@ -123,10 +79,15 @@ def caps(out: Path) -> dict[str, Any]:
         return dataclasses.asdict(engine.caps)
 
 
+def stream(settings: SessionSettings, *frames: np.ndarray) -> list[np.ndarray]:
+    """Return the fields of the pairs of neighbouring frames, from a session of its own."""
+    with Engine(nvof.open_library) as engine:
+        return list(fields.stream(lambda: engine, frames, settings))
+
+
 def one_pair(settings: SessionSettings, *frames: np.ndarray) -> np.ndarray:
     """Return the field of one pair from a session of its own."""
-    ((field, _),) = nvof.stream(frames, settings)
-    return field
+    return stream(settings, *frames)[0]
 
 
 def planes(gray: np.ndarray, form: api.Format) -> list[np.ndarray]:
@@ -143,13 +104,6 @@ def raw(engine: Engine, settings: SessionSettings, width: int, *frames: list[np.
             session.upload(slot, *planes_of)
         session.execute(0)
         return session.vectors()
-
-
-def costs(frames: tuple[np.ndarray, ...]) -> list[float]:
-    """Return the range of the cost plane."""
-    ((_, cost),) = nvof.stream(frames, SessionSettings(SLOW, 1, cost=True))
-    assert cost is not None
-    return [float(cost.min()), float(np.median(cost)), float(cost.max())]
 
 
 def meaning(out: Path) -> dict[str, Any]:
@@ -176,7 +130,6 @@ def meaning(out: Path) -> dict[str, Any]:
         settings = SessionSettings(SLOW, 1, input_format=api.Format.ABGR8)
         field = attempt(lambda: raw(engine, settings, 320, *([frame] for frame in coloured))[inner] / 32)
         answer["bytes (right: byte 0 is red)"] = field if isinstance(field, dict) else scenes.summary(field, (3, 0))
-        answer["cost: least, median, most"] = attempt(lambda: costs(moved))
     return answer
 
 
@@ -184,17 +137,16 @@ def repeatability(out: Path) -> dict[str, Any]:
     """Step 5: the same bytes again with hints off, on, and after a new session; sizes at the edges of what is legal."""
     frames = [*scenes.shifted(4, 320, 240, (5, 2)), *scenes.shifted(5, 320, 240, (-4, 1))]
 
-    def fields(hints: bool, order: list[int]) -> list[bytes]:
-        chosen = [frames[k] for k in order]
-        return [field.tobytes() for field, _ in nvof.stream(chosen, SessionSettings(FAST, 1, hints))]
+    def answers(hints: bool, order: list[int]) -> list[bytes]:
+        return [field.tobytes() for field in stream(SessionSettings(FAST, 1, hints), *(frames[k] for k in order))]
 
-    off, on = fields(False, [0, 1, 0, 1]), fields(True, [0, 1, 0, 1])
+    off, on = answers(False, [0, 1, 0, 1]), answers(True, [0, 1, 0, 1])
     answer: dict[str, Any] = {
         "hints off, same pair twice in a session": off[0] == off[2],
         "hints on, same pair twice in a session": on[0] == on[2],
-        "hints off, new session": off == fields(False, [0, 1, 0, 1]),
-        "hints on, new session": on == fields(True, [0, 1, 0, 1]),
-        "hints on, other frames before": on[0] == fields(True, [2, 3, 0, 1])[2],
+        "hints off, new session": off == answers(False, [0, 1, 0, 1]),
+        "hints on, new session": on == answers(True, [0, 1, 0, 1]),
+        "hints on, other frames before": on[0] == answers(True, [2, 3, 0, 1])[2],
         "first pair, hints on and off": on[0] == off[0],
     }
     with Engine(nvof.open_library) as engine:

@@ -8,15 +8,13 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from araflow.core.processes import usable_cores
-
-if TYPE_CHECKING:
-    from benchmarks.compare import Result
+from benchmarks.results import Result
 
 TITLES = {
     "rgb": "RGB only *",

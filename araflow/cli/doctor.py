@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
-import importlib.util
 import json
 import platform
 import shutil
@@ -17,7 +15,8 @@ import click
 
 from araflow.cli.options import JSON
 from araflow.core import table
-from araflow.core.errors import OutputError
+from araflow.core.files import explained
+from araflow.core.installed import version_of
 from araflow.core.processes import usable_cores
 from araflow.core.table import Column, Table
 
@@ -39,16 +38,20 @@ class Finding:
     detail: str
 
 
-def examine() -> list[Finding]:
-    """Look for everything that araflow can use. Never raises for something absent."""
+def examine(*, deep: bool = False) -> list[Finding]:
+    """Look for everything that araflow can use. Never raises for something absent.
+
+    Args:
+        deep: Also import what takes seconds to import, and try what it needs; else the details say what was not tried.
+    """
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     found = [Finding("machine", "python", True, f"{python}, {usable_cores()} usable cores")]
     found += [
-        *backends(),
+        *backends(deep=deep),
         _library("av", "decodes videos", "pip install av"),
         _library("isal", "writes PNG files fast", "pip install isal"),
         _library("prefect", "runs flows and keeps their history", "pip install araflow"),
-        _prefect_server(),
+        _prefect_server() if deep else _prefect_server_untried(),
         _library("torch", "trains recognisers; preparing data does not need it", "pip install 'araflow[train]'"),
         _library("yt_dlp", "asks YouTube for Kinetics clips in no archive", "pip install 'araflow[youtube]'"),
         _tool("ffmpeg", "cuts what comes from YouTube; nothing else needs it", "apt install ffmpeg"),
@@ -59,19 +62,21 @@ def examine() -> list[Finding]:
     return found
 
 
-def backends() -> list[Finding]:
-    """Look for every optical-flow backend."""
+def backends(*, deep: bool = False) -> list[Finding]:
+    """Look for every optical-flow backend; ``deep``: also where that means to import what takes seconds to import."""
     from araflow import optical
     from araflow.core import resources
 
-    states = {name: optical.load(name).available() for name in resources.plugins("optical/backends")}
+    names = resources.plugins("optical/backends")
+    states = {name: optical.load(name).available() if deep else optical.glance(name) for name in names}
     return [Finding("backend", name, state.present, state.detail) for name, state in states.items()]
 
 
 def _library(name: str, purpose: str, remedy: str) -> Finding:
-    if importlib.util.find_spec(name) is None:
+    version = version_of(name)
+    if version is None:
         return Finding("library", name, False, f"not installed ({purpose}): {remedy}")
-    return Finding("library", name, True, f"{importlib.metadata.version(name)}: {purpose}")
+    return Finding("library", name, True, f"{version}: {purpose}")
 
 
 def _prefect_server() -> Finding:
@@ -83,7 +88,16 @@ def _prefect_server() -> Finding:
         return Finding(
             "library", "prefect server", False, f"does not import ({why}): pip install 'fastapi>=0.139,<0.151'"
         )
-    return Finding("library", "prefect server", True, f"imports, with FastAPI {importlib.metadata.version('fastapi')}")
+    return Finding("library", "prefect server", True, f"imports, with FastAPI {version_of('fastapi')}")
+
+
+def _prefect_server_untried() -> Finding:
+    prefect, fastapi = version_of("prefect"), version_of("fastapi")
+    if prefect is None or fastapi is None:
+        lacking = "Prefect" if prefect is None else "FastAPI"
+        return Finding("library", "prefect server", False, f"{lacking} is not installed: pip install araflow")
+    detail = f"FastAPI {fastapi} is installed; whether the server imports was not tried (araflow doctor --deep)"
+    return Finding("library", "prefect server", True, detail)
 
 
 def _tool(name: str, purpose: str, remedy: str) -> Finding:
@@ -98,20 +112,19 @@ def _tool(name: str, purpose: str, remedy: str) -> Finding:
     metavar="FILE",
     help="On a Jetson: write what its VPI accepts to FILE, for araflow's tests to replay.",
 )
+@click.option("--deep", is_flag=True, help="Also import PyTorch, numba and Prefect's server, to see whether they work.")
 @JSON
-def doctor(as_json: bool, vpi_capture: Path | None) -> None:
+def doctor(as_json: bool, deep: bool, vpi_capture: Path | None) -> None:
     """Say what this machine has: each backend and tool, there or not, why, and how to get it."""
     if vpi_capture is not None:
         from araflow.optical.backends.vpi import capture
 
         text = json.dumps(capture.capture(), indent=2) + "\n"
-        try:
+        with explained(vpi_capture, "cannot be written"):
             vpi_capture.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{vpi_capture}: cannot be written: {error.strerror or error}") from error
         click.echo(f"written: {vpi_capture}; please send it to araflow")
         return
-    found = examine()
+    found = examine(deep=deep)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
     else:

@@ -27,10 +27,9 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-from araflow.core.errors import OutputError, SourceError
-from araflow.core.files import replace
+from araflow.core.errors import SourceError
 from araflow.media.fields import FlowField
-from araflow.media.png import _SIGNATURE, _chunk
+from araflow.media.png import SIGNATURE, UP, chunk
 from araflow.media.png_reader import chunks, up_rows
 
 Mask = NDArray[np.bool_]
@@ -45,7 +44,6 @@ _TAG = b"PIEH"
 _HEADER = struct.Struct("<4sII")
 _LARGEST_SIDE = 99_999  # of flowIO
 _UNKNOWN_FROM = 1e9
-_UNKNOWN = np.float32(1e10)  # what flowIO writes
 _ZERO = 2.0**15
 
 
@@ -82,27 +80,6 @@ def read_flo(path: Path) -> tuple[FlowField, Mask]:
     return flow, known
 
 
-def write_flo(path: Path, flow: FlowField, known: Mask | None = None) -> None:
-    """Write a Middlebury ``.flo`` file, whole or not at all.
-
-    Args:
-        path: Where to; its folder must exist.
-        flow: float32, (height, width, 2).
-        known: bool, (height, width): False marks a pixel as unknown. ``None``: all are known.
-
-    Raises:
-        OutputError: It cannot be written.
-        ValueError: Not a flow field, or a known component is beyond 1e9 or not a number.
-    """
-    _check(flow, known, _UNKNOWN_FROM)
-    height, width = flow.shape[:2]
-    values = (flow if known is None else np.where(known[..., None], flow, _UNKNOWN)).astype("<f4")
-    try:
-        replace(Path(path), _HEADER.pack(_TAG, width, height) + values.tobytes())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-
-
 def encode_flow_png(flow: FlowField, known: Mask | None = None) -> bytes:
     """Return a field as a 16-bit PNG file in KITTI's convention.
 
@@ -113,7 +90,7 @@ def encode_flow_png(flow: FlowField, known: Mask | None = None) -> bytes:
     Raises:
         ValueError: Not a flow field, or a known component is not a finite number.
     """
-    _check(flow, known, float(np.finfo(np.float32).max))
+    _check(flow, known)
     height, width = flow.shape[:2]
     with np.errstate(invalid="ignore", over="ignore"):  # unknown pixels may hold anything
         scaled = np.rint(flow * np.float32(1 / PNG_STEP)) + np.float32(_ZERO)  # exact: both below 2^24
@@ -125,12 +102,12 @@ def encode_flow_png(flow: FlowField, known: Mask | None = None) -> bytes:
     # As araflow.media.png, with 16 bits: half of the time of OpenCV's encoder, for smaller files.
     rows = levels.astype(">u2").reshape(height, -1).view(np.uint8)
     filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
-    filtered[:, 0] = 2
+    filtered[:, 0] = UP
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     parts = (b"IHDR", header), (b"IDAT", isal_zlib.compress(filtered, 1)), (b"IEND", b"")
-    return b"".join((_SIGNATURE, *(piece for kind, data in parts for piece in _chunk(kind, data))))
+    return b"".join((SIGNATURE, *(piece for kind, data in parts for piece in chunk(kind, data))))
 
 
 def decode_flow_png(data: bytes, where: str = "flow PNG") -> tuple[FlowField, Mask]:
@@ -175,12 +152,11 @@ def _by_opencv(data: bytes, where: str) -> NDArray[np.uint16]:
     return cast("NDArray[np.uint16]", levels[..., ::-1])  # OpenCV names the last channel of the file first
 
 
-def _check(flow: FlowField, known: Mask | None, most: float) -> None:
+def _check(flow: FlowField, known: Mask | None) -> None:
     """Refuse what is not a field, or cannot be stored where it is known."""
     if flow.ndim != 3 or flow.shape[2] != 2 or 0 in flow.shape or flow.dtype != np.float32:
         raise ValueError(f"expected float32 (height, width, 2), found {flow.dtype} {flow.shape}")
     if known is not None and (known.shape != flow.shape[:2] or known.dtype != np.bool_):
         raise ValueError(f"expected known as bool {flow.shape[:2]}, found {known.dtype} {known.shape}")
-    largest = np.abs(flow if known is None else flow[known]).max(initial=0)
-    if not largest <= most:  # not-a-number compares as false
-        raise ValueError("the field has components that are not numbers or too large; mark those pixels as unknown")
+    if not np.isfinite(flow if known is None else flow[known]).all():
+        raise ValueError("the field has components that are not finite numbers; mark those pixels as unknown")

@@ -13,8 +13,9 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_UP = 2
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""The first bytes of every PNG file."""
+UP = 2
 """Filter type of a row predicted from the row above (PNG 1.2, section 6.4)."""
 _LEVEL = 1
 """ISA-L level: higher ones cost more than their one per cent in size."""
@@ -31,11 +32,11 @@ class PngEncoder:
     def __init__(self, height: int, width: int) -> None:
         # Bit depth 8, colour type 2 (RGB), deflate, adaptive filtering, no interlace.
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        self._prefix = b"".join((_SIGNATURE, *_chunk(b"IHDR", header)))
-        self._suffix = b"".join(_chunk(b"IEND", b""))
+        self._prefix = b"".join((SIGNATURE, *chunk(b"IHDR", header)))
+        self._suffix = b"".join(chunk(b"IEND", b""))
         self._shape = (height, width, 3)
         self._filtered = np.empty((height, 1 + 3 * width), np.uint8)
-        self._filtered[:, 0] = _UP
+        self._filtered[:, 0] = UP
 
     def encode(self, rgb: NDArray[np.uint8]) -> bytes:
         """Return the bytes of a PNG file.
@@ -52,10 +53,15 @@ class PngEncoder:
         self._filtered[0, 1:] = rows[0]
         np.subtract(rows[1:], rows[:-1], out=self._filtered[1:, 1:])
         data = isal_zlib.compress(self._filtered, _LEVEL)
-        return b"".join((self._prefix, *_chunk(b"IDAT", data), self._suffix))  # one copy of the data, not four
+        return b"".join((self._prefix, *chunk(b"IDAT", data), self._suffix))  # one copy of the data, not four
 
 
-def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:
-    """Return a chunk's length, type, data and check sum (zlib's CRC-32, which ISA-L computes three times as fast)."""
+def chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+    """Return a chunk's length, type, data and check sum (zlib's CRC-32, which ISA-L computes three times as fast).
+
+    Args:
+        kind: Four letters, such as ``IDAT``.
+        data: What the chunk holds.
+    """
     check = isal_zlib.crc32(data, isal_zlib.crc32(kind))
     return struct.pack(">I", len(data)), kind, data, struct.pack(">I", check)

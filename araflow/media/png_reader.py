@@ -18,13 +18,11 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from araflow.core.errors import SourceError
+from araflow.media.png import SIGNATURE, UP
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")
 _RGB = (2, 0, 0, 0)
 """After width, height and bit depth: colour type RGB, deflate, adaptive filtering, no interlace (section 4.1.1)."""
-_UP = 2
-"""Filter type of a row predicted from the row above (PNG 1.2, section 6.4)."""
 _STRIDE = 16
 """Rows summed in one step; the fastest for frames of 240 rows, and near it for others."""
 _MOST_INFLATION = 1032
@@ -52,7 +50,7 @@ def read_png(source: Path | str | bytes) -> NDArray[np.uint8]:
             data = Path(source).read_bytes()
         except OSError as error:
             raise SourceError(f"{where}: cannot be read: {error.strerror}") from error
-    if data.startswith(_SIGNATURE):
+    if data.startswith(SIGNATURE):
         rows = up_rows(chunks(data, where), 8, where)
         if rows is not None:
             return rows.reshape(len(rows), -1, 3)
@@ -69,9 +67,9 @@ def chunks(data: bytes, where: str) -> list[tuple[bytes, memoryview]]:
     Raises:
         SourceError: Not a PNG file; or it is cut, or a chunk's check sum is wrong.
     """
-    if not data.startswith(_SIGNATURE):
+    if not data.startswith(SIGNATURE):
         raise SourceError(f"{where}: not a PNG file; it begins with {data[:8]!r}")
-    view, place = memoryview(data), len(_SIGNATURE)
+    view, place = memoryview(data), len(SIGNATURE)
     found: list[tuple[bytes, memoryview]] = []
     while not found or found[-1][0] != b"IEND":
         if len(data) < place + 12:
@@ -109,7 +107,7 @@ def up_rows(found: list[tuple[bytes, memoryview]], depth: int, where: str) -> ND
     if rest != [depth, *_RGB] or 0 in (width, height):
         return None
     rows = _inflate(found[1][1], height, 1 + 3 * depth // 8 * width, where)
-    return _sum_rows(rows[:, 1:]) if (rows[:, 0] == _UP).all() else None
+    return _sum_rows(rows[:, 1:]) if (rows[:, 0] == UP).all() else None
 
 
 def _inflate(compressed: memoryview, height: int, row: int, where: str) -> NDArray[np.uint8]:

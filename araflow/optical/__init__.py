@@ -18,10 +18,7 @@ from araflow.core.errors import SpecError, UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 
 PRESETS = ("fastest", "fast", "balanced", "accurate")
-_PREFERENCE = ("nvof", "vpi", "cuda", "opencv", "numba", "torch")
-"""Order in which ``auto`` looks: hardware engines first, then what is fast on any CPU."""
-_PREFERENCE_OF = {"tvl1": ("cuda", "numba", "opencv", "torch")}
-"""The same where an algorithm is asked for, if another order is better: our TV-L1 is ten times as fast as OpenCV's."""
+"""What a preset may be called, the fastest first."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,12 +41,26 @@ class Backend(Protocol):
 
     Attributes:
         ALGORITHMS: Names of its algorithms, the one that ``auto`` takes first.
+        PRESETS: The presets of each algorithm that has any; the others compute the same at every preset.
+        PREFERENCE: How soon ``auto`` takes the backend: a number for ``auto``, and for each algorithm that is asked for
+            by name where another one holds. The largest that can run is taken; one that states none comes last.
+        ONE_DEVICE: It uses a GPU, or an engine of which a machine has one; may be left out where it does not.
     """
 
     ALGORITHMS: tuple[str, ...]
+    PRESETS: Mapping[str, tuple[str, ...]]
+    PREFERENCE: Mapping[str, int]
+    ONE_DEVICE: bool
 
     def available(self) -> Availability:
         """Look for the backend's library or device, without side effects and without raising."""
+        ...
+
+    def glance(self) -> Availability:
+        """Say what can be known at once; may be left out where ``available`` takes no more than a tenth of a second.
+
+        The detail says what was not tried.
+        """
         ...
 
     def software(self) -> str:
@@ -93,6 +104,12 @@ def needs_device(name: str) -> bool:
     return bool(getattr(load(name), "ONE_DEVICE", False))
 
 
+def glance(name: str) -> Availability:
+    """Look for a backend without importing anything that takes long to import; the detail says what was not tried."""
+    backend = load(name)
+    return getattr(backend, "glance", backend.available)()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
     """A backend and an algorithm of it.
@@ -124,6 +141,7 @@ def choose(name: str, algorithm: str = "auto") -> Choice:
         if algorithm not in ("auto", *backend.ALGORITHMS):
             raise SpecError(
                 f"optical.algorithm: {name} has no {algorithm!r}; allowed: auto, {', '.join(backend.ALGORITHMS)}"
+                f"{elsewhere(algorithm)}"
             )
         found = backend.available()
         if not found.present:
@@ -133,9 +151,7 @@ def choose(name: str, algorithm: str = "auto") -> Choice:
             raise UnavailableError(f"optical.algorithm: {name} cannot run {algorithm} here: {found.detail}")
         return Choice(name, settled, f"{name} {settled}, as asked: {found.detail}")
     absent: list[str] = []
-    names = resources.plugins("optical/backends")
-    order = _PREFERENCE_OF.get(algorithm, _PREFERENCE)
-    for candidate in [*(n for n in order if n in names), *(n for n in names if n not in order)]:
+    for candidate in _in_order(algorithm):
         backend = load(candidate)
         if algorithm not in ("auto", *backend.ALGORITHMS):
             continue
@@ -153,15 +169,28 @@ def choose(name: str, algorithm: str = "auto") -> Choice:
 
 def algorithms() -> tuple[str, ...]:
     """Return every algorithm of any backend, in the order of preference of the backends."""
-    names = resources.plugins("optical/backends")
-    ordered = [*(n for n in _PREFERENCE if n in names), *(n for n in names if n not in _PREFERENCE)]
-    return tuple(dict.fromkeys(algorithm for name in ordered for algorithm in load(name).ALGORITHMS))
+    return tuple(dict.fromkeys(algorithm for name in _in_order("auto") for algorithm in load(name).ALGORITHMS))
+
+
+def elsewhere(algorithm: str) -> str:
+    """Return ``; nvof and vpi have it``, for the message to somebody whose backend lacks it; or nothing: none has."""
+    names = [name for name in _in_order(algorithm) if algorithm in load(name).ALGORITHMS]
+    return f"; {' and '.join(names)} {'have' if len(names) > 1 else 'has'} it" if names else ""
 
 
 def has_presets(backend: str, algorithm: str) -> bool:
     """Whether the presets of an algorithm differ."""
-    first, *others = (dict(load(backend).parameters(algorithm, preset)) for preset in PRESETS)
-    return any(other != first for other in others)
+    return algorithm in load(backend).PRESETS
+
+
+def _in_order(algorithm: str) -> list[str]:
+    """The names of all backends, those first that ``auto`` takes first; equals by name."""
+
+    def preference(name: str) -> int:
+        stated: Mapping[str, int] = getattr(load(name), "PREFERENCE", {})
+        return stated.get(algorithm, stated.get("auto", 0))
+
+    return sorted(resources.plugins("optical/backends"), key=lambda name: (-preference(name), name))
 
 
 def _settle(backend: Backend, found: Availability, algorithm: str) -> str | None:

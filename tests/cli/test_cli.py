@@ -185,7 +185,7 @@ def test_validate_and_diff_exit_with_what_they_found(videos: Path, tmp_path: Pat
 
 
 def test_doctor_and_list_name_every_backend():
-    found = json.loads(araflow("doctor", "--json").stdout)
+    found = json.loads(araflow("doctor", "--deep", "--json").stdout)
     by_name = {finding["name"]: finding for finding in found}
     assert by_name["opencv"]["present"]
     assert by_name["prefect server"]["present"], by_name["prefect server"]["detail"]

@@ -6,7 +6,10 @@ resolve to the same parameters are tested once. Those that cannot run here are s
 
 import copy
 import functools
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import types
@@ -25,6 +28,7 @@ from araflow.core.spec import Algorithm, Preset
 from araflow.optical import Availability, Choice
 from araflow.optical.quality.measure import errors
 from araflow.optical.quality.pairs import generated
+from araflow.store.manifest import Manifest
 
 BACKENDS = resources.plugins("optical/backends")
 
@@ -116,6 +120,7 @@ def test_its_algorithms_are_those_that_settings_allow(backend):
 
 def test_settings_allow_every_algorithm_and_no_other():
     names = optical.algorithms()
+    assert names == ("hardware", "tvl1", "farneback", "brox", "dis", "deepflow")
     assert len(set(names)) == len(names)
     assert set(typing.get_args(Algorithm)) == {"auto", *names}
     assert typing.get_args(Preset) == optical.PRESETS
@@ -353,6 +358,9 @@ def test_a_name_that_is_no_backend_is_a_wrong_setting():
             ask("nvoff")
 
 
+STATED = {name: optical.load(name).PREFERENCE for name in BACKENDS}
+
+
 @pytest.fixture
 def machine(monkeypatch):
     """A machine with these backends: name to availability."""
@@ -361,8 +369,9 @@ def machine(monkeypatch):
         monkeypatch.setattr(resources, "plugins", lambda package: tuple(sorted(backends)))
         for name, (present, detail) in backends.items():
             found = Availability(present, detail)
-            own = ("hardware", "tvl1") if name == "cuda" else ("dis", "tvl1") if name == "opencv" else ("hardware",)
+            own = ("farneback", "tvl1") if name == "cuda" else ("dis", "tvl1") if name == "opencv" else ("hardware",)
             module = types.SimpleNamespace(available=functools.partial(copy.copy, found), ALGORITHMS=own)
+            module.PREFERENCE = STATED[name]
             monkeypatch.setitem(sys.modules, f"araflow.optical.backends.{name}", module)
 
     return prepare
@@ -371,7 +380,7 @@ def machine(monkeypatch):
 def test_auto_takes_hardware_first_and_says_why(machine):
     machine(opencv=(True, "on the CPU"), cuda=(True, "an H100"), nvof=(False, "no driver"))
     assert optical.choose("auto") == Choice(
-        "cuda", "hardware", "cuda hardware, chosen by auto: an H100; absent: nvof (no driver)"
+        "cuda", "farneback", "cuda farneback, chosen by auto: an H100; absent: nvof (no driver)"
     )
 
 
@@ -402,6 +411,119 @@ def test_auto_here_runs():
     assert module.available().present
     assert choice.algorithm == module.ALGORITHMS[0]
     assert choice.why.startswith(f"{choice.backend} {choice.algorithm}, chosen by auto: {module.available().detail}")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "order"),
+    [
+        ("auto", ["nvof", "vpi", "cuda", "opencv", "numba", "torch"]),
+        ("hardware", ["nvof", "vpi"]),
+        ("tvl1", ["cuda", "numba", "opencv", "torch"]),
+        ("farneback", ["cuda", "opencv"]),
+    ],
+)
+def test_auto_looks_in_this_order(algorithm, order):
+    able = [name for name in BACKENDS if algorithm in ("auto", *optical.load(name).ALGORITHMS)]
+    assert [name for name in optical._in_order(algorithm) if name in able] == order
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_backend_states_is_whole(backend):
+    module = optical.load(backend)
+    assert set(module.PRESETS) <= set(module.ALGORITHMS)
+    assert set(module.PRESETS.values()) <= {optical.PRESETS}
+    assert set(module.PREFERENCE) <= {"auto", *module.ALGORITHMS}
+    assert module.PREFERENCE["auto"] > 0
+    assert optical.needs_device(backend) is module.ONE_DEVICE
+
+
+PLANTED = '''
+"""Motion by blocks: of the shifts by up to 4 pixels the one under which a block of 8x8 pixels changes least."""
+
+import numpy as np
+
+from araflow.optical import Availability
+from araflow.optical.backends._checks import check_setting, checked
+
+ALGORITHMS = ("hardware",)
+PRESETS = {}
+PREFERENCE = {"auto": 1000}
+SHIFTS = [(right, down) for down in range(-4, 5) for right in range(-4, 5)]
+
+
+def available():
+    return Availability(True, "blocks on the CPU")
+
+
+def software():
+    return "blocks 1"
+
+
+def parameters(algorithm, preset):
+    check_setting("block", algorithm, preset, ALGORITHMS, PRESETS)
+    return {"reach": 4}
+
+
+def compute(frames, algorithm, preset):
+    parameters(algorithm, preset)
+    previous = None
+    for frame in checked(frames, 16, algorithm):
+        if previous is not None:
+            changes = []
+            for right, down in SHIFTS:
+                change = np.abs(np.roll(frame.astype(int), (-down, -right), (0, 1)) - previous)
+                change = change[: len(frame) // 8 * 8, : frame.shape[1] // 8 * 8]
+                changes.append(change.reshape(len(change) // 8, 8, -1, 8).sum((1, 3)))
+            best = np.asarray(SHIFTS, np.float32)[np.argmin(changes, axis=0)].repeat(8, 0).repeat(8, 1)
+            missing = [(0, side - found) for side, found in zip(frame.shape, best.shape)]
+            yield np.pad(best, (*missing, (0, 0)), mode="edge")
+        previous = frame
+'''
+ASK = """
+import json, sys
+from araflow import optical
+from araflow.cli import main
+choice = optical.choose("auto")
+print(json.dumps([choice.backend, choice.why.partition(";")[0], optical.choose("auto", "hardware").backend]))
+for arguments in (["doctor", "--json"], ["flow", "--list", "--json"], ["flow", *sys.argv[1:], "--json"]):
+    main(arguments, standalone_mode=False)
+"""
+
+
+def test_adding_a_backend_touches_one_file(tmp_path):
+    source = Path(araflow.__file__).parent
+    for name in ("araflow", "configs", "data_manifests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source.parent / name, tmp_path / "here" / name, ignore=ignored)
+    (tmp_path / "here" / "araflow" / "optical" / "backends" / "block.py").write_text(PLANTED)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for k in range(3):
+        cv2.imwrite(str(frames / f"{k}.png"), window(2 * k, -k, height=64, width=96))
+    arguments = [str(frames), "--out", str(tmp_path / "out"), "--backend", "block", "--workers", "1", "--bound", "20"]
+    run = subprocess.run(
+        [sys.executable, "-c", ASK, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "here",
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "here")},
+    )
+    assert run.returncode == 0, run.stderr
+    told, place, decoder = [], 0, json.JSONDecoder()
+    while place < len(run.stdout.rstrip()):
+        value, end = decoder.raw_decode(run.stdout[place:].lstrip())
+        place += len(run.stdout[place:]) - len(run.stdout[place:].lstrip()) + end
+        told.append(value)
+    chosen, doctor, listed, _ = told
+    assert chosen == ["block", "block hardware, chosen by auto: blocks on the CPU", "block"]
+    assert {"kind": "backend", "name": "block", "present": True, "detail": "blocks on the CPU"} in doctor
+    assert next(entry for entry in listed["backends"] if entry["name"] == "block")["algorithms"] == ["hardware"]
+    manifest = Manifest.read(tmp_path / "out")
+    row = manifest.row(0)
+    assert (row["outcome"], row["backend"], row["algorithm"], row["preset"]) == ("done", "block", "hardware", None)
+    assert row["software"].endswith(", blocks 1")
+    u = cv2.imread(str(next((tmp_path / "out").rglob("u/*.jpg"))), cv2.IMREAD_GRAYSCALE)
+    assert np.median(u) == pytest.approx(127.5 + 2 * 255 / 40, abs=1)
 
 
 # --- what holds for OpenCV alone

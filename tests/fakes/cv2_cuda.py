@@ -1,25 +1,16 @@
 """A fake of OpenCV's CUDA classes for flow, with twins on the CPU for the numbers. Stricter than the real ones.
 
 ``install`` puts it into ``cv2``. It takes exactly the arguments of opencv2/cudaoptflow.hpp, by name; images must have
-been uploaded (but for the flow engine's, which must not), in the class's own format; an object that was released, or a
-buffer that was changed meanwhile, is an error.
+been uploaded, in the class's own format.
 
 - TV-L1, Farneback: OpenCV's own on the CPU, with the same parameters.
 - Brox: OpenCV has none on the CPU; DIS stands in, so that only what goes in and comes out is tested.
-- The flow engine: DIS, rounded to 1/32 pixel, one vector per block (``block_flow.py``).
 """
 
-# ruff: noqa: N803 (OpenCV's names)
-import inspect
 import types
 
 import cv2
 import numpy as np
-from block_flow import vectors
-
-LEVELS = {5, 10, 20}
-"""NV_OF_PERF_LEVEL SLOW, MEDIUM and FAST."""
-
 
 ARGUMENTS = {
     "OpticalFlowDual_TVL1": {
@@ -79,9 +70,12 @@ class _Flow:
     """Common to the algorithms that run on CUDA cores."""
 
     dtype = np.uint8
+    refuses = ""
 
     @classmethod
     def create(cls, **given):
+        if cls.__name__ == _Flow.refuses:
+            fail("(-217:Gpu API call) no kernel image is available for execution on the device")
         allowed = ARGUMENTS[cls.__name__]
         if unknown := set(given) - set(allowed):
             raise TypeError(f"create() got unexpected keyword arguments {sorted(unknown)}")
@@ -125,74 +119,10 @@ class BroxOpticalFlow(_Flow):
         return dis.calc(np.rint(first * 255).astype(np.uint8), np.rint(second * 255).astype(np.uint8), None)
 
 
-class _Engine:
-    """Common to both interfaces of the flow engine. ``coarsest`` is the finest grid that the "hardware" has."""
-
-    finest = 1
-    refuses = ""
-    alive = 0
-
-    def __init__(self, size, level, grid, switches):
-        if _Engine.refuses:
-            fail(_Engine.refuses)
-        if level not in LEVELS or any(type(value) is not bool for value in switches):
-            fail("(-5:Bad argument) perfPreset or switches")
-        self.size, self.grid = size, max(grid, self.finest)
-        self.open = True
-        _Engine.alive += 1
-
-    def calc(self, input_image, reference_image, flow):
-        if not self.open:
-            fail("calc after collectGarbage")
-        for image in (input_image, reference_image):
-            if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != self.size[::-1]:
-                fail(f"(-5:Bad argument) an image of {self.size} is taken, not {image.shape}")
-        assert flow is None
-        return vectors(input_image, reference_image, self.grid), None
-
-    def getGridSize(self):  # noqa: N802 (OpenCV's name)
-        return self.grid
-
-    def collectGarbage(self):  # noqa: N802
-        if self.open:
-            _Engine.alive -= 1
-        self.open = False
+CLASSES = {kind.__name__: kind for kind in (OpticalFlowDual_TVL1, FarnebackOpticalFlow, BroxOpticalFlow)}
 
 
-class NvidiaOpticalFlow_2_0(_Engine):  # noqa: N801
-    @classmethod
-    def create(cls, imageSize, perfPreset=5, outputGridSize=1, hintGridSize=1, enableTemporalHints=False,
-               enableExternalHints=False, enableCostBuffer=False, gpuId=0):  # fmt: skip
-        if outputGridSize not in (1, 2, 4) or hintGridSize not in (1, 2, 4, 8) or gpuId != 0:
-            fail("(-5:Bad argument) grid")
-        return cls(imageSize, perfPreset, outputGridSize, (enableTemporalHints, enableExternalHints, enableCostBuffer))
-
-
-class NvidiaOpticalFlow_1_0(_Engine):  # noqa: N801
-    @classmethod
-    def create(cls, imageSize, perfPreset=5, enableTemporalHints=False, enableExternalHints=False,
-               enableCostBuffer=False, gpuId=0):  # fmt: skip
-        return cls(imageSize, perfPreset, 4, (enableTemporalHints, enableExternalHints, enableCostBuffer))
-
-
-class Before2020(_Engine):
-    """Version 1.0 as it was before it took a size."""
-
-    @classmethod
-    def create(cls, width, height, perfPreset=5, enableTemporalHints=False, enableExternalHints=False,
-               enableCostBuffer=False, gpuId=0):  # fmt: skip
-        return cls((width, height), perfPreset, 4, (enableTemporalHints, enableExternalHints, enableCostBuffer))
-
-
-CLASSES = {
-    kind.__name__: kind
-    for kind in (
-        OpticalFlowDual_TVL1, FarnebackOpticalFlow, BroxOpticalFlow, NvidiaOpticalFlow_2_0, NvidiaOpticalFlow_1_0
-    )
-}  # fmt: skip
-
-
-def install(monkeypatch, classes=None, *, devices=1, spelling="cuda.X.create", finest=1, refuses=""):
+def install(monkeypatch, classes=None, *, devices=1, spelling="cuda.X.create", refuses=""):
     """Make ``cv2`` look like a build with CUDA.
 
     Args:
@@ -200,14 +130,12 @@ def install(monkeypatch, classes=None, *, devices=1, spelling="cuda.X.create", f
         classes: Name to class; all of them by default.
         devices: What ``getCudaEnabledDeviceCount`` returns (-1 where the driver is unfit).
         spelling: ``cuda.X.create``, ``cuda_X.create`` or ``cuda.X_create``: where this OpenCV keeps the factories.
-        finest: Finest grid of the engine.
-        refuses: What creating the engine fails with.
+        refuses: The class that the GPU cannot make, such as one that this build has no code for.
     """
     module = types.SimpleNamespace(GpuMat=GpuMat, getCudaEnabledDeviceCount=lambda: devices)
     module.DeviceInfo = lambda: types.SimpleNamespace(majorVersion=lambda: 9, minorVersion=lambda: 0)
     monkeypatch.setattr(cv2, "cuda", module)
-    monkeypatch.setattr(_Engine, "finest", finest)
-    monkeypatch.setattr(_Engine, "refuses", refuses)
+    monkeypatch.setattr(_Flow, "refuses", refuses)
     for name, kind in (CLASSES if classes is None else classes).items():
         if spelling == "cuda.X.create":
             setattr(module, name, kind)
@@ -219,4 +147,4 @@ def install(monkeypatch, classes=None, *, devices=1, spelling="cuda.X.create", f
 
 def names_of(kind):
     """The arguments of a class's ``create``."""
-    return set(ARGUMENTS[kind.__name__]) if issubclass(kind, _Flow) else set(inspect.signature(kind.create).parameters)
+    return set(ARGUMENTS[kind.__name__])

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from fakes.cuda_driver import CONTEXT, FakeCuda, RefusedError
 
-from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof import api
 
 _GARBAGE = 0xA5
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from fakes.nvof_machine import installed
 
-from araflow.optical.backends import nvof, vpi
+from araflow.optical.backends.nvof import presence
+from araflow.optical.backends.vpi.presence import PYTHON
 
 FAKES = Path(__file__).parents[1] / "fakes"
 sys.path.insert(0, str(FAKES))  # the fakes of cv2 import each other by their own names
@@ -26,7 +27,7 @@ def jetson(tmp_path_factory, monkeypatch):
         path = tmp_path_factory.getbasetemp() / f"python-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
         path.write_text(text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv(vpi.PYTHON, str(path))
+        monkeypatch.setenv(PYTHON, str(path))
         return path
 
     return make
@@ -35,11 +36,11 @@ def jetson(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def nvof_gpu(monkeypatch):
     """A machine with a fake GPU that has a flow engine."""
-    monkeypatch.setattr(nvof, "_driver_version", lambda: "of unknown version")  # a machine of the test may have one
-    nvof._software.cache_clear()
+    monkeypatch.setattr(presence, "driver_version", lambda: "of unknown version")  # a machine of the test may have one
+    presence.software.cache_clear()
     with installed() as machine:
         yield machine
-    nvof._software.cache_clear()
+    presence.software.cache_clear()
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ def machine(monkeypatch, jetson):
         for name, present in libraries.items():
             found = Availability(present, f"{name}: pip install it" if not present else f"{name} 1.0")
             module = types.SimpleNamespace(ALGORITHMS=("tvl1",), available=lambda found=found: found)
+            module.PREFERENCE = optical.load(name).PREFERENCE
             monkeypatch.setitem(sys.modules, f"araflow.optical.backends.{name}", module)
         names = {"cuda", "nvof", "opencv", "vpi", *libraries}
         monkeypatch.setattr(resources, "plugins", lambda package: tuple(sorted(names)))
@@ -109,6 +110,12 @@ def test_an_algorithm_that_a_backend_lacks_is_a_wrong_setting_before_anything_is
         optical.choose(name, algorithm)
     allowed = ", ".join(optical.load(name).ALGORITHMS)
     assert str(caught.value) == f"optical.algorithm: {name} has no {algorithm!r}; allowed: auto, {allowed}"
+
+
+def test_who_has_the_algorithm_that_a_backend_lacks_is_said():
+    for name, algorithm, others in (("opencv", "brox", "cuda has it"), ("cuda", "hardware", "nvof and vpi have it")):
+        with pytest.raises(SpecError, match=rf"{name} has no '{algorithm}'; allowed: auto, .*; {others}$"):
+            optical.choose(name, algorithm)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +196,6 @@ def test_torch_is_what_is_left_for_tvl1(machine, monkeypatch):
     [
         (["nvof", "vpi", "cuda"], "hardware", "nvof"),
         (["vpi", "cuda"], "hardware", "vpi"),
-        (["cuda"], "hardware", "cuda"),
         (["nvof", "cuda"], "brox", "cuda"),
         (["nvof", "cuda"], "farneback", "cuda"),
         (["nvof", "vpi"], "farneback", "opencv"),
@@ -210,9 +216,10 @@ def test_auto_with_an_engine_asked_for_where_there_is_none_gives_every_reason(ma
         optical.choose("auto", "hardware")
     text = str(caught.value)
     assert text.startswith("optical.backend: auto found no backend with the algorithm hardware that can run here; ")
-    for module in (nvof, vpi, cuda):
+    for module in (nvof, vpi):
         assert module.available().detail in text, "whole reasons, each with its remedy"
     assert "opencv: " not in text
+    assert "cuda: " not in text
 
 
 def test_auto_where_nothing_runs_gives_every_reason(machine, monkeypatch):
@@ -223,14 +230,14 @@ def test_auto_where_nothing_runs_gives_every_reason(machine, monkeypatch):
 
 
 def test_an_algorithm_that_the_gpu_refuses_is_not_chosen(machine, monkeypatch):
-    # A GPU without a flow engine: OpenCV has the class, and the GPU answers no.
+    # A GPU that this build has no code for: OpenCV has the class, and the GPU answers no.
     machine("cuda")
-    cv2_cuda.install(monkeypatch, refuses="(-3:Internal error) NvOF API is not supported on this GPU")
-    assert "; not hardware (" in cuda.available().detail
-    with pytest.raises(UnavailableError, match=r"cuda cannot run .*hardware.*NvOF API is not supported on this GPU"):
-        optical.choose("cuda", "hardware")
-    with pytest.raises(UnavailableError, match="no backend with the algorithm hardware"):
-        optical.choose("auto", "hardware")
+    cv2_cuda.install(monkeypatch, refuses="BroxOpticalFlow")
+    assert "; not brox (" in cuda.available().detail
+    with pytest.raises(UnavailableError, match=r"cuda cannot run .*brox.*no kernel image is available"):
+        optical.choose("cuda", "brox")
+    with pytest.raises(UnavailableError, match="no backend with the algorithm brox"):
+        optical.choose("auto", "brox")
     assert optical.choose("cuda").algorithm == "tvl1"
 
 

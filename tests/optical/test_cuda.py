@@ -16,8 +16,7 @@ import cv2_cuda
 from araflow import optical
 from araflow.core.errors import ClipError, SpecError, UnavailableError
 from araflow.optical.backends import cuda
-
-OLD = {"NvidiaOpticalFlow_1_0": cv2_cuda.NvidiaOpticalFlow_1_0}
+from araflow.optical.quality import measure
 
 
 @pytest.fixture
@@ -31,15 +30,9 @@ def gpu(monkeypatch):
     return install
 
 
-@pytest.fixture(
-    params=["tvl1", "farneback", "brox", "hardware-accurate", "hardware-fastest", "hardware-1.0"],
-)
+@pytest.fixture(params=cuda.ALGORITHMS)
 def engine(request, gpu):
-    algorithm, _, preset = request.param.partition("-")
-    if preset == "1.0":
-        gpu(OLD)
-    yield Engine("cuda", algorithm, preset if preset in cuda._PRESETS else "fast")
-    assert cv2_cuda._Engine.alive == 0, "every engine was released"
+    return Engine("cuda", request.param, "fast")
 
 
 globals().update(contract_suite.take())
@@ -60,7 +53,7 @@ def test_the_registrys_opencv_has_no_cuda_and_the_reason_says_so():
 def test_all_that_runs_is_offered(gpu):
     found = cuda.available()
     assert found.present
-    assert found.detail == f"OpenCV {cv2.__version__} on a CUDA 9.0 device: tvl1, farneback, brox, hardware"
+    assert found.detail == f"OpenCV {cv2.__version__} on a CUDA 9.0 device: tvl1, farneback, brox"
     assert cuda.software() == f"OpenCV {cv2.__version__} on a CUDA 9.0 device"
 
 
@@ -69,14 +62,14 @@ def test_every_spelling_of_the_factories_is_found(gpu, monkeypatch, spelling):
     gpu({}, devices=1)
     assert "built without CUDA" in cuda.available().detail
     gpu(spelling=spelling)
-    assert cuda.available().detail.endswith("tvl1, farneback, brox, hardware")
+    assert cuda.available().detail.endswith("tvl1, farneback, brox")
     assert Engine("cuda", "farneback", "fast").one(window(), window(2)).any()
 
 
 def test_only_classes_that_exist_are_offered(gpu):
     gpu({"FarnebackOpticalFlow": cv2_cuda.FarnebackOpticalFlow})
     assert cuda.available().detail.endswith("device: farneback")
-    with pytest.raises(UnavailableError, match=r"cuda cannot run tvl1: .*: farneback"):
+    with pytest.raises(UnavailableError, match=r"cuda cannot run tvl1 here: .*: farneback"):
         Engine("cuda", "tvl1", "fast").one(window(), window())
 
 
@@ -91,14 +84,15 @@ def test_cuda_without_a_device_is_a_reason_of_its_own(gpu, devices, why):
     assert cuda.software() == f"OpenCV {cv2.__version__}, no CUDA device"
 
 
-def test_an_engine_that_opencv_refuses_is_named_and_the_others_stay(gpu):
-    gpu(refuses="(-3:Internal error) NvOF API is not supported on this GPU")
+def test_an_algorithm_that_the_gpu_refuses_is_named_and_the_others_stay(gpu):
+    gpu(refuses="BroxOpticalFlow")
     found = cuda.available()
     assert found.present
-    assert "device: tvl1, farneback, brox; not hardware (cuda hardware: OpenCV(fake)" in found.detail
-    gpu(OLD, refuses="StsNullPtr")
+    assert found.algorithms == ("tvl1", "farneback")
+    assert "device: tvl1, farneback; not brox (cuda brox: OpenCV(fake) error: (-217:Gpu API call)" in found.detail
+    gpu({"BroxOpticalFlow": cv2_cuda.BroxOpticalFlow}, refuses="BroxOpticalFlow")
     assert not cuda.available().present
-    assert "nothing runs; not hardware" in cuda.available().detail
+    assert "nothing runs; not brox" in cuda.available().detail
 
 
 def test_looking_never_raises(gpu, monkeypatch):
@@ -123,32 +117,24 @@ def test_the_names_are_those_of_opencvs_header():
         "brox": "alpha gamma scale_factor inner_iterations outer_iterations solver_iterations",
     }
     for algorithm, names in header.items():
-        kind = cv2_cuda.CLASSES[cuda._CLASSES[algorithm][0]]
+        kind = cv2_cuda.CLASSES[cuda._CLASSES[algorithm]]
         assert cv2_cuda.names_of(kind) == set(names.split())
         assert set(cuda.parameters(algorithm, "fast")) == set(names.split()), "every one is pinned"
-    assert cv2_cuda.names_of(cv2_cuda.NvidiaOpticalFlow_2_0) - cv2_cuda.names_of(cv2_cuda.NvidiaOpticalFlow_1_0) == {
-        "outputGridSize",
-        "hintGridSize",
-    }
-
-
-def test_presets_are_the_engines_levels_and_grids(gpu):
-    found = {preset: cuda.parameters("hardware", preset) for preset in ("fastest", "fast", "balanced", "accurate")}
-    assert found["accurate"] == {"interface": "2.0", "perfPreset": 5, "grid": 1}
-    assert [(each["perfPreset"], each["grid"]) for each in found.values()] == [(20, 4), (20, 1), (10, 1), (5, 1)]
-    gpu(OLD)
-    assert cuda.parameters("hardware", "accurate") == {"interface": "1.0", "perfPreset": 5, "grid": 4}
-    for algorithm in ("tvl1", "farneback", "brox"):
-        assert cuda.parameters(algorithm, "fast") == cuda.parameters(algorithm, "accurate")
 
 
 def test_unknown_settings_name_the_allowed_ones():
-    with pytest.raises(SpecError, match="'dis'; allowed: tvl1, farneback, brox, hardware"):
+    with pytest.raises(SpecError, match=r"'dis'; allowed: tvl1, farneback, brox$"):
         cuda.parameters("dis", "fast")
-    with pytest.raises(SpecError, match=r"'best'.*fastest, fast, balanced, accurate"):
-        cuda.parameters("hardware", "best")
     with pytest.raises(SpecError):
         next(cuda.compute([], "dis", "fast"))
+
+
+def test_what_is_left_to_nvof_is_refused_by_its_name(gpu):
+    for ask in (lambda: optical.choose("cuda", "hardware"), lambda: measure.settings(["cuda"], ["hardware"])):
+        with pytest.raises(SpecError, match=r"cuda has no 'hardware'; allowed: .*; nvof and vpi have it$"):
+            ask()
+    for preset in optical.PRESETS:
+        assert cuda.parameters("tvl1", preset) == cuda.parameters("tvl1", "fast")
 
 
 def test_parameters_are_those_of_the_opencv_backend_under_other_names():
@@ -191,32 +177,6 @@ def test_brox_gets_pictures_from_0_to_1(gpu, monkeypatch):
     assert (seen[0].dtype, seen[0].min(), seen[0].max()) == (np.float32, 0, 1)
 
 
-def test_a_coarser_grid_than_was_asked_for_is_seen(gpu):
-    # Turing's engine has 4x4 blocks alone; OpenCV then takes those.
-    gpu(finest=4)
-    field = Engine("cuda", "hardware", "accurate").one(window(), window(3))
-    assert field.shape == (72, 80, 2)
-    assert np.abs(field[12:-12, 12:-12] - (3, 0)).max() < 0.3
-    assert (field[:4, :4] == field[0, 0]).all()
-
-
-def test_block_vectors_are_thirty_seconds_of_a_pixel_and_keep_their_place(gpu, monkeypatch):
-    rows, columns = np.mgrid[0:16, 0:20]
-    known = np.stack([columns * 32 + 1, -rows * 32], axis=-1).astype(np.int16)
-    monkeypatch.setattr(cv2_cuda, "vectors", lambda first, second, grid: known)
-    field = Engine("cuda", "hardware", "fastest").one(np.zeros((61, 77), np.uint8), np.zeros((61, 77), np.uint8))
-    assert field.shape == (61, 77, 2)
-    y, x = np.mgrid[0:61, 0:77]
-    np.testing.assert_array_equal(field[..., 0], x // 4 + np.float32(1 / 32))
-    np.testing.assert_array_equal(field[..., 1], -(y // 4))
-
-
-def test_interface_1_0_of_before_2020_takes_width_and_height(gpu):
-    gpu({"NvidiaOpticalFlow_1_0": cv2_cuda.Before2020})
-    assert Engine("cuda", "hardware", "fast").one(window(), window(3)).any()
-    assert cv2_cuda._Engine.alive == 0
-
-
 def test_small_frames_are_refused_alike_each_time(engine):
     scene = texture(80, 340, 3).astype(np.uint8)
     answers = {}
@@ -242,11 +202,3 @@ def test_a_failing_gpu_is_the_devices_fault(gpu, monkeypatch):
 def test_a_change_of_size_is_the_clips_fault(engine):
     with pytest.raises(ClipError, match="size-change: 80x72, then 64x72"):
         engine.all(window(), window(), window(width=64))
-
-
-def test_an_abandoned_clip_releases_the_engine(gpu):
-    stream = Engine("cuda", "hardware", "fast").stream([window(), window(1), window(2)])
-    next(stream)
-    assert cv2_cuda._Engine.alive == 1
-    stream.close()
-    assert cv2_cuda._Engine.alive == 0

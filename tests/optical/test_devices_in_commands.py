@@ -1,13 +1,17 @@
 """What the commands say of devices, which are fakes: there, absent, failing. Never on hardware."""
 
 import json
+import subprocess
+import sys
 
 import here
 import pytest
 from click.testing import CliRunner
 
+from araflow import optical
 from araflow.cli import doctor, main
 from araflow.core import resources
+from araflow.optical import Availability
 from araflow.store.manifest import Manifest
 
 
@@ -20,13 +24,58 @@ def araflow(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """A doctor that does not start Prefect's server, which takes seconds and has a test of its own."""
-    monkeypatch.setattr(doctor, "_prefect_server", lambda: doctor.Finding("library", "prefect server", True, "skipped"))
+HEAVY = """
+import sys
+from click.testing import CliRunner
+from araflow.cli import main
+for arguments in (["doctor"], ["doctor", "--json"], ["flow", "--list"], ["flow", "--list", "--json"]):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+names = ("torch", "numba", "lightning", "prefect", "fastapi", "sqlalchemy", "yt_dlp", "av", "pyarrow", "pydantic")
+print([name for name in names if name in sys.modules], result.output.count("was not tried"))
+"""
 
 
-def test_doctor_names_every_backend_and_its_reason(bare, quick):
+def test_looking_imports_nothing_that_takes_long_and_says_what_it_did_not_try():
+    run = subprocess.run([sys.executable, "-c", HEAVY], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[] 2"
+
+
+def test_a_deep_look_tries_what_a_quick_one_leaves_untried(monkeypatch):
+    tried = doctor.Finding("library", "prefect server", False, "does not import (broken): pip install it")
+    monkeypatch.setattr(doctor, "_prefect_server", lambda: tried)
+    for name in ("torch", "numba"):
+        monkeypatch.setattr(optical.load(name), "available", lambda: Availability(False, "installed, but broken"))
+    quick, deep = (
+        {(entry["kind"], entry["name"]): entry for entry in json.loads(araflow("doctor", *more, "--json").stdout)}
+        for more in ([], ["--deep"])
+    )
+    assert list(quick) == list(deep)
+    differ = {("backend", "numba"), ("backend", "torch"), ("library", "prefect server")}
+    assert {key for key in quick if quick[key] != deep[key]} == differ
+    for key in differ:
+        assert quick[key]["present"]
+        assert "was not tried (araflow doctor --deep)" in quick[key]["detail"]
+        assert not deep[key]["present"]
+
+
+@pytest.mark.parametrize("name", ["torch", "numba"])
+def test_what_is_not_installed_is_said_alike_at_a_glance_and_after_trying(monkeypatch, name):
+    backend = optical.load(name)
+    monkeypatch.setattr(backend, "version_of", lambda module: None)
+    found = backend.glance()
+    assert not found.present
+    monkeypatch.setitem(sys.modules, name, None)
+    if name == "torch":
+        backend._look.cache_clear()
+    try:
+        assert backend.available() == found
+    finally:
+        if name == "torch":
+            backend._look.cache_clear()
+
+
+def test_doctor_names_every_backend_and_its_reason(bare):
     found = [entry for entry in json.loads(araflow("doctor", "--json").stdout) if entry["kind"] == "backend"]
     assert [entry["name"] for entry in found] == list(resources.plugins("optical/backends"))
     reasons = {entry["name"]: entry["detail"] for entry in found}
@@ -40,7 +89,7 @@ def test_doctor_names_every_backend_and_its_reason(bare, quick):
         assert reason[:12].replace(" ", "") in text
 
 
-def test_doctor_finds_what_is_there(nvof_gpu, quick):
+def test_doctor_finds_what_is_there(nvof_gpu):
     found = {entry["name"]: entry for entry in json.loads(araflow("doctor", "--json").stdout)}
     assert found["nvof"]["present"]
     assert found["nvof"]["detail"].startswith("Fake GPU (no hardware): optical-flow engine")
@@ -51,7 +100,7 @@ def test_the_list_of_backends_says_what_each_has_and_whether_it_runs(bare):
     listed = {entry["name"]: entry for entry in content["backends"]}
     assert sorted(listed) == sorted(resources.plugins("optical/backends"))
     assert listed["nvof"]["algorithms"] == ["hardware"]
-    assert listed["cuda"]["algorithms"] == ["tvl1", "farneback", "brox", "hardware"]
+    assert listed["cuda"]["algorithms"] == ["tvl1", "farneback", "brox"]
     assert listed["opencv"]["algorithms"] == ["dis", "farneback", "tvl1", "deepflow"]
     assert listed["opencv"]["present"]
     assert not listed["vpi"]["present"]

@@ -3,9 +3,9 @@ import hashlib
 import cv2
 import numpy as np
 import pytest
+from flo_writer import write_flo
 
 from araflow.core.errors import SourceError
-from araflow.media.flow_files import write_flo
 from araflow.optical.quality import pairs as flow_pairs
 from araflow.optical.quality.pairs import KINDS, generated, middlebury
 from araflow.optical.quality.scene import Layer, Scene, dice

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from flo_writer import write_flo
 from hypothesis import given
 from hypothesis import strategies as st
 
 from araflow import optical
 from araflow.cli.flow_quality import PICTURE, REPORT, flow_quality
 from araflow.core.errors import OutputError, SourceError, SpecError, UnavailableError
-from araflow.media.flow_files import write_flo
 from araflow.optical import Availability, Choice
 from araflow.optical.quality import measure as quality
 from araflow.optical.quality.measure import Errors, Setting

@@ -17,7 +17,7 @@ from fakes.nvof_machine import INNER, flow, installed, texture, window
 import araflow
 from araflow.core.errors import ClipError, SpecError
 from araflow.optical.backends import nvof
-from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof import api, fields
 from araflow.optical.backends.nvof.hardware import Engine
 from araflow.optical.backends.nvof.session import Session, SessionSettings, legal_sizes
 
@@ -95,10 +95,10 @@ def test_a_coarse_grid_is_repeated_over_its_pixels_and_cut():
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_n_frames_give_n_minus_one_fields_and_each_is_uploaded_once(fake, count):
-    fields = flow(*(window(k, height=48, width=48) for k in range(count)))
-    assert len(fields) == max(count - 1, 0)
+    found = flow(*(window(k, height=48, width=48) for k in range(count)))
+    assert len(found) == max(count - 1, 0)
     assert fake.uploads == count
-    assert fake.calls.count("execute") == len(fields)
+    assert fake.calls.count("execute") == len(found)
 
 
 def test_two_buffers_take_turns_in_order(fake):
@@ -118,11 +118,11 @@ def test_frames_are_only_read_and_may_lie_apart_in_memory(fake):
 
 
 def test_one_session_per_clip_ends_with_it_also_when_nobody_reads_on(fake):
-    fields = nvof.compute((window(k) for k in range(5)), "hardware", "fast")
-    next(fields)
+    stream = nvof.compute((window(k) for k in range(5)), "hardware", "fast")
+    next(stream)
     assert len(fake.handles) == 1
     assert len(fake.buffers) == 3
-    fields.close()
+    stream.close()
     assert not fake.handles
     list(flow(window(), window(1)))
     assert fake.calls.count("init") == 2
@@ -145,11 +145,11 @@ def test_two_sessions_side_by_side_keep_apart(fake):
         nvof.compute([window(), window(3)], "hardware", "fast"),
         nvof.compute([window(), window(0, 2)], "hardware", "fast"),
     )
-    first, second = (next(fields) for fields in pair)
+    first, second = (next(stream) for stream in pair)
     assert (first[INNER] == (3, 0)).all()
     assert (second[INNER] == (0, 2)).all()
-    for fields in pair:
-        fields.close()
+    for stream in pair:
+        stream.close()
 
 
 # --- sizes
@@ -237,14 +237,15 @@ def test_presets_are_the_engines_levels_and_recorded(fake):
 @pytest.mark.parametrize(("grids", "asked", "taken"), [((4,), 1, 4), ((1, 2, 4), 2, 2), ((1, 4), 2, 4), ((1, 2), 4, 2)])
 def test_the_smallest_grid_not_below_the_one_asked_for_is_taken(grids, asked, taken):
     with installed(grids=grids) as fake:
-        fields = list(nvof.stream([window(), window(3)], SessionSettings(api.Perf.FAST, asked)))
+        (field,) = fields.stream(nvof._engine, [window(), window(3)], SessionSettings(api.Perf.FAST, asked))
         assert fake.inits[-1][2] == taken
-        assert (fields[0][0][INNER] == (3, 0)).all()
+        assert (field[INNER] == (3, 0)).all()
 
 
 def test_temporal_hints_are_on_and_can_be_switched_off(fake):
     flow(window(), window(1))
-    list(nvof.stream([window(), window(1)], SessionSettings(api.Perf.FAST, 1, temporal_hints=False)))
+    settings = SessionSettings(api.Perf.FAST, 1, temporal_hints=False)
+    list(fields.stream(nvof._engine, [window(), window(1)], settings))
     assert [disabled for *_, disabled in fake.executions] == [False, True]
 
 
@@ -254,15 +255,6 @@ def test_unknown_settings_name_the_allowed_ones():
             ask("horn", "fast")
         with pytest.raises(SpecError, match=r"optical.preset: 'best'.*fastest, fast, balanced, accurate"):
             ask("hardware", "best")
-
-
-@pytest.mark.parametrize("preset", ["fast", "fastest"])
-def test_the_cost_plane_has_the_fields_size_and_is_higher_where_nothing_fits(fake, preset):
-    second = window(2, height=73, width=81)
-    second[20:40, 20:40] = np.random.default_rng(1).integers(0, 256, (20, 20))
-    ((field, cost),) = nvof.compute_with_cost([window(height=73, width=81), second], "hardware", preset)
-    assert (cost.dtype, cost.shape) == (np.uint8, field.shape[:2])
-    assert cost[26:34, 26:34].min() > cost[50:60, 50:60].max()
 
 
 def test_other_input_formats_have_their_own_planes(fake):

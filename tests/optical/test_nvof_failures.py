@@ -3,6 +3,7 @@
 The backend was never run on hardware.
 """
 
+import ctypes
 import pickle
 import re
 import subprocess
@@ -13,7 +14,7 @@ from fakes.nvof_machine import INNER, flow, installed, window
 
 from araflow.core.errors import UnavailableError
 from araflow.optical.backends import nvof
-from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof import api, presence
 from araflow.optical.backends.nvof.cuda_driver import CudaDriver, CudaError
 from araflow.optical.backends.nvof.hardware import Engine
 from araflow.optical.backends.nvof.session import Session, SessionSettings
@@ -79,8 +80,8 @@ def test_the_drivers_version_is_read_from_its_own_file(tmp_path):
     file.write_text(
         "NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan 23 22:50:36 UTC 2025\nGCC 12.2.0\n"
     )
-    assert nvof._driver_version(file) == "570.86.15"
-    assert nvof._driver_version(tmp_path / "none") == "of unknown version"
+    assert presence.driver_version(file) == "570.86.15"
+    assert presence.driver_version(tmp_path / "none") == "of unknown version"
 
 
 @pytest.mark.parametrize(
@@ -148,17 +149,17 @@ def apart(monkeypatch, code, timeout=30.0):
     def run(command, **options):
         return real([command[0], "-c", code], **options)
 
-    monkeypatch.setattr(nvof.subprocess, "run", run)
-    nvof._probe_apart.cache_clear()
+    monkeypatch.setattr(presence.subprocess, "run", run)
+    presence.probe_apart.cache_clear()
     try:
-        return nvof._probe_apart(timeout)
+        return presence.probe_apart(timeout)
     finally:
-        nvof._probe_apart.cache_clear()
+        presence.probe_apart.cache_clear()
 
 
 def test_a_process_of_its_own_answers_for_the_real_libraries():
-    nvof._probe_apart.cache_clear()
-    assert nvof._probe_apart() == nvof.probe()
+    presence.probe_apart.cache_clear()
+    assert presence.probe_apart() == presence.probe(ctypes.CDLL)
 
 
 def test_a_driver_that_crashes_is_a_reason(monkeypatch):

@@ -19,7 +19,7 @@ from araflow.optical.quality import pairs as flow_pairs
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
 from araflow.optical.backends._tvl1 import median_torch, torch_solver  # noqa: E402
-from araflow.optical.backends._tvl1.settings import PRESETS, SolverSettings  # noqa: E402
+from araflow.optical.backends._tvl1.settings import SETTINGS, SolverSettings  # noqa: E402
 
 ROOT = Path(araflow.__file__).parents[1]
 INNER = (slice(8, -8), slice(8, -8))
@@ -70,7 +70,7 @@ def forgetful():
 # --- what a field means
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", SETTINGS)
 def test_no_motion_is_exactly_zero(preset):
     assert not fields(scene(), scene(), preset=preset)[0].any()
 
@@ -359,7 +359,7 @@ def test_unknown_settings_name_the_allowed_ones():
 
 
 def test_parameters_are_all_that_decides_the_result_and_differ_by_preset():
-    found = [backend.parameters("tvl1", preset) for preset in PRESETS]
+    found = [backend.parameters("tvl1", preset) for preset in SETTINGS]
     assert len({tuple(parameters.items()) for parameters in found}) == 4
     assert {type(value) for parameters in found for value in parameters.values()} == {int, float, str}
     assert found[0]["device"] == backend._look()[0]

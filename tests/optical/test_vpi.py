@@ -23,6 +23,7 @@ from araflow.build import extract
 from araflow.core.errors import ClipError, SpecError, UnavailableError
 from araflow.optical import Availability
 from araflow.optical.backends import _blocks, vpi
+from araflow.optical.backends.vpi import presence
 from araflow.optical.backends.vpi import process as _vpi_process
 from araflow.store.store import Store
 
@@ -55,14 +56,14 @@ def test_every_version_finds_shifts(jetson, version, device, keyword, preset):
     still, moved = Engine("vpi", "hardware", preset).all(window(), window(), window(3, -2))
     assert np.abs(still).max() <= 0.05
     assert np.abs(moved[12:-12, 12:-12] - (3, -2)).max() < 0.3
-    assert vpi.find().facts["spelling"] == (keyword if device == "orin" else "")
+    assert presence.find().facts["spelling"] == (keyword if device == "orin" else "")
 
 
 # --- what is there
 
 
 def test_a_machine_without_it_says_where_it_looked_and_how_to_get_it(monkeypatch):
-    monkeypatch.setenv(vpi.PYTHON, sys.executable)  # a real Python, really isolated
+    monkeypatch.setenv(presence.PYTHON, sys.executable)  # a real Python, really isolated
     found = vpi.available()
     assert found == Availability(False, found.detail)
     assert f"no NVIDIA vpi module under {sys.executable}" in found.detail
@@ -110,25 +111,25 @@ def test_a_module_that_does_not_tell_its_version_will_do(jetson):
 
 
 def test_a_python_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setenv(vpi.PYTHON, "/nowhere/python3.10")
-    assert vpi.available().detail == f"{vpi.PYTHON} names /nowhere/python3.10, which is not there or cannot be run"
+    monkeypatch.setenv(presence.PYTHON, "/nowhere/python3.10")
+    assert vpi.available().detail == f"{presence.PYTHON} names /nowhere/python3.10, which is not there or cannot be run"
 
 
 def test_a_program_that_is_no_python_does_no_harm(monkeypatch):
-    monkeypatch.setenv(vpi.PYTHON, "/bin/true")
+    monkeypatch.setenv(presence.PYTHON, "/bin/true")
     assert "cannot tell whether it has vpi" in vpi.available().detail
 
 
 def test_without_the_variable_the_systems_pythons_are_asked_in_turn(monkeypatch, jetson):
     absent, present, never = jetson(kind="absent"), jetson(device="xavier", version="2.4"), jetson()
-    monkeypatch.delenv(vpi.PYTHON)
-    monkeypatch.setattr(vpi, "_CANDIDATES", ("/nowhere/python3", *map(str, (absent, present, never))))
-    vpi._find.cache_clear()
+    monkeypatch.delenv(presence.PYTHON)
+    monkeypatch.setattr(presence, "_CANDIDATES", ("/nowhere/python3", *map(str, (absent, present, never))))
+    presence._find.cache_clear()
     try:
         assert vpi.available() == Availability(True, f"VPI 2.4.4 on NVENC, by {present} ({sys.version.split()[0]})")
         assert f", NumPy {np.__version__}" in vpi.software()
     finally:
-        vpi._find.cache_clear()
+        presence._find.cache_clear()
 
 
 # --- parameters

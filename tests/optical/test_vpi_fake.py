@@ -1,10 +1,12 @@
 """The fake of NVIDIA's vpi module, and captures of real devices for it to replay. No Jetson was ever asked."""
 
+import base64
 import json
 import os
 import re
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import araflow
 from araflow.core.errors import UnavailableError
 from araflow.optical.backends import _blocks, vpi
 from araflow.optical.backends.vpi import capture as _vpi_capture
-from araflow.optical.backends.vpi import probes, process
+from araflow.optical.backends.vpi import presence, probes, process
 
 FAKES = Path(__file__).parents[1] / "fakes"
 SOURCE = Path(araflow.__file__).parent / "optical" / "backends" / "vpi"
@@ -100,7 +102,7 @@ def test_the_fake_is_strict(version, code, says):
 def test_an_engine_that_the_device_lacks_is_refused_by_name(jetson):
     jetson(version="2.4", device="xavier")
     with process.Worker(
-        os.environ[vpi.PYTHON], {"engine": "OFA", "quality": "LOW", "grid": 4, "height": 64, "width": 64}
+        os.environ[presence.PYTHON], {"engine": "OFA", "quality": "LOW", "grid": 4, "height": 64, "width": 64}
     ) as worker:
         worker.ask(np.zeros((64, 64), np.uint8))
         with pytest.raises(UnavailableError, match="OFA not available on xavier"):
@@ -125,6 +127,23 @@ def captured(request, jetson, tmp_path):
     return path
 
 
+def golden_fields(captured):
+    """The fields that a device gave for a known picture.
+
+    (engine, quality, grid) to: what was asked (width, height, shift as (right, down) in pixels, repeats), and the
+    vectors, int16, (rows, columns, 2), in 1/32 pixel.
+    """
+    fields = {}
+    for engine in ("OFA", "NVENC"):
+        for name, golden in captured[engine].items():
+            if name.startswith("golden "):
+                data = np.frombuffer(zlib.decompress(base64.b64decode(golden["field"])), "<i2").astype(np.int16)
+                grid = golden["grid"]
+                shape = (-(-golden["height"] // grid), -(-golden["width"] // grid), 2)
+                fields[engine, golden["quality"], grid] = (golden, data.reshape(shape))
+    return fields
+
+
 def test_a_capture_replays(captured, jetson):
     seen = json.loads(captured.read_text())
     assert seen["schema"] == _vpi_capture.SCHEMA
@@ -142,7 +161,7 @@ def test_a_capture_replays(captured, jetson):
         assert [engine[f"grid {grid}"] for grid in (1, 4)] == ["ok", "ok"]
         assert engine[f"keyword {facts['spelling']}"] == "ok"
     # What it means: a known shift comes out, in 1/32 pixel, u to the right, v down, and the same each time.
-    fields = {key: value for key, value in _vpi_capture.golden_fields(seen).items() if key[0] == name}
+    fields = {key: value for key, value in golden_fields(seen).items() if key[0] == name}
     assert fields
     for (_, _, grid), (golden, vectors) in fields.items():
         assert golden["repeats"]
@@ -152,7 +171,7 @@ def test_a_capture_replays(captured, jetson):
     jetson(capture=captured)
     for (_, quality, grid), (golden, vectors) in fields.items():
         wanted = {quality, grid} if name == "OFA" else {quality}
-        preset = next(preset for preset, has in vpi._PRESETS.items() if wanted <= set(has))
+        preset = next(preset for preset, has in vpi._QUALITIES.items() if wanted <= set(has))
         pair = [probes.scene(golden["width"], golden["height"], *shift) for shift in ((0, 0), golden["shift"])]
         expected = _blocks.pixels(vectors, grid, golden["height"], golden["width"])
         np.testing.assert_array_equal(Engine("vpi", "hardware", preset).one(*pair), expected)

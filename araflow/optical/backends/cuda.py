@@ -6,8 +6,8 @@ modules, has them. What each is:
 - ``tvl1``, ``farneback``: as in ``araflow.optical.backends.opencv``, with its parameters.
 - ``brox``: Brox, Bruhn, Papenberg, Weickert, "High accuracy optical flow estimation based on a theory for warping",
   ECCV 2004.
-- ``hardware``: the flow engine of NVIDIA GPUs (Turing and newer), through version 2.0 of its interface where OpenCV has
-  it, else 1.0, which gives one vector per 4x4 pixels. No hints from the pair before: each pair stands for itself.
+
+OpenCV's classes for the GPU's flow engine are left out: ``nvof`` uses the same engine and takes no build.
 """
 
 from __future__ import annotations
@@ -20,24 +20,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from araflow.core.errors import SpecError, UnavailableError
+from araflow.core.errors import UnavailableError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
-from araflow.optical.backends import _blocks
-from araflow.optical.backends._checks import checked
+from araflow.optical.backends._checks import check_setting, checked
 
-ALGORITHMS = ("tvl1", "farneback", "brox", "hardware")
+ALGORITHMS = ("tvl1", "farneback", "brox")
 """What this backend knows, the default first; which of them OpenCV has here is for ``available`` to say."""
+PRESETS: Mapping[str, tuple[str, ...]] = {}
+PREFERENCE = {"auto": 40}
 ONE_DEVICE = True
-_CLASSES = {
-    "tvl1": ("OpticalFlowDual_TVL1",),
-    "farneback": ("FarnebackOpticalFlow",),
-    "brox": ("BroxOpticalFlow",),
-    "hardware": ("NvidiaOpticalFlow_2_0", "NvidiaOpticalFlow_1_0"),
-}
-_PRESETS = {"fastest": (20, 4), "fast": (20, 1), "balanced": (10, 1), "accurate": (5, 1)}
-"""The engine's performance level (SLOW 5, MEDIUM 10, FAST 20: opencv2/cudaoptflow.hpp) and grid in pixels."""
-_OLD_GRID = 4
+_CLASSES = {"tvl1": "OpticalFlowDual_TVL1", "farneback": "FarnebackOpticalFlow", "brox": "BroxOpticalFlow"}
 # Names as in opencv2/cudaoptflow.hpp. OpenCV's defaults; a pass has 300 iterations where the CPU's has 10 x 30, and no
 # median filter. Its early stop compares a sum whose order CUDA does not fix, in double precision.
 _TVL1: dict[str, float | int] = {
@@ -72,7 +65,9 @@ _BROX: dict[str, float | int] = {
     "outer_iterations": 77,
     "solver_iterations": 10,
 }
-_PLAIN = {"tvl1": _TVL1, "farneback": _FARNEBACK, "brox": _BROX}
+_PARAMETERS = {"tvl1": _TVL1, "farneback": _FARNEBACK, "brox": _BROX}
+_SMALLEST = 16
+"""Smallest frame side in pixels that is taken, as on the CPU."""
 _SWITCHES = ("useInitialFlow", "fastPyramids")
 
 
@@ -120,50 +115,34 @@ def software() -> str:
 
 
 def parameters(algorithm: str, preset: str) -> dict[str, float | int | str]:
-    """Return the parameters that ``algorithm`` runs with; presets are for ``hardware``, the others have one setting.
-
-    Interface 1.0 of the engine has one grid, so that ``fastest`` and ``fast`` are the same there.
+    """Return the parameters that ``algorithm`` runs with, at every preset.
 
     Raises:
-        SpecError: Unknown algorithm or preset.
+        SpecError: Unknown algorithm.
     """
-    if algorithm in _PLAIN:
-        return dict(_PLAIN[algorithm])
-    if algorithm != "hardware":
-        raise SpecError(f"optical.algorithm: cuda has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
-    if preset not in _PRESETS:
-        raise SpecError(f"optical.preset: {preset!r} is not allowed for {algorithm}; allowed: {', '.join(_PRESETS)}")
-    level, grid = _PRESETS[preset]
-    found = _creator("hardware")
-    old = found is not None and found[0].endswith("1_0")
-    return {"interface": "1.0" if old else "2.0", "perfPreset": level, "grid": _OLD_GRID if old else grid}
+    check_setting("cuda", algorithm, preset, ALGORITHMS, PRESETS)
+    return dict(_PARAMETERS[algorithm])
 
 
 def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterator[FlowField]:
     """Yield the flow field of each pair of neighbouring frames; see ``araflow.optical.Backend``.
 
     Raises:
-        SpecError: Unknown algorithm or preset.
+        SpecError: Unknown algorithm.
         UnavailableError: This OpenCV lacks the class, or OpenCV refused or the GPU failed, in OpenCV's words.
         ClipError: ``frame-size``: below 16 pixels on a side; ``size-change``: not all frames are of one size.
     """
     settings = parameters(algorithm, preset)
     engine: _Engine | None = None
     previous: object = None
-    try:
-        for frame in checked(frames, _blocks.SMALLEST, algorithm):
-            if engine is None:
-                with _named(algorithm):
-                    engine = _Engine(algorithm, settings, frame.shape)
-            with _named(algorithm):
-                current = engine.load(frame)
-                field = None if previous is None else engine.flow(previous, current)
-            if field is not None:
-                yield field
-            previous = current
-    finally:
-        if engine is not None:
-            engine.close()
+    for frame in checked(frames, _SMALLEST, algorithm):
+        with _named(algorithm):
+            engine = engine or _Engine(algorithm, settings)
+            current = engine.load(frame)
+            field = None if previous is None else engine.flow(previous, current)
+        if field is not None:
+            yield field
+        previous = current
 
 
 @contextlib.contextmanager
@@ -176,69 +155,31 @@ def _named(algorithm: str) -> Iterator[None]:
 
 
 class _Engine:
-    """One algorithm, for frames of one size (height, width)."""
+    """One algorithm on the GPU's cores."""
 
-    def __init__(self, algorithm: str, settings: Mapping[str, Any], shape: tuple[int, int]) -> None:
-        found = _creator(algorithm)
-        if found is None:
-            raise UnavailableError(f"optical.algorithm: cuda cannot run {algorithm}: {available().detail}")
-        name, create = found
-        self.shape, self.algorithm = shape, algorithm
-        if algorithm != "hardware":
-            self._calc = create(**{key: bool(value) if key in _SWITCHES else value for key, value in settings.items()})
-            return
-        height, width = _blocks.pad(np.zeros(shape, np.uint8)).shape
-        self._width = width
-        common = {
-            "perfPreset": settings["perfPreset"],
-            "enableTemporalHints": False,
-            "enableExternalHints": False,
-            "enableCostBuffer": False,
-            "gpuId": 0,
-        }
-        if name.endswith("2_0"):
-            grid = settings["grid"]
-            common |= {"outputGridSize": grid, "hintGridSize": grid}
-        try:
-            self._calc = create(imageSize=(width, height), **common)
-        except (cv2.error, TypeError) as error:
-            if name.endswith("2_0"):
-                raise
-            try:
-                self._calc = create(width=width, height=height, **common)  # OpenCV of before 2020
-            except TypeError:
-                raise error from None  # not that old: the first answer was about the engine
+    def __init__(self, algorithm: str, settings: Mapping[str, Any]) -> None:
+        create = _creator(algorithm)
+        if create is None:
+            raise UnavailableError(f"optical.algorithm: cuda cannot run {algorithm} here: {available().detail}")
+        self._scale = algorithm == "brox"
+        self._calc = create(**{key: bool(value) if key in _SWITCHES else value for key, value in settings.items()})
 
     def load(self, frame: GrayFrame) -> object:
-        """Return the frame as ``flow`` takes it: on the GPU, or padded for the engine, which uploads by itself."""
-        if self.algorithm == "hardware":
-            return _blocks.pad(frame)
+        """Return the frame on the GPU, as the algorithm takes it."""
         image = cv2.cuda.GpuMat()
-        image.upload(frame.astype(np.float32) / 255 if self.algorithm == "brox" else np.ascontiguousarray(frame))
+        image.upload(frame.astype(np.float32) / 255 if self._scale else np.ascontiguousarray(frame))
         return image
 
     def flow(self, first: object, second: object) -> FlowField:
         """Return the field from the first to the second."""
-        if self.algorithm != "hardware":
-            field: FlowField = self._calc.calc(first, second, None).download()
-            return field
-        vectors = self._calc.calc(first, second, None)[0]
-        # An engine may have a coarser grid than was asked for; what came tells.
-        grid = self._width // vectors.shape[1]
-        return _blocks.pixels(vectors, grid, *self.shape)
-
-    def close(self) -> None:
-        if self.algorithm == "hardware":
-            self._calc.collectGarbage()  # OpenCV asks for it before the object goes
+        field: FlowField = self._calc.calc(first, second, None).download()
+        return field
 
 
-def _creator(algorithm: str) -> tuple[str, Callable[..., Any]] | None:
-    """Return the name of OpenCV's class and its factory, whose spelling differs between versions of OpenCV."""
-    for name in _CLASSES[algorithm]:
-        inside: ModuleType | None = getattr(cv2, "cuda", None)
-        places = (getattr(cv2, f"cuda_{name}", None), getattr(inside, name, None))
-        found = [create for place in places if (create := getattr(place, "create", None))]
-        found += [create for create in (getattr(inside, f"{name}_create", None),) if create]
-        if found:
-            return name, found[0]
-    return None
+def _creator(algorithm: str) -> Callable[..., Any] | None:
+    """Return the factory of OpenCV's class, whose spelling differs between versions of OpenCV."""
+    name = _CLASSES[algorithm]
+    inside: ModuleType | None = getattr(cv2, "cuda", None)
+    places = (getattr(cv2, f"cuda_{name}", None), getattr(inside, name, None))
+    found = [create for place in places if (create := getattr(place, "create", None))]
+    return next(iter(found), None) or getattr(inside, f"{name}_create", None)

@@ -16,12 +16,13 @@ from typing import Any
 
 import cv2
 
-from araflow.core.errors import SpecError
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
-from araflow.optical.backends._checks import checked
+from araflow.optical.backends._checks import check_setting, checked
 
 ALGORITHMS = ("dis", "farneback", "tvl1", "deepflow")
+PREFERENCE = {"auto": 30}
+ONE_DEVICE = False
 _PATCH = 8
 """DIS patch side in pixels."""
 _WEIGHTS = {"delta": 10.0, "gamma": 5.0}
@@ -37,6 +38,7 @@ _DIS: dict[str, dict[str, float]] = {
     "balanced": {"finest_scale": 1, "patch_stride": 4, "gradient_descent": 4, "variational_refinement": 5, **_WEIGHTS},
     "accurate": {"finest_scale": 0, "patch_stride": 4, "gradient_descent": 4, "variational_refinement": 5, **_WEIGHTS},
 }
+PRESETS = {"dis": tuple(_DIS)}
 # The parameters of OpenCV's own sample program (samples/cpp/fback.cpp).
 _FARNEBACK: dict[str, float] = {
     "pyr_scale": 0.5,
@@ -96,14 +98,10 @@ def parameters(algorithm: str, preset: str) -> Mapping[str, float | int | str]:
     Raises:
         SpecError: Unknown algorithm or preset.
     """
+    check_setting("opencv", algorithm, preset, ALGORITHMS, PRESETS)
     if algorithm == "dis":
-        if preset not in _DIS:
-            raise SpecError(f"optical.preset: {preset!r} is not allowed for dis; allowed: {', '.join(_DIS)}")
         return {"patch_size": _PATCH, **_DIS[preset]}
-    own = {"farneback": _FARNEBACK, "tvl1": _TVL1, "deepflow": _DEEPFLOW}
-    if algorithm in own:
-        return own[algorithm]
-    raise SpecError(f"optical.algorithm: opencv has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
+    return {"farneback": _FARNEBACK, "tvl1": _TVL1, "deepflow": _DEEPFLOW}[algorithm]
 
 
 def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterator[FlowField]:

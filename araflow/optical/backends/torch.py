@@ -17,14 +17,17 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.core.errors import SpecError, UnavailableError
+from araflow.core.errors import UnavailableError
+from araflow.core.installed import version_of
 from araflow.media.fields import FlowField, GrayFrame
 from araflow.optical import Availability
-from araflow.optical.backends._checks import checked
-from araflow.optical.backends._tvl1.settings import MEDIAN, PRESETS, SMALLEST, SolverSettings
+from araflow.optical.backends._checks import check_setting, checked
+from araflow.optical.backends._tvl1.settings import MEDIAN, SETTINGS, SMALLEST, SolverSettings
 
 ALGORITHMS = ("tvl1",)
-"""What is offered, the default first."""
+PRESETS = {"tvl1": tuple(SETTINGS)}
+PREFERENCE = {"auto": 10}
+ONE_DEVICE = False
 
 _CPU_PAIRS = 1
 """Pairs at a time on the CPU: one stays in its caches, and more take longer each."""
@@ -51,7 +54,7 @@ def _look() -> tuple[str, str]:
     try:
         if not torch.cuda.is_available():
             return "cpu", f"{cpu}; it sees no NVIDIA GPU"
-        _solve([np.zeros((SMALLEST, SMALLEST), np.float32)] * 2, PRESETS["fastest"], "cuda")
+        _solve([np.zeros((SMALLEST, SMALLEST), np.float32)] * 2, SETTINGS["fastest"], "cuda")
     except Exception as error:  # a driver that is too old, a GPU that this build has no code for, no memory left ...
         return "cpu", f"{cpu}; the GPU cannot be used: {str(error).strip().splitlines()[0]}"
     return "cuda", f"{_versions('cuda')}; this backend was never run on hardware"
@@ -69,6 +72,17 @@ def available() -> Availability:
     """Say on which device PyTorch would run, or why it cannot. Tries a GPU once, after which a CUDA context stays."""
     device, detail = _look()
     return Availability(bool(device), detail)
+
+
+def glance() -> Availability:
+    """Say whether PyTorch is installed, without importing it."""
+    version = version_of("torch")
+    if version is None:
+        return Availability(False, "PyTorch is not installed: pip install torch")
+    return Availability(
+        True,
+        f"PyTorch {version} is installed; whether it imports, and sees a GPU, was not tried (araflow doctor --deep)",
+    )
 
 
 def software() -> str:
@@ -91,11 +105,8 @@ def parameters(algorithm: str, preset: str) -> dict[str, float | int | str]:
 
 
 def _settings(algorithm: str, preset: str) -> SolverSettings:
-    if algorithm not in ALGORITHMS:
-        raise SpecError(f"optical.algorithm: torch has no {algorithm!r}; allowed: {', '.join(ALGORITHMS)}")
-    if preset not in PRESETS:
-        raise SpecError(f"optical.preset: {preset!r} is not allowed for {algorithm}; allowed: {', '.join(PRESETS)}")
-    return PRESETS[preset]
+    check_setting("torch", algorithm, preset, ALGORITHMS, PRESETS)
+    return SETTINGS[preset]
 
 
 def compute(frames: Iterable[GrayFrame], algorithm: str, preset: str) -> Iterator[FlowField]:

@@ -131,8 +131,10 @@ def settings(backends: Sequence[str], algorithms: Sequence[str] = (), presets: S
                         seen.append(values)
                         found.append(Setting(name, algorithm, preset, has_presets))
     if unknown := set(algorithms) - offered:
+        lacking = min(unknown)
         raise SpecError(
-            f"algorithm: {', '.join(backends)} has no {min(unknown)!r}; allowed: {', '.join(sorted(offered))}"
+            f"algorithm: {', '.join(backends)} has no {lacking!r}; allowed: {', '.join(sorted(offered))}"
+            f"{optical.elsewhere(lacking)}"
         )
     return found
 

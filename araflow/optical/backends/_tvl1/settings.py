@@ -39,9 +39,10 @@ class SolverSettings:
 
 # balanced is OpenCV's default to the letter, which is what "TV-L1 flow" means in the literature. Its coarsest level has
 # 0.41 of the frame's sides, too much for fast motion, which then also takes longest. The others' have 0.06 to 0.13.
-PRESETS = {
+SETTINGS = {
     "fastest": SolverSettings(scale_step=0.7, scales=9, warps=2, epsilon=0.02),
     "fast": SolverSettings(scale_step=0.5),
     "balanced": SolverSettings(),
     "accurate": SolverSettings(scales=10),
 }
+"""By preset."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from araflow.core.errors import UnavailableError
-from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof import api
 from araflow.optical.backends.nvof.cuda_driver import CudaDriver, OpenLibrary
 
 DEVICE = 0

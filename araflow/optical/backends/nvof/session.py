@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.errors import UnavailableError
-from araflow.optical.backends.nvof import api as api
+from araflow.optical.backends.nvof import api
 from araflow.optical.backends.nvof.hardware import Caps, Engine
 
 _ASK_AGAIN = (api.Status.INVALID_PARAM, api.Status.UNSUPPORTED_FEATURE)
@@ -29,14 +29,12 @@ class SessionSettings:
             and that is not below this is taken.
         temporal_hints: Start each pair from the one before it. A field then depends on the session's earlier frames.
         input_format: How frames are laid out.
-        cost: Compute the cost plane too.
     """
 
     perf: api.Perf
     grid: int
     temporal_hints: bool = True
     input_format: api.Format = api.Format.GRAY8
-    cost: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,7 +97,6 @@ class Session:
             output_grid=self.grid,
             mode=api.MODE_FLOW,
             perf=settings.perf,
-            enable_cost=settings.cost,
         )
         what = f"a session of {self.width}x{self.height}, grid {self.grid}, {settings.perf.name.lower()}"
         self._call(what, "init", self._handle, byref(wanted))
@@ -109,9 +106,6 @@ class Session:
         columns, rows = -(-self.width // self.grid), -(-self.height // self.grid)
         self._output = self._buffer(columns, rows, api.Usage.OUTPUT, api.Format.SHORT2, 4 * columns)
         self._cells = rows, columns
-        self._cost = None
-        if settings.cost:
-            self._cost = self._buffer(columns, rows, api.Usage.COST, api.Format.UINT8, columns)
 
     def _call(self, what: str, function: str, *arguments: object) -> None:
         self._engine.call(what, function, *arguments, handle=self._handle)
@@ -150,7 +144,7 @@ class Session:
             reference=target.handle,
             disable_temporal_hints=not self._settings.temporal_hints,
         )
-        taken = api.ExecuteOutput(output=self._output.handle, cost=self._cost and self._cost.handle)
+        taken = api.ExecuteOutput(output=self._output.handle)
         with self._engine.cuda.current(self._engine.context):
             self._call("computing a pair", "execute", self._handle, byref(given), byref(taken))
 
@@ -162,20 +156,11 @@ class Session:
     def vectors(self) -> NDArray[np.int16]:
         """Return the engine's answer: int16, (rows, columns, 2) of grid cells, u and v in 1/32 pixel."""
         rows, columns = self._cells
-        return self._download(self._output, 4 * columns).view(np.int16).reshape(rows, columns, 2)
-
-    def costs(self) -> NDArray[np.uint8]:
-        """Return how unsure it is of each vector: uint8, (rows, columns) of grid cells; more is less sure."""
-        if self._cost is None:
-            raise ValueError("the session was made without a cost plane")
-        return self._download(self._cost, self._cells[1])
-
-    def _download(self, buffer: _Buffer, row_bytes: int) -> NDArray[np.uint8]:
-        into = np.empty((self._cells[0], row_bytes), np.uint8)
+        into = np.empty((rows, 4 * columns), np.uint8)
         with self._engine.cuda.current(self._engine.context):
             self._engine.cuda.synchronize()  # the engine works beside the stream of copies
-            self._engine.cuda.download(buffer.address, buffer.planes[0][0], into)
-        return into
+            self._engine.cuda.download(self._output.address, self._output.planes[0][0], into)
+        return into.view(np.int16).reshape(rows, columns, 2)
 
     def close(self) -> None:
         """Destroy the buffers, last made first, then the handle.

@@ -5,21 +5,15 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
 import json
 import subprocess
-import zlib
-from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from araflow import __version__
 from araflow.core.errors import UnavailableError
 from araflow.core.processes import Lost
-from araflow.optical.backends import vpi
+from araflow.optical.backends.vpi.presence import Found, find
 from araflow.optical.backends.vpi.process import WORKER
 
 SCHEMA = 1
@@ -40,36 +34,13 @@ def capture() -> dict[str, Any]:
     Raises:
         UnavailableError: No VPI that runs is on this machine.
     """
-    found = vpi.find()
-    if not isinstance(found, vpi.Found):
+    found = find()
+    if not isinstance(found, Found):
         raise UnavailableError(f"--vpi-capture: {found}")
     groups = {group: _ask(found.python, group) for group in _GROUPS}
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     facts = {**found.facts, "engine": found.engine}
     return {"schema": SCHEMA, "araflow": __version__, "date": date, "found": facts, **groups}
-
-
-def golden_fields(
-    captured: Mapping[str, Any],
-) -> dict[tuple[str, str, int], tuple[Mapping[str, Any], NDArray[np.int16]]]:
-    """Return the fields that a device gave for a known picture.
-
-    Args:
-        captured: What ``capture`` returned.
-
-    Returns:
-        (engine, quality, grid) to: what was asked (width, height, shift as (right, down) in pixels, repeats), and the
-        vectors, int16, (rows, columns, 2), in 1/32 pixel.
-    """
-    fields = {}
-    for engine in _GROUPS[2:]:
-        for name, golden in captured[engine].items():
-            if name.startswith("golden "):
-                data = np.frombuffer(zlib.decompress(base64.b64decode(golden["field"])), "<i2").astype(np.int16)
-                grid = golden["grid"]
-                shape = (-(-golden["height"] // grid), -(-golden["width"] // grid), 2)
-                fields[engine, golden["quality"], grid] = (golden, data.reshape(shape))
-    return fields
 
 
 def _ask(python: str, group: str) -> dict[str, Any]:
