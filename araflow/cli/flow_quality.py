@@ -62,6 +62,7 @@ def flow_quality(
     """
     if not folders and not generated:
         raise click.UsageError("nothing to measure on: give --pairs DIR, or leave --no-generated out")
+    from araflow.core.files import check_writable, write_all
     from araflow.optical.quality import measure as quality
     from araflow.optical.quality import pairs as flow_pairs
     from araflow.optical.quality.sheet import FlowSheet
@@ -69,7 +70,7 @@ def flow_quality(
     start = time.monotonic()
     chosen = quality.settings(backends or ("auto",), algorithms, presets)
     if out is not None:
-        _write(out, {})  # what cannot be written fails now, not after minutes
+        check_writable(out / REPORT)  # what cannot be written fails now, not after minutes
     pairs = [pair for folder in folders for pair in flow_pairs.middlebury(folder)]
     pairs += flow_pairs.generated() if generated else []
     names = [pair.name for pair in pairs]
@@ -99,7 +100,7 @@ def flow_quality(
     else:
         _print(averages)
     if out is not None:
-        _write(out, {REPORT: (json.dumps(content, indent=2) + "\n").encode(), PICTURE: sheet.encode()})
+        write_all({out / REPORT: (json.dumps(content, indent=2) + "\n").encode(), out / PICTURE: sheet.encode()})
     if not as_json:
         if out is not None:
             click.echo(f"report:  {out / REPORT}\npicture: {out / PICTURE}")
@@ -136,15 +137,3 @@ def _last_line(averages: Sequence[Quality], pairs: int, seconds: float) -> str:
         f"{best}, {error[best]:.3f} px at {cost[best]:.1f} ms; fastest {fastest}, {error[fastest]:.3f} px at "
         f"{cost[fastest]:.1f} ms"
     )
-
-
-def _write(out: Path, files: dict[str, bytes]) -> None:
-    from araflow.core.errors import OutputError
-    from araflow.core.files import replace
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            replace(out / name, data)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error

@@ -197,20 +197,14 @@ def _known(spec: ModelSpec, named: bool) -> list[str]:
 
 def _draw(path: Path, out: Path) -> dict[str, Path]:
     """Draw the first layer of each stream; return the files."""
-    from araflow.core.errors import OutputError
-    from araflow.core.files import replace
+    from araflow.core.files import write_all
     from araflow.recognition import checkpoint, inspect, pictures
 
     network, spec = checkpoint.load(path)
     weights = inspect.first_weights(network, spec)
     files = {s: out if len(weights) == 1 else out.with_stem(f"{out.stem}-{s}") for s in weights}
     drawn = {stream: pictures.first_layer(own) for stream, own in weights.items()}
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        for stream, file in files.items():
-            replace(file, drawn[stream])
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written: {error.strerror or error}") from error
+    write_all({file: drawn[stream] for stream, file in files.items()})
     return files
 
 

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,22 @@ def replace_json(path: Path, content: object) -> None:
     # A file name need not be text; JSON has the same escape for what is none as Python has.
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     replace(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_all(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write files as ``replace`` does, one after the other, and make the folders that they need.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        OutputError: One cannot be written; the message names it.
+    """
+    for path, content in files.items():
+        with explained(path, "cannot be written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace(path, content)
+    return list(files)
 
 
 def parquet(table: pa.Table) -> bytes:

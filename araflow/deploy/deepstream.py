@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from araflow.core.errors import OutputError, SpecError
-from araflow.core.files import replace
+from araflow.core.errors import SpecError
+from araflow.core.files import write_all
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx.contract import OnnxModel
 from araflow.recognition.data.transforms import evaluation_view
@@ -87,27 +87,8 @@ def write(model: OnnxModel, out: Path, texts: Mapping[str, str]) -> list[Path]:
     Raises:
         OutputError: It cannot be written.
     """
-    return write_folder(out, {MODEL: model.path.read_bytes(), **{name: text.encode() for name, text in texts.items()}})
-
-
-def write_folder(out: Path, content: Mapping[str, bytes]) -> list[Path]:
-    """Write files, each whole or not at all.
-
-    Args:
-        out: The folder.
-        content: Bytes by path within the folder.
-
-    Raises:
-        OutputError: One cannot be written.
-    """
-    paths = [out / name for name in content]
-    try:
-        for path, data in zip(paths, content.values(), strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace(path, data)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written to: {error.strerror or error}") from error
-    return paths
+    content = {MODEL: model.path.read_bytes(), **{name: text.encode() for name, text in texts.items()}}
+    return write_all({out / name: data for name, data in content.items()})
 
 
 def scales_and_offsets(spec: ModelSpec) -> tuple[list[str], list[str]]:

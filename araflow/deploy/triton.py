@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from araflow.core.errors import SpecError
-from araflow.deploy.deepstream import write_folder
+from araflow.core.files import write_all
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx.contract import OnnxModel
 
@@ -78,7 +78,7 @@ def write(model: OnnxModel, repository: Path, name: str, *, batch: int | None = 
     texts = files(model, name, batch=batch)
     # The network comes last but for its configuration: Triton, which may be looking, takes a model when that is there.
     content = {LABELS: texts[LABELS].encode(), MODEL: model.path.read_bytes(), CONFIG: texts[CONFIG].encode()}
-    return write_folder(repository / name, content)
+    return write_all({repository / name / file: data for file, data in content.items()})
 
 
 def _tensor(name: str, shape: list[int], labels: str | None) -> str:

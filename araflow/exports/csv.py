@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from araflow.core.errors import OutputError
-from araflow.core.files import replace
+from araflow.core.files import write_all
 from araflow.store.manifest import Manifest
 
 
@@ -26,9 +26,4 @@ def write(manifest: Manifest, folder: Path) -> list[Path]:
     table = manifest.table.set_column(place, "radii", pa.array(radii, pa.string()))
     text = pa.BufferOutputStream()
     csv.write_csv(table, text)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace(file, text.getvalue().to_pybytes())
-    except OSError as error:
-        raise OutputError(f"{file}: cannot be written: {error.strerror or error}") from error
-    return [file]
+    return write_all({file: text.getvalue().to_pybytes()})

@@ -98,3 +98,12 @@ def test_an_error_is_of_the_kind_that_was_asked_for_and_others_pass():
         raise OSError("gone")
     with pytest.raises(ZeroDivisionError), files.explained("x", "cannot be read"):
         raise ZeroDivisionError
+
+
+def test_several_files_are_written_with_their_folders_and_the_message_names_the_one_that_is_not(tmp_path):
+    written = files.write_all({tmp_path / "a" / "b" / "one": b"1", tmp_path / "two": b"2"})
+    assert written == [tmp_path / "a" / "b" / "one", tmp_path / "two"]
+    assert [path.read_bytes() for path in written] == [b"1", b"2"]
+    with pytest.raises(OutputError, match=r"/two/three: cannot be written: "):
+        files.write_all({tmp_path / "one": b"1", tmp_path / "two" / "three": b"3"})
+    assert (tmp_path / "one").read_bytes() == b"1"

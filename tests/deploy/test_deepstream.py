@@ -129,5 +129,5 @@ def test_the_command_writes_a_folder_to_take_along(tmp_path):
     assert (out / "model.onnx").read_bytes() == file.read_bytes()
     done = CliRunner().invoke(command, [str(file), "--out", str(out), "--frame-size", "big"])
     assert done.exit_code == 2 and "WIDTHxHEIGHT" in done.output
-    with pytest.raises(OutputError, match="cannot be written to"):
-        deepstream.write_folder(file, {"a": b""})
+    with pytest.raises(OutputError, match="cannot be written"):
+        deepstream.write(contract.read(file), file, {"a": ""})

@@ -342,7 +342,7 @@ def test_two_pairs_of_one_name_are_refused(folder):
 def test_an_output_folder_that_cannot_be_made_fails_before_the_work(folder, tmp_path, backends):
     stubs = backends(stub=stub())
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="cannot be written to"):
+    with pytest.raises(OutputError, match="cannot be written"):
         flow_quality.main(
             ["--pairs", str(folder), "--out", str(tmp_path / "file" / "x"), "--no-generated"], standalone_mode=False
         )

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from araflow.core.errors import EngineError, OutputError, SourceError, SpecError, UnavailableError
+from araflow.core.errors import EngineError, SourceError, SpecError, UnavailableError
+from araflow.core.files import write_all
 from araflow.deploy.tensorrt._gpu import Gpu
 from araflow.deploy.tensorrt._log import Log, listed
 from araflow.deploy.tensorrt.engine_file import Flags, Precision, Profile
@@ -206,13 +207,7 @@ def _use_cache(config: Any, file: Path) -> bool:  # noqa: ANN401
 
 
 def _save_cache(config: Any, file: Path) -> None:  # noqa: ANN401
-    from araflow.core.files import replace
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        replace(file, bytes(config.get_timing_cache().serialize()))
-    except OSError as error:
-        raise OutputError(f"{file}: the timing cache cannot be written: {error.strerror or error}") from error
+    write_all({file: bytes(config.get_timing_cache().serialize())})
 
 
 def _why(trt: Any, request: Request, log: Log) -> str:  # noqa: ANN401
