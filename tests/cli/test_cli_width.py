@@ -115,7 +115,7 @@ def test_how_to_get_what_is_absent_is_a_line_to_copy(width: int | None, monkeypa
     from araflow.cli import doctor
 
     remedy = "not installed (asks YouTube for Kinetics clips in no archive): pip install 'araflow[youtube]'"
-    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Finding("library", "yt_dlp", False, remedy)])
+    monkeypatch.setattr(doctor, "examine", lambda **_: [doctor.Finding("library", "yt_dlp", False, remedy)])
     insist(araflow("doctor", width=width), remedy)
 
 
