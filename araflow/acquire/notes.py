@@ -20,6 +20,10 @@ from araflow.core.files import explained, replace
 _Note = TypeVar("_Note", bound=BaseModel)
 
 
+class DamagedNoteError(SourceError):
+    """A file of araflow's own can be read, but not be understood."""
+
+
 def read_note(path: Path, model: type[_Note], remedy: str) -> _Note | None:
     """Read a JSON file; ``None`` where there is no such file.
 
@@ -29,7 +33,8 @@ def read_note(path: Path, model: type[_Note], remedy: str) -> _Note | None:
         remedy: Ends the message of an error that is no error of the disk.
 
     Raises:
-        SourceError: It cannot be read, or holds something else.
+        DamagedNoteError: It holds something else.
+        SourceError: It cannot be read.
     """
     content = _read(path)
     if content is None:
@@ -39,7 +44,7 @@ def read_note(path: Path, model: type[_Note], remedy: str) -> _Note | None:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise SourceError(f"{path}: cannot be read: {where and where + ': '}{first['msg']}; {remedy}") from error
+        raise DamagedNoteError(f"{path}: cannot be read: {where and where + ': '}{first['msg']}; {remedy}") from error
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:

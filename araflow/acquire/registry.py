@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from araflow.core import resources
-from araflow.core.errors import SourceError
+from araflow.core.errors import SourceError, SpecError
 
 ENVIRONMENT = "ARAFLOW_REGISTRY"
 """Environment variable that names another folder of registry files, for private mirrors and tests."""
@@ -128,3 +129,44 @@ def file_name(url: str) -> str:
     """Return the file name at the end of an address, decoded; never one that leads elsewhere."""
     name = unquote(urlsplit(url).path).replace("\\", "/").rpartition("/")[2].replace("\0", "")
     return name if name not in ("", ".", "..") else "download"
+
+
+def is_address(text: str) -> bool:
+    """Whether a source is an http(s) address, and not a path."""
+    return text.lower().startswith(("http://", "https://"))
+
+
+def choose(artefacts: Sequence[Artefact], mirror: str | None) -> list[Artefact]:
+    """Return the ways to get a file that ``dataset.mirror`` allows; an address stands for itself.
+
+    Raises:
+        SpecError: It is part of no known host's name.
+    """
+    if mirror is None:
+        return list(artefacts)
+    if is_address(mirror):
+        known = [artefact for artefact in artefacts if mirror in artefact.mirrors]
+        return [a.model_copy(update={"mirrors": (mirror,)}) for a in known] or [
+            Artefact(mirrors=(mirror,), source="the user")
+        ]
+    fitting = (
+        [url for url in artefact.mirrors if mirror.lower() in (urlsplit(url).hostname or "")] for artefact in artefacts
+    )
+    chosen = [
+        artefact.model_copy(update={"mirrors": tuple(urls)})
+        for artefact, urls in zip(artefacts, fitting, strict=True)
+        if urls
+    ]
+    if not chosen:
+        hosts = sorted({urlsplit(url).hostname or "" for artefact in artefacts for url in artefact.mirrors})
+        raise SpecError(f"dataset.mirror: {mirror!r} is part of no known host; known: {', '.join(hosts)}")
+    return chosen
+
+
+def ways(known: Registry, what: str, mirror: str | None) -> list[Artefact]:
+    """Return the ways to get ``videos`` or ``splits``; a mirror is for the big files, lists come from wherever.
+
+    Raises:
+        SpecError: The mirror is part of no known host's name.
+    """
+    return choose(known.videos, mirror) if what == "videos" else list(known.splits)

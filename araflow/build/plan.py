@@ -11,7 +11,7 @@ from typing import Any
 
 from araflow.acquire import registry
 from araflow.acquire.folder import DatasetFolder
-from araflow.acquire.local import is_address, local
+from araflow.acquire.registry import is_address
 from araflow.acquire.types import Sources
 from araflow.build import stages
 from araflow.build.extract import Job, Recipe, make
@@ -88,19 +88,11 @@ def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
             raise SpecError(
                 f"dataset.{name}: a plan downloads nothing, and {text} is an address; give a folder or archive"
             )
-    if spec.dataset.source is not None or spec.dataset.name in ("sample", "folder"):
-        return load(spec.dataset.name).prepare(spec.dataset, scratch, report=lambda _: None)
-    fetched = DatasetFolder.of(spec.dataset, registry.load(spec.dataset.name))
-    if fetched.known.subsets:
-        if fetched.lists.is_dir():
-            return Sources(None, fetched.lists, spec.dataset.subsets)
-    elif spec.dataset.splits is not None:
-        places = load(spec.dataset.name).layout.places(None)  # type: ignore[attr-defined] # it comes whole
-        return Sources(None, local(spec.dataset.splits, scratch, places, "splits", lambda _: None))
-    elif fetched.holds("videos", spec.dataset.classes) and fetched.holds("splits", None):
-        return Sources(fetched.videos, fetched.splits)
+    if (files := load(spec.dataset.name).at_hand(spec.dataset, scratch)) is not None:
+        return files
+    folder = DatasetFolder.of(spec.dataset, registry.load(spec.dataset.name))
     raise SpecError(
-        f"dataset.source and dataset.splits are both null, and {spec.dataset.name} is not in {fetched.path}: run "
+        f"dataset.source and dataset.splits are both null, and {spec.dataset.name} is not in {folder.path}: run "
         f"`araflow fetch {spec.dataset.name}` first, or set one of them; a plan downloads nothing"
     )
 

@@ -9,10 +9,10 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from araflow.acquire import registry
 from araflow.acquire.fetch import Progress, no_progress
-from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.types import Part, Sources
 from araflow.build.extract import Recipe
 from araflow.build.shards import shards
@@ -20,10 +20,11 @@ from araflow.build.stages import Selection
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
 from araflow.core.spec import BuildSpec
-from araflow.datasets._kinetics import youtube
-from araflow.datasets._kinetics.parts import Parts
-from araflow.datasets._kinetics.route import Route
+from araflow.datasets import load
 from araflow.store.store import Store
+
+if TYPE_CHECKING:
+    from araflow.datasets import Answer, Parts, Route
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,7 @@ class Portions:
         self._seen: set[str] = set()
         self._parts: Parts | None = None
         if files.parts:
-            folder = DatasetFolder.of(spec.dataset, registry.load(spec.dataset.name))
-            self._parts = Parts(folder, files.parts, selection.clips)
+            self._parts = load(spec.dataset.name).parts(spec.dataset, files, selection.clips)
 
     def __iter__(self) -> Iterator[Portion]:
         if self._parts is None:
@@ -104,11 +104,7 @@ class Portions:
         """Say, per subset, how many listed clips the archives hold, beside how many are known to be missing."""
         if self._parts is None:
             return []
-        lines = missing_rates(self._parts, self.selection.clips, self.files.subsets)
-        # Only a selection of all classes tells what is in no list.
-        if self.spec.dataset.classes is None and (unlisted := self._parts.unlisted()):
-            lines.append(f"videos in the archives that no list names: {unlisted:,}")
-        return lines
+        return self._parts.remarks(self.files.subsets, every_class=self.spec.dataset.classes is None)
 
     def _is_made(self, part: Part) -> bool:
         """Whether every wanted clip of a part that has been fetched before is settled; then it is not fetched again."""
@@ -159,19 +155,19 @@ class Portions:
     def _ask_youtube(self, rest: tuple[Clip, ...]) -> Iterator[Portion]:
         """Ask for the clips that no archive holds, a shard at a time; those that are settled are not touched."""
         assert self._parts is not None, "there are parts"
-        route = Route(self._parts.folder)
+        route = self._parts.route()
         chunks = shards(tuple(clip for clip in rest if not self._is_settled(clip)), self.spec.run.shard_size)
         for number, chunk in enumerate(chunks, start=1):
             yield _YouTubePortion(f"YouTube {number} of {len(chunks)}", self, route, chunk)
         log.info("%s", route.summary())
 
-    def note_absent(self, clip: Clip, answer: youtube.Answer) -> None:
+    def note_absent(self, clip: Clip, answer: Answer) -> None:
         """Keep why a clip did not come: it is missing if that is the video's fault, and else tried again next time.
 
         Raises:
             SourceError: It is tried again next time, and ``run.on_error`` is ``stop``.
         """
-        lasts = answer.status in youtube.LASTING
+        lasts = answer.lasts
         outcome = Outcome.QUARANTINED if lasts else Outcome.FAILED
         reason = f"{'missing' if lasts else 'io-error'}: in no archive; YouTube: {answer}"
         self._note(ClipRecord(clip.key, outcome, reason, fingerprint=self._recipe.fingerprint))
@@ -255,11 +251,11 @@ class _YouTubePortion(Portion):
         clips = []
         for clip in self._asked:
             answer = answers[clip.name]
-            if answer.status is youtube.Status.OK:
+            if answer.came:
                 clips.append(dataclasses.replace(clip, source=paths[clip.name]))
                 continue
             self._portions.note_absent(clip, answer)
-            if answer.status in youtube.LASTING:
+            if answer.lasts:
                 clips.append(clip)  # without a source, it is counted as missing, by the record that was just written
         self.clips = tuple(clips)
         return self.clips
@@ -268,24 +264,3 @@ class _YouTubePortion(Portion):
         if self._portions.spec.dataset.keep_archives is not True:
             for path in self._came:
                 path.unlink(missing_ok=True)
-
-
-def missing_rates(parts: Parts, clips: tuple[Clip, ...], subsets: tuple[str, ...]) -> list[str]:
-    """Say, per subset, how many of the listed clips the parts hold, beside what is known of the whole dataset."""
-    present = parts.present()
-    lines = []
-    for subset in subsets:
-        listed = sum(clip.subset == subset for clip in clips)
-        if not listed:
-            continue
-        absent = sum(part.subset == subset and parts.held(part) is None for part in parts.parts)
-        if absent and present[subset] < listed:
-            lines.append(f"{subset}: {absent} archives have not been fetched")
-            continue
-        line = f"{subset}: {present[subset]:,} of {listed:,} listed clips are in the archives"
-        line += f" ({1 - present[subset] / listed:.1%} missing"
-        known = parts.folder.known.subsets[subset]
-        if known.listed and known.present:
-            line += f"; others counted {1 - known.present / known.listed:.1%}"
-        lines.append(line + ")")
-    return lines

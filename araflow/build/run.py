@@ -51,10 +51,7 @@ def settle(spec: BuildSpec, *, accept_licence: bool = False, use_dataset: bool =
         dataset = load(spec.dataset.name)
         check_classes(dataset, spec.dataset.name, spec.dataset.classes)
         dataset.check(spec.dataset, accept_licence=accept_licence)
-        source = spec.dataset.source
-        listed = spec.dataset.name == "folder" and (source or "").lower().endswith(".csv")
-        own_subsets = listed or spec.dataset.name.startswith("kinetics")
-        if spec.split.protocol == "official" and source is not None and spec.dataset.splits is None and not own_subsets:
+        if spec.split.protocol == "official" and not dataset.knows_splits(spec.dataset):
             raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
     choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
     return Recipe.of(spec, choice), choice.why

@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
-from araflow.acquire import local as sources
+from araflow.acquire import terms
 from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.types import Sources
 from araflow.build import extract
@@ -178,7 +178,7 @@ def write_manifest(
             "spec": settings,
             "labels": list(selection.labels),
             "software": extract.software(recipe.backend),
-            "dataset": sources.provenance(spec.dataset, files) if configured else None,
+            "dataset": terms.provenance(spec.dataset, files) if configured else None,
         },
         folder=store.out,
     )

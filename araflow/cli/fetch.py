@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from araflow.acquire.statuses import Acquired
     from araflow.core.spec import DatasetSpec
-    from araflow.datasets._obtain import Acquired
 
 _INCOMPLETE = 3
 """Exit status of a run that finished with clips missing or cut short."""
@@ -76,11 +76,11 @@ def fetch(
     araflow fetch hmdb51 --from hmdb51_org.rar --from test_train_splits.rar
     araflow fetch kinetics400 --split val --clips-per-class 2
     """
+    from araflow import datasets
     from araflow.acquire import registry
     from araflow.cli.console import downloads
     from araflow.core import spec_file
     from araflow.core.errors import SourceError, did_you_mean
-    from araflow.datasets import _obtain as acquiring
 
     settings: dict[str, Any] = {
         "name": name,
@@ -98,10 +98,11 @@ def fetch(
         raise SourceError(f"{name}: nothing to fetch; datasets with an address: {names}{did_you_mean(name, known)}")
     dataset = {key: value for key, value in settings.items() if value is not None}
     spec = spec_file.parse({"name": "fetch", "dataset": dataset, "out": "."}, "fetch").dataset
-    offer = acquiring.offer(spec, given)
-    if (subsets or clips_per_class) and not spec.name.startswith("kinetics"):
+    offer = datasets.offer(spec, given)
+    own_subsets = datasets.load(spec.name).subsets()
+    if (subsets or clips_per_class) and not own_subsets:
         raise click.UsageError(f"--split and --clips-per-class are for Kinetics; {name} comes whole")
-    if youtube and (given or not spec.name.startswith("kinetics")):
+    if youtube and (given or not own_subsets):
         raise click.UsageError(f"--youtube is for downloads of Kinetics{'; leave --from out' if given else ''}")
     if dry_run:
         click.echo(json.dumps(offer, indent=2) if as_json else _offered(offer, given))
@@ -109,7 +110,7 @@ def fetch(
     if not (accept_licence or offer["licence_accepted"]):
         _ask(offer, given)
     with downloads() as progress:
-        got = acquiring.acquire(spec, given=given, progress=progress)
+        got = datasets.acquire(spec, given=given, progress=progress)
     _finish(got, spec, as_json)
 
 
@@ -142,8 +143,8 @@ def _offered(offer: dict[str, Any], given: tuple[Path, ...]) -> str:
 
 def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
     from araflow.acquire.fetch import amount
+    from araflow.acquire.statuses import STATUS_FILE
     from araflow.core import tally
-    from araflow.datasets._obtain import STATUS_FILE
 
     total = got.total
     counts = ", ".join(

@@ -7,7 +7,9 @@ takes part in ``BuildSpec.fingerprint``.
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -251,7 +253,7 @@ class BuildSpec(Settings):
 
         Settings that another one switches off are left out: ``optical.bound`` under ``max_radius``, ``optical.preset``
         for an algorithm without presets, ``split.fold`` or else ``split.test_fraction`` (and the seed, where nothing is
-        drawn) by protocol, the sample's size unless the dataset is the sample, subsets unless it is Kinetics.
+        drawn) by protocol, the sample's size unless the dataset is the sample, subsets unless the dataset has some.
         """
         settings = _output_settings(self)
         if self.optical.quantizer == "max_radius":
@@ -266,9 +268,12 @@ class BuildSpec(Settings):
                 del settings["split"]["seed"]
         else:
             del settings["split"]["fold"]
-        if self.dataset.name != "sample":
-            del settings["dataset"]["sample"]
-        if not self.dataset.name.startswith("kinetics"):
+        for name, value in list(settings["dataset"].items()):
+            if (
+                isinstance(value, dict) and name != self.dataset.name
+            ):  # a group is of the dataset that it is named after
+                del settings["dataset"][name]
+        if not _has_subsets(self.dataset.name):
             del settings["dataset"]["subsets"]
         if self.dataset.clips_per_class is None:
             del settings["dataset"]["clips_per_class"]
@@ -277,6 +282,13 @@ class BuildSpec(Settings):
     def fingerprint(self) -> str:
         """Return a digest of ``output_settings``: builds of the same input differ only where their fingerprints do."""
         return digest(self.output_settings())
+
+
+@functools.cache
+def _has_subsets(dataset: str) -> bool:
+    """Whether a dataset has subsets of its own: a fact about the world, so the file of such facts says it."""
+    facts = resources.folder("data_manifests") / f"{dataset}.yaml"
+    return facts.is_file() and re.search("^subsets:", facts.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def _output_settings(model: BaseModel) -> dict[str, Any]:

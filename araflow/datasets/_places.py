@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Places:
+class ClassFolders:
     """``videos/<class>/<clip>`` and ``splits/<list>``; see ``araflow.acquire.ingest.Places``.
 
     Attributes:

@@ -12,52 +12,66 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from araflow.acquire import fetch
-from araflow.acquire import local as sources
+from araflow.acquire import terms
 from araflow.acquire.archives import ARCHIVE_SUFFIXES
+from araflow.acquire.fetch import Progress, no_progress
+from araflow.acquire.sources import make_local
 from araflow.acquire.types import Sources
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError, SpecError
 from araflow.core.files import PROOF, STATE
 from araflow.core.spec import DatasetSpec
-from araflow.datasets import _folder_csv
+from araflow.datasets import Dataset, _folder_csv
 from araflow.media.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
-def classes() -> None:
-    """Return ``None``: the folders, or the list, decide."""
-    return
+class Folder(Dataset):
+    """Whatever the user has; there is nothing to fetch."""
+
+    def classes(self) -> None:
+        """Return ``None``: the folders, or the list, decide."""
+        return
+
+    def knows_splits(self, spec: DatasetSpec) -> bool:
+        """A list may have a column of splits."""
+        return (spec.source or "").lower().endswith(".csv")
+
+    def check(self, spec: DatasetSpec, *, accept_licence: bool) -> None:
+        """Insist on a source and refuse split files; see ``Dataset``."""
+        if spec.source is None:
+            raise SpecError(
+                "dataset.source: a folder dataset needs one: class/clip.ext, a video, or a CSV of path and label"
+            )
+        if spec.splits is not None:
+            raise SpecError("dataset.splits: a folder dataset has no official split files; leave it null")
+        terms.check(spec, accept_licence)
+
+    def prepare(
+        self,
+        spec: DatasetSpec,
+        work: Path,
+        *,
+        report: Callable[[str], None],
+        progress: Progress = no_progress,
+    ) -> Sources:
+        """Make the videos local; see ``Dataset``. A CSV list stands as ``videos``; there are no splits."""
+        assert spec.source is not None, "check comes first"
+        single = Path(spec.source).expanduser()
+        if single.is_file() and (_is_list(single) or single.suffix.lower() in VIDEO_SUFFIXES):
+            return Sources(single, None)
+        wanted = None if spec.classes is None else frozenset(spec.classes)
+        places = _AsTheyLie(wanted, archive=not single.is_dir())
+        root = make_local(spec.source, work, places, "videos", report, progress)
+        while places.archive and (inner := _only_shelf(root)) is not None:
+            root = inner
+        return Sources(root, None)
+
+    def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> list[Clip]:
+        """List the clips of a list, or below a folder; see ``list_clips`` below."""
+        return list_clips(files, wanted)
 
 
-def check(spec: DatasetSpec, *, accept_licence: bool) -> None:
-    """Insist on a source and refuse split files; see ``araflow.datasets.Dataset``."""
-    if spec.source is None:
-        raise SpecError(
-            "dataset.source: a folder dataset needs one: class/clip.ext, a video, or a CSV of path and label"
-        )
-    if spec.splits is not None:
-        raise SpecError("dataset.splits: a folder dataset has no official split files; leave it null")
-    sources.check(spec, accept_licence)
-
-
-def prepare(
-    spec: DatasetSpec,
-    work: Path,
-    *,
-    report: Callable[[str], None],
-    progress: fetch.Progress = fetch.no_progress,
-) -> Sources:
-    """Make the videos local; see ``araflow.datasets.Dataset``. A CSV list stands as ``videos``; there are no splits."""
-    assert spec.source is not None, "check comes first"
-    single = Path(spec.source).expanduser()
-    if single.is_file() and (_is_list(single) or single.suffix.lower() in VIDEO_SUFFIXES):
-        return Sources(single, None)
-    wanted = None if spec.classes is None else frozenset(spec.classes)
-    places = _Places(wanted, archive=not single.is_dir())
-    root = sources.local(spec.source, work, places, "videos", report, progress)
-    while places.archive and (inner := _only_shelf(root)) is not None:
-        root = inner
-    return Sources(root, None)
+dataset = Folder()
 
 
 def _only_shelf(folder: Path) -> Path | None:
@@ -69,7 +83,7 @@ def _only_shelf(folder: Path) -> Path | None:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Places:
+class _AsTheyLie:
     """Videos and images stay where they are in their archive; see ``araflow.acquire.ingest.Places``.
 
     Attributes:

@@ -7,22 +7,18 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from araflow.acquire import local, registry
 from araflow.acquire.types import Sources
+from araflow.acquire.whole import Whole
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
 from araflow.datasets import _hmdb51
-from araflow.datasets._places import Places
+from araflow.datasets._hmdb51 import parse_name as parse_name
+from araflow.datasets._places import ClassFolders
 
 
-def classes() -> tuple[str, ...]:
-    """Return the 51 class names, sorted."""
-    return tuple(registry.load("hmdb51").classes)
-
-
-def places(wanted: frozenset[str] | None) -> Places:
+def places(wanted: frozenset[str] | None) -> ClassFolders:
     """Say what belongs where: clips by the folder or archive they are in, or else by their names."""
-    known = classes()
+    known = dataset.classes()
 
     def label_of(found: PurePosixPath) -> str | None:
         # The nearest folder or archive named as a class that fits decides: some classes end in others.
@@ -39,15 +35,12 @@ def places(wanted: frozenset[str] | None) -> Places:
     def is_split(found: PurePosixPath) -> bool:
         return re.fullmatch(r"[a-z_]+_test_split[123]\.txt", found.name) is not None
 
-    return Places(wanted, label_of, is_split, lambda stem: stem if stem in known else None)
+    return ClassFolders(wanted, label_of, is_split, lambda stem: stem if stem in known else None)
 
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     """List the clips of the split files, or of the folders where no split files are given."""
-    return _hmdb51.list_clips("hmdb51", files.videos, files.splits, wanted or classes())
+    return _hmdb51.list_clips("hmdb51", files.videos, files.splits, wanted or dataset.classes())
 
 
-layout = local.Layout(places, list_clips)
-"""How the dataset is laid out, for ``araflow fetch``."""
-
-check, prepare = local.check, layout.prepare
+dataset = Whole("hmdb51", places, list_clips)

@@ -6,22 +6,17 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from araflow.acquire import local, registry
 from araflow.acquire.types import Sources
+from araflow.acquire.whole import Whole
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
 from araflow.datasets import _ucf101
-from araflow.datasets._places import Places
+from araflow.datasets._places import ClassFolders
 
 
-def classes() -> tuple[str, ...]:
-    """Return the 101 class names in the order of ``classInd.txt``."""
-    return tuple(registry.load("ucf101").classes)
-
-
-def places(wanted: frozenset[str] | None) -> Places:
+def places(wanted: frozenset[str] | None) -> ClassFolders:
     """Say what belongs where: clips by their names, which spell some classes in another case than the lists do."""
-    known = classes()
+    known = dataset.classes()
 
     def label_of(found: PurePosixPath) -> str | None:
         try:
@@ -32,15 +27,12 @@ def places(wanted: frozenset[str] | None) -> Places:
     def is_split(found: PurePosixPath) -> bool:
         return re.fullmatch(r"classInd\.txt|(train|test)list0[123]\.txt", found.name) is not None
 
-    return Places(wanted, label_of, is_split, lambda stem: _ucf101.canonical(stem, known))
+    return ClassFolders(wanted, label_of, is_split, lambda stem: _ucf101.canonical(stem, known))
 
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     """List the clips of the split lists, or of the videos that are there where no split lists are given."""
-    return _ucf101.list_clips("ucf101", files.videos, files.splits, wanted or classes())
+    return _ucf101.list_clips("ucf101", files.videos, files.splits, wanted or dataset.classes())
 
 
-layout = local.Layout(places, list_clips)
-"""How the dataset is laid out, for ``araflow fetch``."""
-
-check, prepare = local.check, layout.prepare
+dataset = Whole("ucf101", places, list_clips)

@@ -655,8 +655,8 @@ def test_however_a_dataset_is_packed_it_comes_to_the_same_places_and_nowhere_els
 def labelled(source: Path, work: Path, classes: list[str] | None = None) -> list[tuple[str | None, str]]:
     """Class, and name below the class, of every clip of a source that the dataset ``folder`` finds."""
     settings = DatasetSpec.model_validate({"name": "folder", "source": str(source), "classes": classes})
-    found = own_videos.prepare(settings, work, report=lambda _: None)
-    clips = own_videos.list_clips(found, classes)
+    found = own_videos.dataset.prepare(settings, work, report=lambda _: None)
+    clips = own_videos.dataset.list_clips(found, classes)
     assert all(clip.source is not None and clip.source.exists() for clip in clips)
     return [(clip.label, clip.name.removeprefix(f"{clip.label}/")) for clip in clips]
 

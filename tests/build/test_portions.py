@@ -14,8 +14,8 @@ import mirrors
 import pytest
 from kinetics_world import LABELS, World, name, rows, statuses, tree, video
 
+from araflow import datasets
 from araflow.core.errors import OutputError, SourceError
-from araflow.datasets import _obtain
 from araflow.store.audit import validate
 from araflow.store.manifest import Manifest
 
@@ -244,7 +244,7 @@ build.build(parse({spec!r}), accept_licence=True)
 MOMENTS = {
     "in the middle of a part": "kinetics_world.Inline.submit = later(kinetics_world.Inline.submit, 4)",
     "before a part's archive is unpacked": "parts.ingest.ingest = later(parts.ingest.ingest, 3)",
-    "before a part is on record": "parts.Parts._write = later(parts.Parts._write, 3)",
+    "before a part is on record": "parts.Records.write_held = later(parts.Records.write_held, 3)",
     "before a download is noted": "parts.DatasetFolder.note_download = later(parts.DatasetFolder.note_download, 3)",
     "before an archive is deleted": "note = parts.DatasetFolder.note_download\n"
     "parts.DatasetFolder.note_download = lambda *a: (note(*a), later(lambda: 0, 3)())",
@@ -519,11 +519,11 @@ def test_whatever_came_before_a_whole_build_ends_the_same(three, tmp_path, seed)
             if deed == "build":
                 three.build(**some)
             elif deed == "fetch":
-                _obtain.acquire(three.dataset(**some), report=str)
+                datasets.acquire(three.dataset(**some), report=str)
             elif deed == "sample":
                 three.build(tmp_path / "sample", clips_per_class=1, **some)
             elif deed == "fetch a sample":
-                _obtain.acquire(three.dataset(clips_per_class=1, **some), report=str)
+                datasets.acquire(three.dataset(clips_per_class=1, **some), report=str)
             elif deed == "other flow":
                 three.build(**some, **FLOW)
             else:

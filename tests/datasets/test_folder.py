@@ -50,7 +50,7 @@ def test_clips_at_the_top_have_no_label(tmp_path):
 def test_a_single_video(tmp_path, name):
     path = make(tmp_path, name) / name
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(path)})
-    files = folder.prepare(spec, tmp_path / "work", report=print)
+    files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
     (clip,) = folder.list_clips(files, None)
     assert (clip.key, clip.label, clip.name, clip.source) == (path.stem, None, name, path)
 
@@ -201,27 +201,27 @@ def test_a_source_that_is_not_there_or_cannot_be_read_is_an_error_and_an_empty_o
 def test_wrong_settings_say_so(tmp_path, settings, message):
     spec = DatasetSpec.model_validate({"name": "folder", **settings})
     with pytest.raises(SpecError, match=message):
-        folder.check(spec, accept_licence=True)
+        folder.dataset.check(spec, accept_licence=True)
 
 
 def test_a_file_that_is_neither_video_nor_archive_is_an_error(tmp_path):
     make(tmp_path, "notes.txt")
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(tmp_path / "notes.txt")})
     with pytest.raises(ArchiveError, match=r"notes\.txt: not a zip, tar or RAR archive"):
-        folder.prepare(spec, tmp_path / "work", report=print)
+        folder.dataset.prepare(spec, tmp_path / "work", report=print)
 
 
 def test_the_folders_decide_which_classes_there_are():
-    assert folder.classes() is None
-    assert datasets.check_classes(folder, "folder", None) is None
-    assert datasets.check_classes(folder, "folder", ["any", "thing"]) == ("any", "thing")
+    assert folder.dataset.classes() is None
+    assert datasets.check_classes(folder.dataset, "folder", None) is None
+    assert datasets.check_classes(folder.dataset, "folder", ["any", "thing"]) == ("any", "thing")
 
 
 def test_the_users_home_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(make(tmp_path, "videos/walk/a.avi", "b.avi")))
     for source, expected in (("~/videos", ["walk/a"]), ("~/b.avi", ["b"])):
         spec = DatasetSpec.model_validate({"name": "folder", "source": source})
-        files = folder.prepare(spec, tmp_path / "work", report=print)
+        files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
         assert [clip.key for clip in folder.list_clips(files, None)] == expected
 
 
@@ -270,8 +270,8 @@ def test_a_list_is_handed_through_and_read_where_it_lies(tmp_path):
     make(tmp_path, "a.avi")
     path = write_list(tmp_path / "mine.csv", "path,label\na.avi,walk\n")
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(path)})
-    folder.check(spec, accept_licence=False)
-    files = folder.prepare(spec, tmp_path / "work", report=print)
+    folder.dataset.check(spec, accept_licence=False)
+    files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
     assert (files.videos, files.splits) == (path, None)
     assert [clip.source for clip in folder.list_clips(files, None)] == [tmp_path / "a.avi"]
     assert not (tmp_path / "work").exists()

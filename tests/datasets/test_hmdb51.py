@@ -104,13 +104,13 @@ def test_the_registrys_counts_are_those_of_the_split_files_and_of_the_facts(clip
 
 
 def test_the_classes_are_sorted_without_gap():
-    assert hmdb51.classes() == tuple(sorted(hmdb51.classes()))
-    assert len(hmdb51.classes()) == 51
+    assert hmdb51.dataset.classes() == tuple(sorted(hmdb51.dataset.classes()))
+    assert len(hmdb51.dataset.classes()) == 51
     assert sum(registry.load("hmdb51").classes.values()) == 6766
 
 
 def test_the_class_is_found_in_every_name(clips):
-    labels = hmdb51.classes()
+    labels = hmdb51.dataset.classes()
     wrong = [clip.name for clip in clips if _hmdb51.find_label(Path(clip.name).name, labels) != clip.label]
     assert wrong == []
 
@@ -228,7 +228,7 @@ TITLES = st.text(
 
 @given(
     title=TITLES,
-    label=st.sampled_from(hmdb51.classes()),
+    label=st.sampled_from(hmdb51.dataset.classes()),
     body=st.sampled_from(sorted(_hmdb51.BODY)),
     camera=st.sampled_from(sorted(_hmdb51.CAMERA)),
     people=st.integers(0, 99),
@@ -384,7 +384,7 @@ def test_real_clips_are_listed_with_the_official_folds(tmp_path, real_data, offi
 
 
 def test_a_dataset_is_loaded_by_name_and_a_wrong_name_says_which_there_are():
-    assert datasets.load("hmdb51") is hmdb51
+    assert datasets.load("hmdb51") is hmdb51.dataset
     with pytest.raises(SpecError, match=r"'hmdb15' is not a dataset; allowed: .*hmdb51.*did you mean hmdb51\?"):
         datasets.load("hmdb15")
     with pytest.raises(SpecError):
@@ -392,15 +392,16 @@ def test_a_dataset_is_loaded_by_name_and_a_wrong_name_says_which_there_are():
 
 
 def test_classes_are_checked_against_the_datasets():
-    assert datasets.check_classes(hmdb51, "hmdb51", ["walk", "run"]) == ("walk", "run")  # label order is the user's
-    assert datasets.check_classes(hmdb51, "hmdb51", None) == hmdb51.classes()
+    asked = ["walk", "run"]  # label order is the user's
+    assert datasets.check_classes(hmdb51.dataset, "hmdb51", asked) == tuple(asked)
+    assert datasets.check_classes(hmdb51.dataset, "hmdb51", None) == hmdb51.dataset.classes()
     with pytest.raises(SpecError, match=r"'wlak' is not a class of hmdb51; did you mean walk\? \(51 classes: "):
-        datasets.check_classes(hmdb51, "hmdb51", ["run", "wlak"])
+        datasets.check_classes(hmdb51.dataset, "hmdb51", ["run", "wlak"])
 
 
 def test_folders_are_taken_as_they_are(tmp_path):
     spec = DatasetSpec.model_validate({"source": str(tmp_path), "splits": str(tmp_path)})
-    files = hmdb51.prepare(spec, tmp_path / "work", report=print)
+    files = hmdb51.dataset.prepare(spec, tmp_path / "work", report=print)
     assert files == Sources(tmp_path, tmp_path)
     assert not (tmp_path / "work").exists()
 
@@ -408,5 +409,5 @@ def test_folders_are_taken_as_they_are(tmp_path):
 def test_split_files_of_the_archive_read_as_the_folder_does(tmp_path, official_splits, clips):
     made = shutil.make_archive(str(tmp_path / "splits"), "gztar", official_splits.parent, official_splits.name)
     spec = DatasetSpec.model_validate({"source": str(tmp_path), "splits": made})
-    files = hmdb51.prepare(spec, tmp_path / "work", report=print)
+    files = hmdb51.dataset.prepare(spec, tmp_path / "work", report=print)
     assert hmdb51.list_clips(Sources(None, files.splits), None) == clips

@@ -13,9 +13,10 @@ from kills import in_a_child
 from rar_writer import rar4
 
 from araflow.acquire import registry
+from araflow.acquire.statuses import STATUS_FILE, Acquired
 from araflow.core.errors import FetchError, SourceError, SpecError
 from araflow.core.spec import DatasetSpec
-from araflow.datasets._obtain import STATUS_FILE, Acquired, acquire, offer
+from araflow.datasets import acquire, offer
 
 LISTED = 15
 """Three clips of five classes."""

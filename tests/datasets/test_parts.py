@@ -16,7 +16,8 @@ from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.types import Part
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
-from araflow.datasets._kinetics.parts import Index, Parts, Places
+from araflow.datasets._kinetics.index import Index, PartPlaces
+from araflow.datasets._kinetics.parts import Parts
 
 LABEL = "air drumming"
 
@@ -180,17 +181,41 @@ def test_an_archive_whose_content_changed_since_is_refused_rather_than_mixed(two
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", '{"names": 3, "kept": []}', '{"kept": []}', "\0\xff"])
-def test_a_record_that_cannot_be_read_is_an_error_and_without_it_the_part_is_looked_into_again(two, text):
+def test_a_record_that_is_not_to_be_understood_means_another_look(two, text, caplog):
     two.open(1)
     two.drop(1)
     (record,) = (two.folder.path / ".araflow" / "parts").iterdir()
     record.write_bytes(text.encode("latin-1"))
-    for use in (two.open, two.drop):
-        with pytest.raises(SourceError, match=rf"{record.name}: cannot be read: .*; delete it to"):
-            use(1)
-    record.unlink()
     assert two.of().held(two.parts[1]) is None
+    assert f"{record}: cannot be read" in caplog.text
     assert two.open(1) == [name(0), name(1)]
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["", "and a run was killed"])
+def test_no_video_is_deleted_for_a_record_that_is_not_to_be_understood(two, killed):
+    two.open(1, keep_videos=True)
+    (record,) = (two.folder.path / ".araflow" / "parts").iterdir()
+    record.write_text("{")
+    if killed:
+        record.with_suffix(".begun").touch()
+    before = two.there()
+    two.drop(1)
+    assert (two.there(), record.read_text()) == (before, "{")
+    two.open(1)
+    two.drop(1)
+    assert two.there() == before
+
+
+def test_without_knowing_what_is_replaced_no_part_is_opened_or_dropped(two):
+    two.open(0)
+    two.open(1)
+    (record,) = (two.folder.path / ".araflow" / "parts").glob("replacement-*.json")
+    record.write_text("{")
+    before = two.there()
+    for use in (two.open, two.drop):
+        with pytest.raises(SourceError, match=rf"{record.name}: cannot be read"):
+            use(1)
+    assert (two.there(), record.read_text()) == (before, "{")
 
 
 def test_parts_of_one_name_in_two_folders_or_subsets_are_two_parts(web, tmp_path):
@@ -274,7 +299,7 @@ def test_a_replacement_is_found_by_name_or_by_an_id_that_one_listed_clip_has():
 )
 def test_a_file_is_placed_by_its_name_alone_and_never_outside_videos(video_id, folders, before):
     listed = clip(f"{video_id}_000010_000020.mp4")
-    places = Places(Index([listed]), lambda c: True, replaces=False)
+    places = PartPlaces(Index([listed]), lambda c: True, replaces=False)
     found = PurePosixPath(*folders, f"{before}{video_id}_000010_000020.mp4")
     place = places.place(found)
     assert place == (PurePosixPath("videos", listed.name) if not before else None)

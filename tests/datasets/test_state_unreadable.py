@@ -77,8 +77,10 @@ def test_more_given_videos_do_not_replace_a_note_of_them_that_cannot_be_read(giv
     unchanged(given, parts(given) / "given.json", damage, lambda: fetch(given, "--from", str(more)))
 
 
-@ways
-def test_the_record_of_a_part_that_cannot_be_read_is_an_error_and_nothing_is_fetched(world, damage):
+@pytest.mark.parametrize(
+    "damage", [unreadable.folder, unreadable.circle, unreadable.elsewhere], ids=lambda d: d.__name__
+)
+def test_the_record_of_a_part_that_the_disk_does_not_give_is_an_error_and_nothing_is_fetched(world, damage):
     assert fetch(world).exit_code == 3
     records = sorted(parts(world).glob("*.json"))
     assert records
@@ -92,11 +94,15 @@ def test_the_record_of_a_part_that_cannot_be_read_is_an_error_and_nothing_is_fet
 
 
 @pytest.mark.parametrize("wrong", [{"names": "abc"}, {"names": [1]}, {"kept": "a"}, {"kept": None}, {"archive": "yes"}])
-def test_a_record_of_another_type_is_an_error_too(world, wrong):
+def test_a_record_of_another_type_costs_another_look_and_no_video(world, wrong, caplog):
     assert fetch(world).exit_code == 3
-    record = min(parts(world).glob("*.json"))
-    changed = json.dumps(json.loads(record.read_text()) | wrong)
-    unchanged(world, record, lambda path: path.write_text(changed), world.build)
+    videos = worlds.tree(world.data / "videos")
+    for record in parts(world).glob("*.json"):
+        record.write_text(json.dumps(json.loads(record.read_text()) | wrong))
+    world.build()
+    assert worlds.tree(world.data / "videos") == videos
+    assert "cannot be read" in caplog.text
+    assert all(json.loads(record.read_text())["kept"] for record in parts(world).glob("*.json"))
 
 
 @pytest.mark.parametrize("wrong", [{"clips": "abc"}, {"clips": None}, {"clips": [1]}, {"replacements": {}}])

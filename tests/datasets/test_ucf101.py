@@ -55,7 +55,7 @@ def clips(official) -> list[Clip]:
 
 def test_every_official_name_parses_and_agrees_with_its_class(listed):
     assert len(listed) == 13320
-    known, spelt_otherwise = ucf101.classes(), []
+    known, spelt_otherwise = ucf101.dataset.classes(), []
     for name, (label, _) in listed.items():
         found, group, clip = _ucf101.parse_name(name)
         assert name == f"v_{found}_g{group:02d}_c{clip:02d}.avi"
@@ -126,7 +126,7 @@ def test_every_class_has_25_groups_of_4_to_7_clips_and_100_to_167_clips(clips):
 def test_keys_are_unique_and_spelt_as_the_class_list_spells_them(clips):
     assert len({clip.key.casefold() for clip in clips}) == len(clips) == 13320
     assert [clip.key for clip in clips] == sorted(clip.key for clip in clips)
-    assert {clip.key.partition("/")[0] for clip in clips} == set(ucf101.classes())
+    assert {clip.key.partition("/")[0] for clip in clips} == set(ucf101.dataset.classes())
     stand = [clip for clip in clips if clip.label == "HandstandPushups"]
     assert stand[0].key == "HandstandPushups/v_HandStandPushups_g01_c01"
     assert stand[0].group == "HandstandPushups_g01"

@@ -21,10 +21,10 @@ from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError
 from araflow.acquire.folder import DatasetFolder
 from araflow.cli import main
 from araflow.core.errors import SourceError, SpecError, UnavailableError
+from araflow.datasets import acquire
 from araflow.datasets._kinetics import youtube
 from araflow.datasets._kinetics.route import ANSWERS_FILE, Route
 from araflow.datasets._kinetics.youtube import Answer, Status, classify
-from araflow.datasets._obtain import acquire
 
 MISSING = "-_0000000_X_000010_000020.mp4"  # the clip that no archive of the small Kinetics holds
 ID = MISSING[:11]

@@ -8,119 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from araflow.acquire import fetch, ingest, registry
 from araflow.acquire.folder import DatasetFolder
-from araflow.acquire.notes import read_note
+from araflow.acquire.notes import DamagedNoteError
 from araflow.acquire.types import Part
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, SourceError
-from araflow.core.files import replace_json
-from araflow.core.fingerprint import digest
-from araflow.datasets._kinetics.lists import parse_name
+from araflow.datasets._kinetics.index import REPLACED, Index, PartPlaces
+from araflow.datasets._kinetics.records import Held, Records, short_digest
+from araflow.datasets._kinetics.route import Route
 
 log = logging.getLogger(__name__)
 _FAILURES_IN_A_ROW = 3
 """Parts that cannot be had one after the other before a run stops: then it is not the part's fault."""
-REPLACED = "replaced"
-"""Folder below ``videos`` for replacements of broken ones."""
-
-
-_Keys = Annotated[frozenset[str], PlainSerializer(sorted)]
-
-
-class _Note(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow")  # what a later version writes besides is kept
-
-
-class Held(_Note):
-    """What a part held, whatever was wanted of it then.
-
-    Attributes:
-        url: The part's address.
-        names: File names of its clips, in the archive's order.
-        kept: Keys of the clips whose videos are to stay in the dataset's folder.
-        archive: The archive is to stay, too.
-    """
-
-    url: str
-    names: tuple[str, ...]
-    kept: _Keys
-    archive: bool
-
-
-class _Given(_Note):
-    """Keys of the clips that the user gave, and of those of which the user gave replacements."""
-
-    clips: _Keys = frozenset()
-    replacements: _Keys = frozenset()
-
-
-class Index:
-    """Finds the listed clip that a file is.
-
-    Args:
-        clips: Every listed clip; its file name is the last part of ``Clip.name``.
-    """
-
-    def __init__(self, clips: Iterable[Clip]) -> None:
-        self._by_name = {clip.name.rpartition("/")[2]: clip for clip in clips}
-        self._by_id: dict[str, list[str]] = defaultdict(list)
-        for name in self._by_name:
-            self._by_id[name[:11]].append(name)
-
-    def __iter__(self) -> Iterator[Clip]:
-        return iter(self._by_name.values())
-
-    def get(self, name: str, *, by_id: bool = False) -> Clip | None:
-        """Return the clip with this file name; ``by_id`` also one whose video it is, if that has no second clip."""
-        if (clip := self._by_name.get(name)) is not None or not by_id:
-            return clip
-        own = self._by_id.get(name[:11], [])
-        return self._by_name[own[0]] if len(own) == 1 else None
-
-
-class Places:
-    """Puts the wanted clips of a part into ``videos/``, and notes every clip that is in it.
-
-    Args:
-        index: The listed clips.
-        wanted: Whether a listed clip is wanted.
-        replaces: The archive holds replacements of broken videos; ``None``: a folder or archive that is named so does.
-            They are known by the id of their video, and have a place of their own.
-    """
-
-    wanted: frozenset[str] | None = None
-
-    def __init__(self, index: Index, wanted: Callable[[Clip], bool], *, replaces: bool | None = False) -> None:
-        self._index, self._wanted, self._replaces = index, wanted, replaces
-        self.names: dict[str, None] = {}  # in order
-
-    def place(self, found: PurePosixPath) -> PurePosixPath | None:
-        """Return where a file belongs; see ``araflow.acquire.ingest.Places``."""
-        if found.name.startswith(".") or parse_name(found.name) is None:
-            return None
-        self.names[found.name] = None
-        apart = is_replacement(found) if self._replaces is None else self._replaces
-        clip = self._index.get(found.name, by_id=apart)
-        if clip is None or not self._wanted(clip):
-            return None
-        return PurePosixPath("videos", REPLACED if apart else "", clip.name)
-
-    def enter(self, found: PurePosixPath) -> bool:
-        """Every archive may hold clips."""
-        return True
-
-
-def is_replacement(found: PurePosixPath) -> bool:
-    """Whether a file lies in a folder or archive that is named as a replacement, as Kinetics-400's is."""
-    return any(name.startswith("replace") for name in found.parts[:-1])
 
 
 class Parts:
@@ -137,16 +41,21 @@ class Parts:
 
     def __init__(self, folder: DatasetFolder, parts: Sequence[Part], clips: Iterable[Clip]) -> None:
         self.folder, self.parts, self.index = folder, parts, Index(clips)
+        self._records = Records(folder.path)
         self.failures: dict[Part, SourceError] = {}
         self._failures_in_a_row = 0
 
     def held(self, part: Part) -> Held | None:
-        """Return what a part held, or ``None`` while it has not been fetched.
+        """Return what a part held, or ``None`` while it has not been fetched, or where that is not to be understood.
 
         Raises:
             SourceError: That is on record, but cannot be read.
         """
-        return read_note(self._record(part), Held, "delete it to have the part fetched again")
+        try:
+            return self._records.held(part)
+        except DamagedNoteError as error:  # what it held is seen by another look, and nothing is deleted for it
+            log.warning("%s", error)
+            return None
 
     def clips(self, part: Part, held: Held) -> list[Clip]:
         """Return the listed clips that a part held, in the archive's order."""
@@ -154,9 +63,13 @@ class Parts:
         return list(dict.fromkeys(clip for clip in found if clip is not None))
 
     def replaced(self) -> set[str]:
-        """Return the keys of the clips that a replacement archive holds."""
-        parts = [part for part in self.parts if part.replaces]
-        return {clip.key for part in parts if (held := self.held(part)) for clip in self.clips(part, held)}
+        """Return the keys of the clips that a replacement archive holds.
+
+        Raises:
+            SourceError: That is on record, but cannot be read, or not be understood.
+        """
+        helds = ((part, self._records.held(part)) for part in self.parts if part.replaces)
+        return {clip.key for part, held in helds if held is not None for clip in self.clips(part, held)}
 
     def open(
         self,
@@ -197,13 +110,12 @@ class Parts:
 
             if held is None or not all(self._place(part, clip).is_file() for clip in there(held)):
                 names, theirs = self._get(part, taken, report, progress)
-                before = held or Held(url=part.url, names=names, kept=theirs, archive=False)
+                before = held or Held(url=part.url, names=names, kept=theirs, archive=self._records.lies_there(part))
                 held = before.model_copy(update={"names": names})
             kept = held.kept | ({clip.key for clip in there(held)} if keep_videos else frozenset())
             archive = held.archive if keep_archive is None else keep_archive
             # Last: from now on it is not fetched again.
-            _write(self._record(part), held.model_copy(update={"kept": kept, "archive": archive}))
-            self._begun(part).unlink(missing_ok=True)
+            self._records.write_held(part, held.model_copy(update={"kept": kept, "archive": archive}))
             if not archive:
                 self._archive(part).unlink(missing_ok=True)
             clips = [dataclasses.replace(c, source=self.video(c), replaced=part.replaces) for c in there(held)]
@@ -262,8 +174,8 @@ class Parts:
         if not path.exists():
             raise SourceError(f"{path}: no such file or folder")
         with self.folder.locked(report):
-            before = self._read_given()
-            places = Places(self.index, lambda clip: True, replaces=None)
+            before = self._records.given()
+            places = PartPlaces(self.index, lambda clip: True, replaces=None)
             found = ingest.ingest(path, self.folder.path, places, report=report, again=True)
             if not found:
                 raise SourceError(f"{path}: holds no {self.folder.known.name} clips that are wanted")
@@ -272,7 +184,7 @@ class Parts:
                 if (clip := self.index.get(place.name)) is not None:
                     keys[REPLACED in place.parts].add(clip.key)
             now = {"clips": before.clips | keys[False], "replacements": before.replacements | keys[True]}
-            _write(self._given_file, before.model_copy(update=now))
+            self._records.write_given(before.model_copy(update=now))
 
     def given(self, *, replacements: bool = False) -> frozenset[str]:
         """Return the keys of the clips that the user gave, or of those of which the user gave replacements.
@@ -280,12 +192,8 @@ class Parts:
         Raises:
             SourceError: They are on record, but cannot be read.
         """
-        known = self._read_given()
+        known = self._records.given()
         return known.replacements if replacements else known.clips
-
-    def _read_given(self) -> _Given:
-        remedy = "mend it, or give your videos again after you have deleted it (araflow fetch --from)"
-        return read_note(self._given_file, _Given, remedy) or _Given()
 
     def video(self, clip: Clip) -> Path:
         """Return where a clip's video lies, or would; a replacement comes first."""
@@ -295,6 +203,37 @@ class Parts:
     def is_replaced(self, clip: Clip) -> bool:
         """Whether there is a replacement of a clip."""
         return (self.folder.videos / REPLACED / clip.name).is_file()
+
+    def remarks(self, subsets: Sequence[str], *, every_class: bool) -> list[str]:
+        """Say, per subset, how many of the listed clips the parts hold, beside what is known of the whole dataset.
+
+        Args:
+            subsets: Which.
+            every_class: The clips are those of all classes; only then is it known what no list names.
+        """
+        present = self.present()
+        lines = []
+        for subset in subsets:
+            listed = sum(clip.subset == subset for clip in self.index)
+            if not listed:
+                continue
+            absent = sum(part.subset == subset and self.held(part) is None for part in self.parts)
+            if absent and present[subset] < listed:
+                lines.append(f"{subset}: {absent} archives have not been fetched")
+                continue
+            line = f"{subset}: {present[subset]:,} of {listed:,} listed clips are in the archives"
+            line += f" ({1 - present[subset] / listed:.1%} missing"
+            known = self.folder.known.subsets[subset]
+            if known.listed and known.present:
+                line += f"; others counted {1 - known.present / known.listed:.1%}"
+            lines.append(line + ")")
+        if every_class and (unlisted := self.unlisted()):
+            lines.append(f"videos in the archives that no list names: {unlisted:,}")
+        return lines
+
+    def route(self) -> Route:
+        """Return the way to clips that no part holds."""
+        return Route(self.folder)
 
     def present(self) -> Counter[str]:
         """Count, of the parts fetched so far, the listed clips per subset."""
@@ -320,13 +259,14 @@ class Parts:
         fetched = fetch.download(
             [part.url], self._archive(part), size=part.size, sha256=part.sha256, report=report, progress=progress
         )
-        # What lies in a clip's place is the user's, but for what a run has left that was killed in this very part.
+        # What lies in a clip's place is the user's, but for what a run has left that was killed in this very part; of
+        # one whose record is not to be understood, all is.
         theirs: set[str] = set()
-        if not self._begun(part).exists() and self.held(part) is None:
+        begun = self._records.begun(part)
+        if self.held(part) is None and (self._records.lies_there(part) or not begun.exists()):
             theirs = {clip.key for clip in self.index if self._place(part, clip).is_file()}
-        self._begun(part).parent.mkdir(parents=True, exist_ok=True)
-        self._begun(part).touch()
-        places = Places(self.index, lambda clip: clip.key not in theirs and taken(clip), replaces=part.replaces)
+        begun.touch()
+        places = PartPlaces(self.index, lambda clip: clip.key not in theirs and taken(clip), replaces=part.replaces)
         try:
             placed = ingest.ingest(fetched.path, self.folder.path, places, report=report, again=True)
         except ArchiveError:
@@ -345,30 +285,9 @@ class Parts:
         self.folder.note_download(fetched)
         return tuple(places.names), frozenset(theirs)
 
-    def _begun(self, part: Part) -> Path:
-        return self._record(part).with_suffix(".begun")
-
     def _place(self, part: Part, clip: Clip) -> Path:
         return self.folder.videos / (REPLACED if part.replaces else "") / clip.name
 
     def _archive(self, part: Part) -> Path:
         subset = part.subset or "replacement"
-        return self.folder.archives / subset / _digest(part) / registry.file_name(part.url)
-
-    @property
-    def _given_file(self) -> Path:
-        return self.folder.path / ingest.STATE / "parts" / "given.json"
-
-    def _record(self, part: Part) -> Path:
-        name = f"{part.subset or 'replacement'}-{registry.file_name(part.url)}-{_digest(part)}.json"
-        return self.folder.path / ingest.STATE / "parts" / name
-
-
-def _write(path: Path, note: _Note) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_json(path, note.model_dump(mode="json"))
-
-
-def _digest(part: Part) -> str:
-    """Tells parts of one name apart."""
-    return digest({"url": part.url})[:8]
+        return self.folder.archives / subset / short_digest(part) / registry.file_name(part.url)

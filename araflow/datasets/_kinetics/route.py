@@ -14,7 +14,7 @@ from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.notes import read_table, write_table
 from araflow.datasets._kinetics import youtube
 from araflow.datasets._kinetics.lists import parse_name
-from araflow.datasets._kinetics.youtube import LASTING, Answer, Status
+from araflow.datasets._kinetics.youtube import Answer, Status
 
 log = logging.getLogger(__name__)
 Question = tuple[str, int, int]
@@ -77,7 +77,7 @@ class Route:
         assert clip is not None, "the list's reader has seen to it"
         if target.is_file():
             return Answer(Status.OK)
-        if (known := self._answers.get(clip)) is not None and known.status in LASTING:
+        if (known := self._answers.get(clip)) is not None and known.lasts:
             return known
         if self._given_up is not None:
             answer = Answer(Status.NOT_ASKED, self._given_up)

@@ -88,6 +88,16 @@ class Answer:
     status: Status
     detail: str = ""
 
+    @property
+    def came(self) -> bool:
+        """Whether the clip is there."""
+        return self.status is Status.OK
+
+    @property
+    def lasts(self) -> bool:
+        """Whether this is about the video itself, so that it is not asked for again."""
+        return self.status in LASTING
+
     def __str__(self) -> str:
         return f"{self.status}: {self.detail}" if self.detail else str(self.status)
 

@@ -13,6 +13,6 @@ What belongs to a title is seeded by the title, what belongs to a clip by its cl
 look alike, the same settings draw the same clips, and adding clips or classes changes no other clip.
 """
 
-from araflow.datasets._sample.files import draw_sample
+from araflow.datasets._sample.files import CLASSES, draw_sample
 
-__all__ = ["draw_sample"]
+__all__ = ["CLASSES", "draw_sample"]

@@ -15,8 +15,9 @@ import av
 
 from araflow.datasets._sample.look import random_of
 from araflow.datasets._sample.shots import FPS, Shot, plan_shot, render
-from araflow.datasets.sample import CLASSES
 
+CLASSES = ("walk", "ride_bike", "run", "fall_floor", "push")
+"""Those of HMDB5."""
 # Source titles per class. Some serve two classes and some have odd characters: HMDB51 has both.
 TITLES = {
     "walk": ("Drawn_Harbour_Morning", "Drawn_Hide_&_Seek", "-_Drawn_Short_-_Pilot", "Drawn_Old_Town"),

@@ -19,7 +19,7 @@ import pyarrow as pa
 from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome
 from araflow.core.errors import ClipError, SourceError, SpecError
 from araflow.core.files import PROOF
-from araflow.datasets._hmdb51 import parse_name
+from araflow.datasets.hmdb51 import parse_name
 from araflow.media.video import IMAGE_SUFFIXES
 from araflow.recognition.streams import Modality
 from araflow.store.manifest import SCHEMA, Manifest

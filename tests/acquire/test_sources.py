@@ -13,8 +13,7 @@ import pytest
 import yaml
 from rar_writer import rar4
 
-from araflow.acquire import local as sources
-from araflow.acquire import registry
+from araflow.acquire import obtain, registry, terms, whole
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import Artefact
 from araflow.acquire.types import Sources
@@ -55,8 +54,8 @@ def prepare(tmp_path):
 
     def run(settings: DatasetSpec, *, accept_licence: bool = True) -> Sources:
         run.lines.clear()
-        hmdb51.check(settings, accept_licence=accept_licence)
-        return hmdb51.prepare(settings, tmp_path / "out" / ".araflow", report=run.lines.append)
+        hmdb51.dataset.check(settings, accept_licence=accept_licence)
+        return hmdb51.dataset.prepare(settings, tmp_path / "out" / ".araflow", report=run.lines.append)
 
     run.lines = []
     return run
@@ -346,8 +345,8 @@ def test_a_complete_folder_serves_also_where_it_cannot_be_written(web, mirror, p
             os.seteuid(65534)
         try:
             settings = spec(folder=str(shared))
-            hmdb51.check(settings, accept_licence=False)
-            files = hmdb51.prepare(settings, tmp_path / "work", report=print)
+            hmdb51.dataset.check(settings, accept_licence=False)
+            files = hmdb51.dataset.prepare(settings, tmp_path / "work", report=print)
         finally:
             if root:
                 os.seteuid(0)
@@ -377,18 +376,18 @@ WAYS = (
     ],
 )
 def test_a_mirror_is_chosen_by_part_of_its_host_or_by_its_address(mirror, expected):
-    assert [way.mirrors for way in sources.choose(WAYS, mirror)] == expected
+    assert [way.mirrors for way in registry.choose(WAYS, mirror)] == expected
 
 
 def test_a_known_address_keeps_its_checksum_and_an_unknown_one_has_none():
-    assert sources.choose(WAYS, "https://b.example.com/x.zip")[0].sha256 == "0" * 64
-    assert sources.choose(WAYS, "https://elsewhere.example/x.zip")[0].sha256 is None
+    assert registry.choose(WAYS, "https://b.example.com/x.zip")[0].sha256 == "0" * 64
+    assert registry.choose(WAYS, "https://elsewhere.example/x.zip")[0].sha256 is None
 
 
 @pytest.mark.parametrize("mirror", ["nowhere", "x.zip", "https", "/", "org/x"])
 def test_a_mirror_that_is_part_of_no_host_is_an_error_that_names_the_known_ones(mirror):
     with pytest.raises(SpecError, match=r"known: a\.example\.org, b\.example\.com, drive\.example\.net"):
-        sources.choose(WAYS, mirror)
+        registry.choose(WAYS, mirror)
 
 
 def test_an_unknown_mirror_is_refused_before_anything_is_requested(web, mirror, prepare, cache):
@@ -411,7 +410,7 @@ def test_a_mirror_of_ones_own_is_used_alone(web, mirror, prepare):
 def test_what_the_user_has_is_taken_and_counted(mirror, cache, tmp_path):
     data = DatasetFolder(cache / "hmdb51", registry.load("hmdb51"))
     (tmp_path / "walk.rar").write_bytes(rar4({n: d for n, d in CLIPS.items() if n.startswith("walk/")}))
-    assert sources.take(tmp_path / "walk.rar", data, hmdb51.layout) == 2
+    assert whole.take(tmp_path / "walk.rar", data, hmdb51.dataset) == 2
     assert data.holds("videos", {"walk"})
     assert not data.holds("videos", {"run"})
 
@@ -419,7 +418,7 @@ def test_what_the_user_has_is_taken_and_counted(mirror, cache, tmp_path):
 def test_a_class_that_is_not_whole_is_not_on_record_as_there(web, mirror, prepare, cache, tmp_path):
     data = DatasetFolder(cache / "hmdb51", registry.load("hmdb51"))
     (tmp_path / "some.zip").write_bytes(mirrors.zipped({f"walk/{WALK[0]}": b"own", f"run/{RUN[0]}": RUN[0].encode()}))
-    sources.take(tmp_path / "some.zip", data, hmdb51.layout)
+    whole.take(tmp_path / "some.zip", data, hmdb51.dataset)
     assert not data.holds("videos", {"walk"})
     assert data.holds("videos", {"run"})
 
@@ -428,7 +427,7 @@ def test_a_class_from_two_archives_is_whole(mirror, cache, tmp_path):
     data = DatasetFolder(cache / "hmdb51", registry.load("hmdb51"))
     for number, name in enumerate(WALK):
         (tmp_path / f"{number}.zip").write_bytes(mirrors.zipped({f"walk/{name}": name.encode()}))
-        sources.take(tmp_path / f"{number}.zip", data, hmdb51.layout)
+        whole.take(tmp_path / f"{number}.zip", data, hmdb51.dataset)
     assert data.holds("videos", {"walk"})
 
 
@@ -446,7 +445,7 @@ def test_something_useless_is_an_error_that_names_it(mirror, cache, tmp_path, co
     (tmp_path / "useless.rar").write_bytes(content)
     data = DatasetFolder(cache / "hmdb51", registry.load("hmdb51"))
     with pytest.raises(SourceError, match=rf"useless\.rar: {message}"):
-        sources.take(tmp_path / "useless.rar", data, hmdb51.layout)
+        whole.take(tmp_path / "useless.rar", data, hmdb51.dataset)
     assert not data.holds("videos", None)
 
 
@@ -544,7 +543,9 @@ def test_an_address_is_downloaded_and_unpacked_without_a_registry(web, prepare):
 
 
 def local(web, tmp_path, path: str) -> Path:
-    videos = folder.prepare(DatasetSpec(name="folder", source=web.url(path)), tmp_path / "work", report=print).videos
+    videos = folder.dataset.prepare(
+        DatasetSpec(name="folder", source=web.url(path)), tmp_path / "work", report=print
+    ).videos
     assert videos is not None
     return videos
 
@@ -596,7 +597,7 @@ def test_a_dead_address_is_an_error_that_names_it(web, prepare):
 
 
 def test_a_manifest_names_licence_citation_and_files_with_their_checksums_and_no_dates(web, mirror, prepare):
-    about = sources.provenance(spec(), prepare(spec()))
+    about = terms.provenance(spec(), prepare(spec()))
     assert about is not None
     assert about["licence"] == "CC BY 4.0, they say"
     assert about["licence_accepted"] is True
@@ -608,17 +609,17 @@ def test_a_manifest_names_licence_citation_and_files_with_their_checksums_and_no
 
 
 def test_of_a_source_of_ones_own_no_downloads_are_claimed(mirror):
-    about = sources.provenance(spec(source="/data/hmdb51"), Sources(Path("/data/hmdb51"), None))
+    about = terms.provenance(spec(source="/data/hmdb51"), Sources(Path("/data/hmdb51"), None))
     assert about is not None
     assert "files" not in about
     assert "licence_accepted" not in about
-    assert sources.provenance(DatasetSpec(name="sample"), Sources(None, None)) is None
+    assert terms.provenance(DatasetSpec(name="sample"), Sources(None, None)) is None
 
 
 def test_free_space_is_that_of_the_disk_where_a_folder_would_be(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert sources.free_space(tmp_path / "a" / "b") > 0
-    assert sources.free_space(Path("a/b")) > 0
+    assert obtain.free_space(tmp_path / "a" / "b") > 0
+    assert obtain.free_space(Path("a/b")) > 0
 
 
 # --- the registry ---
@@ -641,7 +642,7 @@ def test_a_registry_file_that_is_absent_or_malformed_is_an_error_that_names_it(t
     with pytest.raises(SourceError, match=f"hmdb51.yaml: {message}"):
         registry.load("hmdb51")
     with pytest.raises(SourceError, match=r"hmdb51\.yaml"):
-        hmdb51.check(DatasetSpec(), accept_licence=True)
+        hmdb51.dataset.check(DatasetSpec(), accept_licence=True)
 
 
 @pytest.mark.parametrize(
