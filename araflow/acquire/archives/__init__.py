@@ -13,10 +13,6 @@ from pathlib import Path
 
 from araflow.acquire.archives._base import Archive, Member
 from araflow.acquire.archives._output import scratch
-from araflow.acquire.archives._rar import RarArchive
-from araflow.acquire.archives._rar_headers import RAR4_MAGIC, RAR5_MAGIC
-from araflow.acquire.archives._tar import TarArchive, is_tar
-from araflow.acquire.archives._zip import ZipArchive
 from araflow.core.errors import ArchiveError
 
 __all__ = ["ARCHIVE_SUFFIXES", "Archive", "Member", "Unpacked", "is_archive", "open_archive", "unpack"]
@@ -34,6 +30,7 @@ ARCHIVE_SUFFIXES: tuple[str, ...] = (
 )
 """How the names of archives end, in lower case. Names only suggest: ``open_archive`` goes by the first bytes."""
 
+_RAR_MAGIC = (b"Rar!\x1a\x07\x00", b"Rar!\x1a\x07\x01\x00")  # of RAR 1.5 to 4, and of RAR5
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
 
 
@@ -113,14 +110,21 @@ def unpack(path: Path, target: Path, keep: Callable[[str], bool] = lambda _: Tru
         return Unpacked(len(written), size, archive.declined, archive.dropped, archive.kind, archive.how)
 
 
-def _kind(path: Path) -> type[RarArchive] | type[ZipArchive] | type[TarArchive] | None:
+def _kind(path: Path) -> Callable[[Path], Archive] | None:
+    """What opens the file. Formats are imported when one is met: most commands open no archive."""
     try:
         with path.open("rb") as file:
             head = file.read(8)
-        if head.startswith((RAR4_MAGIC, RAR5_MAGIC)):
+        if head.startswith(_RAR_MAGIC):
+            from araflow.acquire.archives._rar import RarArchive
+
             return RarArchive
         if head.startswith(_ZIP_MAGIC):
+            from araflow.acquire.archives._zip import ZipArchive
+
             return ZipArchive
+        from araflow.acquire.archives._tar import TarArchive, is_tar
+
         return TarArchive if is_tar(path) else None
     except OSError as error:
         raise ArchiveError(f"{path}: cannot be read: {error}") from error

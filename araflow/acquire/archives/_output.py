@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-import rarfile  # type: ignore[import-untyped]
 from isal import isal_zlib
 
 from araflow.core.errors import ArchiveError
@@ -57,7 +56,11 @@ class Crc32:
 
 def checksum(crc32: int | None, blake2sp: bytes | None) -> tuple[object, Checksum]:
     """Return what a member's checksum must come to, and the one to compute."""
-    return (crc32, Crc32()) if crc32 is not None else (blake2sp, rarfile.Blake2SP())
+    if crc32 is not None:
+        return crc32, Crc32()
+    import rarfile  # type: ignore[import-untyped] # only RAR5 has this checksum
+
+    return blake2sp, rarfile.Blake2SP()
 
 
 class Output:

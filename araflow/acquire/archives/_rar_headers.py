@@ -11,7 +11,7 @@ import rarfile  # type: ignore[import-untyped]
 from araflow.acquire.archives._names import Names
 from araflow.core.errors import ArchiveError
 
-RAR4_MAGIC, RAR5_MAGIC = b"Rar!\x1a\x07\x00", b"Rar!\x1a\x07\x01\x00"
+_RAR5_MAGIC = b"Rar!\x1a\x07\x01\x00"
 
 _UNKNOWN_SIZE = 0x08  # flag of a RAR5 file header
 _RAR29 = 29  # "version needed to extract"; RAR 2.9 and later always write an end mark
@@ -96,7 +96,7 @@ def read_headers(path: Path) -> Headers:
         ArchiveError: Damaged, cut short, encrypted, a volume is missing, or a member is not safe to write.
     """
     with path.open("rb") as file:
-        generation = 5 if file.read(len(RAR5_MAGIC)) == RAR5_MAGIC else 4
+        generation = 5 if file.read(len(_RAR5_MAGIC)) == _RAR5_MAGIC else 4
     blocks: list[rarfile.RarInfo] = []
     # Strict: a header whose checksum is wrong is an error, where rarfile would take it for the archive's end.
     arguments = (str(path), None, True, "windows-1252", True, blocks.append, 0, False)
