@@ -13,7 +13,7 @@ from pathlib import Path
 from araflow.build import note as build_note
 from araflow.build.note import BuildNote
 from araflow.core.clip import ClipRecord, Outcome
-from araflow.core.errors import OutputError
+from araflow.core.errors import ManifestError, OutputError
 from araflow.core.files import PROOF, STATE
 from araflow.store import _remote_look
 from araflow.store.manifest import Manifest
@@ -24,7 +24,7 @@ from araflow.store.store import Store
 _NO_OUTPUT = (
     "is no output of araflow: it has neither manifest.parquet nor .araflow; name the folder that is out in the settings"
 )
-_COLUMNS = ("key", "label", "outcome", "reason", "fingerprint", "source_sha256")
+_COLUMNS = ("key", "label", "outcome", "reason", "fingerprint", "source_sha256", "path")
 """Of the manifest, those that are looked at."""
 _CLOCK_STEP = 1.0
 """Seconds by which a file may seem older than it is: file systems and other machines have clocks of their own."""
@@ -74,6 +74,11 @@ class Survey:
     entries: list[Entry] | None
     running: bool
 
+    @property
+    def built(self) -> bool:
+        """Whether a build made it; else a manifest lists folders that something else made, such as TAO's."""
+        return self.note is not None or self.manifest is None or bool(self.manifest.settings)
+
 
 def find_output(out: str) -> Store:
     """Return an output that is there.
@@ -106,6 +111,8 @@ def survey(store: Store) -> Survey:
     running = is_running(store)
     note = build_note.read(store)
     manifest = Manifest.read(store.manifest, _COLUMNS) if store.manifest.is_file() else None
+    if note is None and manifest is not None and not manifest.settings:
+        return Survey(store, None, manifest, list(_as_listed(manifest)), running)
     written: dict[str, Entry] = {}
     if note is not None:
         fingerprint, label_of = note.fingerprint, note.label_of
@@ -137,8 +144,19 @@ def survey(store: Store) -> Survey:
 
 def _entries_of(manifest: Manifest) -> Iterator[Entry]:
     """Yield what a manifest says of its clips."""
-    for key, label, outcome, reason, *made_from in manifest.columns(*_COLUMNS):
-        yield Entry(key, label, Outcome(outcome), reason, None, (made_from[0], made_from[1]))
+    for key, label, outcome, reason, fingerprint, digest, _ in manifest.columns(*_COLUMNS):
+        if outcome not in set(Outcome):
+            raise ManifestError(
+                f"{manifest.folder}: clip {key!r} has the outcome {outcome!r}; allowed: {', '.join(Outcome)}"
+            )
+        yield Entry(key, label, Outcome(outcome), reason or "", None, (fingerprint, digest))
+
+
+def _as_listed(manifest: Manifest) -> Iterator[Entry]:
+    """Yield what a manifest says that no build wrote, such as TAO's folders: its clips have no proofs."""
+    for entry, (path,) in zip(_entries_of(manifest), manifest.columns("path"), strict=True):
+        gone = entry.outcome is Outcome.DONE and not (path and (manifest.folder / path).is_dir())
+        yield Entry(entry.key, entry.label) if gone else entry
 
 
 def is_running(store: Store) -> bool:

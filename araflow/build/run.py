@@ -135,13 +135,13 @@ def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
         raise OutputError(
             f"{store.out}: is the manifest's own folder; choose another out, or change its settings with araflow build"
         )
-    clips = zip(manifest.clips(), manifest.columns("path", "status"), strict=True)
+    clips = zip(manifest.clips(), manifest.columns("path", "frames", "status"), strict=True)
     return [
         dataclasses.replace(
             clip,
             name=f"clips/{clip.key}/rgb",
-            source=None if path is None else manifest.folder / path / "rgb",
+            source=manifest.folder / path / "rgb" if path is not None and frames else None,
             replaced=status == "replaced",
         )
-        for clip, (path, status) in clips
+        for clip, (path, frames, status) in clips
     ]

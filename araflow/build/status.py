@@ -36,6 +36,7 @@ class Status:
 
     Attributes:
         out: The output.
+        built: A build made it; else it lists folders that something else made, such as TAO's.
         running: A run holds it.
         begun: When the clips of the last run were listed, in UTC; ``None`` where an older araflow built it.
         listed: Listed clips; ``None`` where none have been listed.
@@ -55,6 +56,7 @@ class Status:
     """
 
     out: str
+    built: bool
     running: bool
     begun: str | None
     listed: int | None
@@ -101,6 +103,7 @@ def status(seen: Survey, now: float) -> Status:
     left, by_class = counts[None], _by_class(entries)
     return Status(
         out=str(seen.store.out),
+        built=seen.built,
         running=seen.running,
         begun=seen.note.begun if seen.note is not None else None,
         listed=None if seen.entries is None else len(entries),
@@ -207,6 +210,8 @@ def last_line(now: Status) -> str:
         pace = "" if now.clips_per_minute is None else f"; {now.clips_per_minute:,.1f} clips per minute"
         return f"at work: {listed}{pace}" + ("" if now.seconds_left is None else f", about {_time(now.seconds_left)}")
     go_on = f"araflow retry {now.out}" if now.begun is not None else "the same araflow build"
+    if now.left and not now.built:
+        return f"incomplete: {listed}; their folders are gone, and araflow manifest validate names them"
     if now.left:
         return f"stopped: {listed}; {go_on} goes on"
     if now.manifest != "current":

@@ -98,6 +98,8 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
         return
     if seen.note is None and seen.manifest is None:
         raise OutputError(f"{out}: it was stopped before its clips were listed; run its araflow build again")
+    if not seen.built:
+        raise OutputError(f"{out}: no build of araflow made it, so there is nothing to try again")
     if seen.note is None:
         raise OutputError(f"{out}: an older araflow built it and left no settings; run its araflow build again")
     if seen.running:

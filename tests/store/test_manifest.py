@@ -569,3 +569,81 @@ def test_a_file_from_before_there_were_subset_and_status_is_read_with_nulls(made
     again = Manifest.read(tmp_path / "manifest.parquet")
     assert again.table.schema.equals(SCHEMA)
     assert [row | {"subset": None, "status": None} for row in read.table.to_pylist()] == again.table.to_pylist()
+
+
+# --- what other tools wrote ---
+
+
+def foreign(made: Path, folder: Path, header: dict[str, object], **columns: object) -> Manifest:
+    """A file with another header, and with other values in every row."""
+    rows = [row | columns for row in Manifest.read(made).table.to_pylist()]
+    encoded = json.dumps({"schema_version": SCHEMA_VERSION, **header})
+    table = pa.Table.from_pylist(rows, schema=SCHEMA).replace_schema_metadata({"araflow": encoded})
+    pq.write_table(table, folder / "manifest.parquet")
+    return Manifest.read(folder)
+
+
+def test_a_file_that_says_nothing_of_its_build_is_read(made: Path, tmp_path: Path):
+    manifest = foreign(made, tmp_path, {})
+    assert (manifest.name, manifest.settings, manifest.labels) == ("", {}, ("walk", "run"))
+    assert [row["class"] for row in summary.by_class(manifest).classes] == ["walk", "run", "(no class)"]
+    unnumbered = foreign(made, tmp_path, {}, label_index=None)
+    assert unnumbered.labels == ("run", "walk")
+
+
+@pytest.mark.parametrize(
+    "header", [{"labels": "walk"}, {"labels": [1]}, {"labels": {"walk": 0}}, {"spec": [1]}, {"spec": {"optical": 3}}]
+)
+def test_a_file_whose_header_says_what_cannot_be_is_refused(made: Path, tmp_path: Path, header: dict[str, object]):
+    with pytest.raises(ManifestError, match=r"its metadata is not readable: (labels|spec)"):
+        foreign(made, tmp_path, header)
+
+
+def test_rows_that_know_little_are_counted(made: Path, tmp_path: Path):
+    manifest = foreign(made, tmp_path, {}, frames=None, flows=None, reason=None, split=None, group=None)
+    found = summary.by_class(manifest)
+    assert (found.total["listed"], found.total["frames"], found.total["leaked"]) == (5, 0, 0)
+    assert summary.reasons(manifest) == {"": 2}
+    assert len(validate(manifest)) == 8  # of each row that it has no reason, of each finished one that it has no counts
+
+
+# --- by columns ---
+
+
+def test_columns_are_yielded_clip_by_clip(made: Path):
+    manifest = Manifest.read(made)
+    assert list(manifest.columns("key")) == [(row["key"],) for row in manifest.table.to_pylist()]
+    assert dict(manifest.columns("key", "split")) == {clip.key: SPLITS.get(clip.key) for clip in CLIPS}
+    with pytest.raises(KeyError):
+        list(manifest.columns("keys"))
+
+
+def test_clips_are_selected_by_value(made: Path):
+    manifest = Manifest.read(made)
+    train = manifest.select(outcome="done", split="train")
+    assert [key for (key,) in train.columns("key")] == [GOOD]
+    assert train.row(0)["split"] == "train" and train.folder == made and train.metadata == manifest.metadata
+    assert len(manifest.select(label=None)) == 1
+    assert len(manifest.select(outcome=[Outcome.QUARANTINED, Outcome.FAILED])) == 2
+    assert len(manifest.select(label=["walk", None])) == 3
+    assert len(manifest.select(label="swim")) == 0 == len(list(manifest.select(label="swim").columns("key")))
+    for number in (-1, 1):
+        with pytest.raises(IndexError):
+            train.row(number)
+
+
+def test_only_the_columns_that_are_needed_are_read(made: Path, out: Path):
+    some = Manifest.read(made, ["split", "key"])
+    assert some.table.column_names == ["key", "split"]
+    assert list(some.columns("key", "split")) == list(Manifest.read(made).columns("key", "split"))
+    older = pq.read_table(out / "manifest.parquet").drop_columns(["status"])
+    pq.write_table(older, out / "manifest.parquet")
+    assert list(Manifest.read(out, ["status"]).columns("status")) == [(None,)] * 5
+    pq.write_table(older.drop_columns(["source"]), out / "manifest.parquet")
+    with pytest.raises(ManifestError, match="columns are not those"):
+        Manifest.read(out, ["key"])
+
+
+def test_clips_are_what_was_listed(made: Path):
+    listed = {clip.key: clip for clip in CLIPS}
+    assert {clip.key: clip for clip in Manifest.read(made).clips()} == listed
