@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -42,19 +39,6 @@ def araflow(*arguments: str | Path) -> Result:
     return result
 
 
-def build(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return subprocess.run(
-        [sys.executable, "-m", "araflow", "build", *map(str, arguments)],
-        cwd=folder,  # not the checkout, so that prefect.toml is not there to help
-        env=kept | {"PREFECT_HOME": str(folder / "prefect")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-
 def flow(name: str, out: Path, *arguments: str) -> Result:
     return araflow("flow", "--config", name, "--out", out, "--max-frames", "3", "--workers", "1", *arguments)
 
@@ -79,38 +63,6 @@ def assert_files_are_on_record(web, out: Path, *paths: str) -> None:
     assert {(file["url"], file["size"], file["sha256"]) for file in about["files"]} == {
         (web.url(path), len(web.files[path]), hashlib.sha256(web.files[path]).hexdigest()) for path in paths
     }
-
-
-@pytest.mark.prefect
-@pytest.mark.slow
-def test_building_hmdb5_goes_from_download_to_manifest_and_a_second_time_asks_no_server(served, drawn, tmp_path):
-    arguments = [CONFIGS / "hmdb5.yaml", f"out={tmp_path / 'out'}", "rgb.max_frames=3", "run.workers=1"]
-    refused = build(tmp_path, *arguments)
-    assert refused.returncode == 1
-    assert LICENCE in refused.stderr
-    assert "--accept-licence" in refused.stderr
-    assert served.requests == []
-    assert not (tmp_path / "cache").exists()
-    assert not (tmp_path / "out").exists()
-
-    built = build(tmp_path, *arguments, "--accept-licence")
-    assert built.returncode == 0, built.stdout + built.stderr
-    assert built.stdout.splitlines()[-1].startswith("15 clips listed: 15 done; 15 worked on")
-    assert Counter(served.requests) == {"/hmdb51_org.rar": 1, "/test_train_splits.rar": 1}
-    assert_files_are_on_record(served, tmp_path / "out", "/hmdb51_org.rar", "/test_train_splits.rar")
-    rows = Manifest.read(tmp_path / "out").table.to_pylist()
-    assert Counter(row["label"] for row in rows) == dict.fromkeys(mirrors.CLASSES, 3)
-    assert {row["split"] for row in rows} <= {"train", "test", "unused", None}
-    digests = {hashlib.sha256(data).hexdigest() for data in drawn[0].values()}
-    assert {row["source_sha256"] for row in rows} == digests
-
-    served.requests.clear()
-    before = (tmp_path / "out" / "manifest.parquet").read_bytes()
-    again = build(tmp_path, *arguments)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "nothing to do" in again.stdout.splitlines()[-1]
-    assert served.requests == []
-    assert (tmp_path / "out" / "manifest.parquet").read_bytes() == before
 
 
 def test_building_ucf101_goes_from_download_to_manifest_and_a_second_time_asks_no_server(served, tmp_path):

@@ -226,37 +226,6 @@ def test_a_machine_that_would_make_done_clips_in_another_way_makes_none(
     assert tree(out) == before
 
 
-@pytest.mark.prefect
-@pytest.mark.slow
-def test_a_build_of_prefect_is_retried_as_one_and_all_log_lines_are_json(drawn: Path, tmp_path: Path):
-    videos = tmp_path / "videos"
-    shutil.copytree(drawn / "videos", videos)
-    spec = build.BuildSpec.model_validate(
-        {
-            "name": "hmdb5",
-            "dataset": {"classes": ["walk", "run"], "source": str(videos), "splits": str(drawn / "splits")},
-            "out": str(tmp_path / "out"),
-        }
-    )
-    victim = sorted((videos / "walk").iterdir())[0]
-    good = victim.read_bytes()
-    victim.write_text("not a video " * 100)
-    build.build(spec)
-    note = tmp_path / "out" / ".araflow" / "build.json"
-    note.write_text(json.dumps({**json.loads(note.read_text()), "plain": False}))  # as the flow writes it
-    victim.write_bytes(good)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    environment |= {"PREFECT_HOME": str(tmp_path / "prefect"), "ARAFLOW_LOG_JSON": "1"}
-    command = [sys.executable, "-m", "araflow", "retry", str(tmp_path / "out"), "--outcome", "quarantined"]
-    run = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", timeout=240)
-    assert run.returncode == 0, run.stderr
-    assert "4 done; 1 worked on" in run.stdout.splitlines()[-1]
-    said = lines(run.stderr)
-    assert [line["level"] for line in said if line["level"] not in ("info", "debug")] == []
-    assert any(line.get("flow_run", "").startswith("hmdb5-") and "Completed" in line["message"] for line in said)
-    assert any(line["logger"] == "araflow.flows" and "1 worked on" in line["message"] for line in said)
-
-
 # --- clean ---
 
 

@@ -1,22 +1,24 @@
-"""A real Prefect server, real workers on its pool and a real Dask cluster, all on this machine; and builds on them."""
+"""Real Prefect workers on a server's pool and a real Dask cluster, all on this machine; and builds on them."""
 
 import contextlib
 import json
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
-from prefect_server import serving
+from commands import Commands
+from conftest import Server
 
 from araflow.datasets._sample import draw_sample
 
 ROOT = Path(__file__).parents[2]
-CLIPS = 64
 CRASHES = "Crashing_walk"
 """In the name of the clip whose decoder ends its process."""
 
@@ -36,44 +38,42 @@ CONFIG = """
 name: small
 dataset: {{name: hmdb51, classes: [walk, run], source: {drawn}/videos, splits: {drawn}/splits}}
 optical: {{preset: accurate}}
-run: {{workers: 1, shard_size: 8, range_size: 22}}
+run: {{workers: 1, shard_size: 8, range_size: {range_size}}}
 out: {out}
 """
 
 
 class Cluster:
-    """Processes that belong to one test file.
+    """Processes that belong to one test file. A context manager.
 
     Attributes:
         folder: Where everything lies.
-        api: A client of the Prefect server.
+        clips: How many there are.
+        machines: How many workers an engine has.
         workers: Processes of ``prefect worker``, by name.
         dask: Processes of ``dask worker``.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, server: Server, commands: Commands, clips: int, machines: int) -> None:
+        self.folder, self.server, self.clips, self.machines = folder, server, clips, machines
         self.drawn = folder / "drawn"
-        self._stack = contextlib.ExitStack()
+        self._commands = commands
         self.workers: list[subprocess.Popen[bytes]] = []
         self.dask: list[subprocess.Popen[bytes]] = []
         (folder / "site").mkdir()
         (folder / "site" / "sitecustomize.py").write_text(SITE)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        self.environment = kept | {
-            "PREFECT_HOME": str(folder / "prefect"),
-            "PYTHONPATH": str(folder / "site"),
+        self._own = {
+            "PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
             "OMP_NUM_THREADS": "1",
         }
+        self.environment = server.environment | self._own
 
     def __enter__(self) -> "Cluster":
-        from flows.server import settings
-
         draw_sample(
             self.drawn,
-            clips_per_class=CLIPS // 2,
-            sources_per_class=8,
+            clips_per_class=self.clips // 2,
+            sources_per_class=max(2, self.clips // 8),
             width=96,
             height=64,
             seconds=(0.4, 0.6),
@@ -84,31 +84,14 @@ class Cluster:
         victim.rename(crashing)
         for split in (self.drawn / "splits").iterdir():
             split.write_text(split.read_text().replace(victim.name, crashing.name))
-        self.api = self._stack.enter_context(serving(self.folder, self.environment | settings.DEFAULTS))
-        url = str(self.api.base_url).rstrip("/")
-        self.environment["PREFECT_API_URL"] = url
-        code = "from flows.server import settings; settings.apply()\n"
-        code += "from flows import deployments\nfrom flows.server import own\n"
-        self.python("-c", code + "own.prepare(deployments.DEPLOYMENTS)")
         # A killed run's slots come back after a minute, which tests that kill one after the other would wait for.
         limit = {"name": f"araflow-disk-{platform.node()}", "limit": 1000, "active": True}
-        self.api.post("/v2/concurrency_limits/", json=limit).raise_for_status()
+        self.server.api.post("/v2/concurrency_limits/", json=limit)  # there may be one
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in (*self.workers, *self.dask):
             end(process)
-        self._stack.close()
-
-    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a process of its own group, which ``end`` kills with all that it started."""
@@ -146,15 +129,8 @@ class Cluster:
     def configure(self, out: str) -> str:
         """Write a configuration for an output, and return its path."""
         file = self.folder / f"{out}.yaml"
-        file.write_text(CONFIG.format(drawn=self.drawn, out=self.folder / out))
+        file.write_text(CONFIG.format(drawn=self.drawn, out=self.folder / out, range_size=self.clips // 3 + 1))
         return str(file)
-
-    def lose_server(self) -> None:
-        port = str(self.api.base_url.port)
-        for process in psutil.process_iter(["cmdline"]):
-            command = process.info["cmdline"] or []
-            if port in command and any("prefect" in word for word in command):
-                process.kill()
 
     def build(self, out: str, *settings: str, **environment: str) -> subprocess.Popen[str]:
         """Begin ``araflow build``, with this server."""
@@ -168,13 +144,17 @@ class Cluster:
             start_new_session=True,
         )
 
+    def run(self, out: str, *settings: str) -> subprocess.CompletedProcess[str]:
+        """Run ``araflow build`` without waiting for its imports, with this server."""
+        return self._commands.run(self.folder, "build", self.configure(out), *settings, **self._own)
+
     def on(self, engine: str) -> list[str]:
         """Return the settings of an engine, whose machines are started."""
         settings = [f"run.engine={engine}"]
         if engine == "workers":
-            self.start_workers(3)
+            self.start_workers(self.machines)
         elif engine == "dask":
-            settings.append(f"run.dask_address={self.start_dask(3)}")
+            settings.append(f"run.dask_address={self.start_dask(self.machines)}")
         return settings
 
 
@@ -205,3 +185,47 @@ def tree(folder: Path) -> dict[str, bytes]:
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     own = {".araflow/lock", ".araflow/build.json", ".araflow/spec.yaml"}
     return {name: path.read_bytes() for name, path in files.items() if name not in own}
+
+
+class Proxy:
+    """A way to a server that can be lost, while the server stays. A context manager.
+
+    Attributes:
+        url: The server's API by this way.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._to = ("127.0.0.1", server.api.base_url.port)
+        self._sockets: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/api"
+
+    def __enter__(self) -> "Proxy":
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lose()
+
+    def lose(self) -> None:
+        """Answer no more, as when the server is killed."""
+        for one in (self._listening, *self._sockets):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self._listening.accept()
+                there = socket.create_connection(self._to)
+                self._sockets += (here, there)
+                for pair in ((here, there), (there, here)):
+                    threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_world import CLIPS, CRASHES, Cluster, end, family, made, tree
+from cluster_world import CRASHES, Cluster, Proxy, end, family, made, tree
+from commands import Commands
+from conftest import Server
 
 from araflow.store.manifest import Manifest
 
@@ -19,23 +21,25 @@ KILLS = int(os.environ.get("ARAFLOW_KILLS", "15"))
 ENGINES = ("local", "workers", "dask")
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster")) as started:
+@pytest.fixture(scope="module", params=["short", pytest.param("long", marks=pytest.mark.proof)])
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, told: Server, commands: Commands
+) -> Iterator[Cluster]:
+    clips, machines = (8, 1) if request.param == "short" else (64, 3)
+    with Cluster(tmp_path_factory.mktemp("cluster"), told, commands, clips, machines) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def undisturbed(cluster: Cluster) -> Path:
-    run = cluster.build("undisturbed")
-    said, _ = run.communicate(timeout=300)
-    assert run.returncode == 3, said
+    run = cluster.run("undisturbed")
+    assert run.returncode == 3, run.stdout + run.stderr
     return cluster.folder / "undisturbed"
 
 
-def test_a_decoder_that_dies_costs_its_clip_and_no_neighbour(undisturbed: Path):
+def test_a_decoder_that_dies_costs_its_clip_and_no_neighbour(cluster: Cluster, undisturbed: Path):
     rows = Manifest.read(undisturbed).table.to_pylist()
-    assert len(rows) == CLIPS
+    assert len(rows) == cluster.clips
     (crashed,) = (row for row in rows if row["outcome"] != "done")
     assert CRASHES in crashed["key"]
     assert crashed["outcome"] == "quarantined"
@@ -43,10 +47,19 @@ def test_a_decoder_that_dies_costs_its_clip_and_no_neighbour(undisturbed: Path):
 
 
 @pytest.mark.parametrize("engine", ["dask", "workers"])
+def test_other_machines_give_the_same_output(cluster: Cluster, undisturbed: Path, engine: str):
+    run = cluster.run(engine, *cluster.on(engine))
+    assert run.returncode == 3, run.stdout + run.stderr
+    assert tree(cluster.folder / engine) == tree(undisturbed)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("cluster", ["long"], indirect=True)
+@pytest.mark.parametrize("engine", ["dask", "workers"])
 def test_a_machine_that_dies_changes_nothing(cluster: Cluster, undisturbed: Path, engine: str):
     settings = cluster.on(engine)
-    run = cluster.build(engine, *settings)
-    out = cluster.folder / engine
+    out = cluster.folder / f"{engine}-dies"
+    run = cluster.build(out.name, *settings)
     while made(out) < 6 and run.poll() is None:
         time.sleep(0.05)
     machines = cluster.workers if engine == "workers" else cluster.dask[1:]
@@ -60,19 +73,19 @@ def test_a_machine_that_dies_changes_nothing(cluster: Cluster, undisturbed: Path
     assert tree(out) == tree(undisturbed)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["local", *(pytest.param(one, marks=pytest.mark.proof) for one in ENGINES[1:])])
 def test_a_build_killed_again_and_again_ends_as_if_it_had_not_been(cluster: Cluster, undisturbed: Path, engine: str):
     settings = cluster.on(engine)
     rng = random.Random(engine)
     out = cluster.folder / f"{engine}-killed"
-    kills = KILLS // len(ENGINES) + (engine == "local") * (KILLS % len(ENGINES))
+    kills = KILLS // len(ENGINES) + (engine == "local") * (KILLS % len(ENGINES)) if cluster.machines > 1 else 1
     at_kill = []
     for number in range(kills):
         run = cluster.build(out.name, *settings)
         if number % 5 == 4:  # from the beginning: the kills before may have let the build get far
             time.sleep(rng.uniform(0, 4))
         else:
-            aim = round(CLIPS * (number % 5 + rng.random()) / 5)
+            aim = max(1, round(cluster.clips * (number % 5 + rng.random()) / 5))
             while made(out) < aim and run.poll() is None:
                 time.sleep(0.02)
             time.sleep(rng.uniform(0, 0.3))
@@ -82,32 +95,34 @@ def test_a_build_killed_again_and_again_ends_as_if_it_had_not_been(cluster: Clus
         else:  # its workers find out by themselves
             run.send_signal(signal.SIGKILL)
             run.communicate()
-    run = cluster.build(out.name, *settings)
-    said, _ = run.communicate(timeout=300)
-    assert run.returncode == 3, said
+    again = cluster.run(out.name, *settings)
+    assert again.returncode == 3, again.stdout + again.stderr
     print(engine, "clips made at each kill:", at_kill)
     assert tree(out) == tree(undisturbed)
 
 
-def test_a_server_that_does_not_answer_costs_no_more_than_the_place_of_the_history(cluster: Cluster, undisturbed: Path):
-    run = cluster.build("unanswered", PREFECT_API_URL="http://127.0.0.1:1/api")
+def test_a_server_that_does_not_answer_costs_no_more_than_the_place_of_the_history(
+    cluster: Cluster, undisturbed: Path, home: Path
+):
+    nowhere = {"PREFECT_API_URL": "http://127.0.0.1:1/api", "PREFECT_HOME": str(home)}
+    run = cluster.build("unanswered", **nowhere)
     said, _ = run.communicate(timeout=300)
     assert run.returncode == 3, said
     assert "no Prefect server answers at http://127.0.0.1:1/api" in said
     assert tree(cluster.folder / "unanswered") == tree(undisturbed)
-    run = cluster.build("refused", "run.engine=workers", PREFECT_API_URL="http://127.0.0.1:1/api")
+    run = cluster.build("refused", "run.engine=workers", **nowhere)
     said, _ = run.communicate(timeout=300)
     assert run.returncode == 1
     assert said.splitlines()[-1].startswith("error: run.engine: workers needs a Prefect server")
 
 
-def test_a_server_that_is_lost_on_the_way_costs_history_and_no_data(cluster: Cluster, undisturbed: Path):
-    """The last test: it takes the server away."""
-    run = cluster.build("lost")
-    while made(cluster.folder / "lost") < 6 and run.poll() is None:
-        time.sleep(0.05)
-    cluster.lose_server()
-    said, _ = run.communicate(timeout=600)
+def test_a_server_that_is_lost_on_the_way_costs_history_and_no_data(cluster: Cluster, undisturbed: Path, home: Path):
+    with Proxy(cluster.server) as proxy:
+        run = cluster.build("lost", PREFECT_API_URL=proxy.url, PREFECT_HOME=str(home))
+        while made(cluster.folder / "lost") < 3 and run.poll() is None:
+            time.sleep(0.05)
+        proxy.lose()
+        said, _ = run.communicate(timeout=600)
     assert run.returncode == 3, said
     assert "the command starts again without it" in said
     assert tree(cluster.folder / "lost") == tree(undisturbed)

@@ -4,16 +4,12 @@ import itertools
 import os
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import httpx
 import psutil
 import pytest
+from commands import Command, Commands
+from conftest import Server, edges
 from kinetics_world import World, rows, send, statuses, tree
-from prefect_server import serving
 
 from araflow.store.manifest import Manifest
 
@@ -29,42 +25,18 @@ def world(web, tmp_path, monkeypatch) -> World:
     return made
 
 
-def environment(world: World) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return kept | {"PREFECT_HOME": str(world.folder / "prefect")}
+def arguments(world: World) -> list[str]:
+    return ["build", "kinetics400", "--accept-licence", f"out={world.out}", f"dataset.folder={world.data}", *SETTINGS]
 
 
-def command(world: World, *settings: str) -> list[str]:
-    places = (f"out={world.out}", f"dataset.folder={world.data}")
-    return [sys.executable, "-m", "araflow", "build", "kinetics400", "--accept-licence", *places, *SETTINGS, *settings]
-
-
-def araflow(world: World, *settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(world, *settings),
-        cwd=world.folder,
-        env=environment(world),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-
-@contextmanager
-def api(world: World) -> Iterator[httpx.Client]:
-    """What `prefect server start` shows afterwards."""
-    with serving(world.folder, environment(world)) as client:
-        yield client
-
-
-def test_it_runs_from_download_to_manifest_part_by_part(world, tmp_path):
+def test_it_runs_from_download_to_manifest_part_by_part(world, tmp_path, commands: Commands, server: Server):
     library = world.build(tmp_path / "library", folder=str(tmp_path / "other"))
     world.requests()
     seen = []
     for path in [path for path in world.web.files if path.endswith(("gz", "tgz"))]:
         world.before(path, lambda: seen.append((world.archives(), world.videos())))
 
-    run = araflow(world)
+    run = commands.run(tmp_path, *arguments(world))
     assert run.returncode == 3, run.stdout + run.stderr
     assert run.stdout.splitlines()[-1].startswith("9 clips listed: 7 done, 2 quarantined (1 missing, 1 truncated)")
     assert seen == [([], [])] * 4
@@ -76,11 +48,10 @@ def test_it_runs_from_download_to_manifest_part_by_part(world, tmp_path):
     assert tree(world.out / "clips") == tree(tmp_path / "library" / "clips")
     assert world.parts_asked() == ["replacement", "train/part_0", "train/part_1", "val/part_0"]
 
-    with api(world) as client:
-        (flow_run,) = client.post("/flow_runs/filter", json={}).json()
-        assert flow_run["state_type"] == "COMPLETED"
-        assert {"kinetics400", "dis"} <= set(flow_run["tags"])
-        tasks = client.post("/task_runs/filter", json={}).json()
+    flow_run = server.runs()[0]
+    assert flow_run["state_type"] == "COMPLETED"
+    assert {"kinetics400", "dis"} <= set(flow_run["tags"])
+    tasks = server.tasks(flow_run, 15)
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
     names = {task["name"] for task in tasks}
     assert {name for name in names if "part" in name} == {
@@ -92,34 +63,24 @@ def test_it_runs_from_download_to_manifest_part_by_part(world, tmp_path):
     # Of the parts 1, 3, 1 and 3 clips, and the one in no part: shards of two.
     assert {name for name in names if "shard" in name} == {f"extract-shard-{number:04d}" for number in range(7)}
 
-    kind = {
-        task["id"]: "fetch-part" if task["name"].startswith("fetch-part") else task["name"].rpartition("-")[0]
-        for task in tasks
-    }
-    edges = {
-        (kind[item["id"]], kind[task["id"]])
-        for task in tasks
-        for inputs in task["task_inputs"].values()
-        for item in inputs
-        if item["input_type"] == "task_run"
-    }
+    found = edges(tasks, lambda name: "fetch-part" if name.startswith("fetch-part") else name.rpartition("-")[0])
     chain = ["fetch", "select", "extract-shard", "manifest", "audit"]
-    assert set(itertools.pairwise(chain)) <= edges
-    assert ("fetch-part", "extract-shard") in edges
+    assert set(itertools.pairwise(chain)) <= found
+    assert ("fetch-part", "extract-shard") in found
 
     before = tree(world.out)
-    again = araflow(world)
+    again = commands.run(tmp_path, *arguments(world))
     assert again.returncode == 3, again.stderr
     assert "nothing to do" in again.stdout.splitlines()[-1]
     assert world.requests() == []
     assert tree(world.out) == before
 
 
-def test_a_failing_part_and_kill_9_leave_what_a_rerun_completes(world, tmp_path):
+def test_a_failing_part_and_kill_9_leave_what_a_rerun_completes(world, tmp_path, commands: Commands):
     undisturbed = world.build(tmp_path / "undisturbed", folder=str(tmp_path / "other"))
     path = "/400/train/part_1.tar.gz"
     good = world.web.files.pop(path)
-    failing = araflow(world)
+    failing = commands.run(tmp_path, *arguments(world))
     assert failing.returncode == 3, failing.stdout + failing.stderr
     assert "part_1.tar.gz: download failed" in failing.stderr
     manifest = Manifest.read(world.out)
@@ -127,25 +88,21 @@ def test_a_failing_part_and_kill_9_leave_what_a_rerun_completes(world, tmp_path)
     assert "missing" not in [row["status"] for row in manifest.table.to_pylist() if row["subset"] == "train"]
     made = tree(world.out / "clips")
 
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Command] = []
+    family: list[psutil.Process] = []
 
     def killing(handler) -> None:
         send(handler, good)
-        started[0].send_signal(signal.SIGKILL)
+        family.extend(psutil.Process(started[0].pid).children(recursive=True))
+        os.kill(started[0].pid, signal.SIGKILL)
 
     world.web.files[path] = killing
-    with (tmp_path / "killed.log").open("wb") as log:
-        started.append(subprocess.Popen(command(world), cwd=tmp_path, env=environment(world), stdout=log, stderr=log))
-        try:
-            assert started[0].wait(120) == -signal.SIGKILL
-        finally:
-            started[0].kill()
-    for process in psutil.process_iter(["cmdline"]):
-        if any(str(tmp_path) in word for word in process.info["cmdline"] or ()):
-            process.wait(30)  # workers end with their parent
+    started.append(commands.start(tmp_path, *arguments(world)))
+    assert started[0].wait().returncode == -signal.SIGKILL
+    assert not psutil.wait_procs(family, timeout=30)[1], "its processes end with it"
     world.web.files[path] = good
     world.requests()
-    last = araflow(world)
+    last = commands.run(tmp_path, *arguments(world))
     assert last.returncode == 3, last.stdout + last.stderr
     assert set(world.parts_asked()) <= {"train/part_1"}
     finished = Manifest.read(world.out)
@@ -155,10 +112,12 @@ def test_a_failing_part_and_kill_9_leave_what_a_rerun_completes(world, tmp_path)
     assert (world.archives(), world.videos()) == ([], [])
 
 
-def test_parts_that_fail_in_a_row_end_in_one_clear_message_as_does_a_list_that_is_none(world):
+def test_parts_that_fail_in_a_row_end_in_one_clear_message_as_does_a_list_that_is_none(
+    world, tmp_path, commands: Commands
+):
     for path in ("/400/train/part_0.tar.gz", "/400/train/part_1.tar.gz", "/400/val/part_0.tar.gz"):
         del world.web.files[path]
-    run = araflow(world)
+    run = commands.run(tmp_path, *arguments(world))
     assert run.returncode == 1
     assert "Traceback" not in run.stdout + run.stderr
     assert run.stderr.splitlines()[-2].startswith("error: part_0.tar.gz: download failed")
@@ -166,7 +125,7 @@ def test_parts_that_fail_in_a_row_end_in_one_clear_message_as_does_a_list_that_i
 
     shutil.rmtree(world.data)
     world.web.files["/400/annotations/train.csv"] = b"<!DOCTYPE html><html></html>"
-    run = araflow(world)
+    run = commands.run(tmp_path, *arguments(world))
     assert run.returncode == 1
     assert "Traceback" not in run.stdout + run.stderr
     assert run.stderr.splitlines()[-2].startswith("error: train.csv: download failed")

@@ -1,8 +1,7 @@
-"""The README's walk-through, run in order in a clean environment: from nothing to a run in the history."""
+"""The README's walk-through, from nothing to a run in the history: its end, and all of it in a clean environment."""
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -14,18 +13,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from conftest import Served, Server
+from readme import ROOT, UI, walk_through
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(900)]
-
-ROOT = Path(__file__).parents[2]
-UI = "http://127.0.0.1:4200"
-
-
-def walk_through() -> list[str]:
-    text = (ROOT / "README.md").read_text().partition("\n## Run history\n")[2]
-    block = re.search(r"```sh\n(.*?)```", text, re.S)
-    assert block is not None and UI in text
-    return [line.partition("  #")[0].strip() for line in block[1].splitlines()]
 
 
 @pytest.fixture
@@ -45,6 +36,21 @@ def clone(tmp_path: Path) -> Path:
     return folder
 
 
+def test_its_commands_lead_to_a_run_in_the_history(served: Served, server: Server):
+    """The last two, with a smaller sample, and a server that is there already; the others must be what make offers."""
+    commands = walk_through()
+    assert len(commands) <= 5
+    install, activate, up, run = commands
+    assert install.split()[0] == "make" and f"\n{install.split()[1]}: .venv/" in (ROOT / "Makefile").read_text()
+    assert activate == ". .venv/bin/activate"
+    assert (up, run.split()[:3]) == ("araflow up", ["prefect", "deployment", "run"])
+    assert "Completed" in served.said
+    assert f"prefect deployment run {run.split()[3]}" in served.log.read_text()
+    assert (served.folder / "out" / "manifest.parquet").is_file()
+    assert "prefect" in httpx.get(server.url.removesuffix("/api"), follow_redirects=True).text.lower()
+
+
+@pytest.mark.proof
 def test_from_nothing_to_a_run_in_the_history_in_five_commands(clone: Path, need):
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", 4200), timeout=1):
         need("prefect", "something listens on port 4200, which the README's server needs")

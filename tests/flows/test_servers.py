@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import os
 import signal
 import socket
 import subprocess
@@ -15,9 +14,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from prefect_server import serving
-
-from flows.server import settings
+from commands import Commands, clean
+from conftest import Server
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -30,8 +28,7 @@ from flows.executors import limits
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return kept | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_CLIENT_MAX_RETRIES": "0"}
+    return clean(PREFECT_HOME=str(tmp_path / "prefect"), PREFECT_CLIENT_MAX_RETRIES="0")
 
 
 @contextlib.contextmanager
@@ -73,7 +70,7 @@ def test_a_server_that_refuses_ends_the_command_with_one_message(tmp_path: Path,
     assert "Traceback" not in refused.stderr and "starts again" not in refused.stderr
 
 
-def test_a_server_of_another_kind_is_not_taken_for_prefects(tmp_path: Path, environment: dict[str, str]):
+def test_a_server_of_another_kind_is_not_taken_for_prefects(home: Path, tmp_path: Path, environment: dict[str, str]):
     with answering("<html>", 200) as url:
         port = url.rpartition(":")[2]
         up = run("-m", "araflow", "up", "--port", port, cwd=tmp_path, environment=environment)
@@ -105,63 +102,57 @@ def test_a_slot_that_the_server_cannot_give_does_not_end_the_work(tmp_path: Path
     assert "going on without" in worked.stderr
 
 
-def test_what_a_user_has_set_on_the_server_stays(tmp_path: Path, environment: dict[str, str]):
-    with serving(tmp_path, environment | settings.DEFAULTS) as api:
-        known = environment | {"PREFECT_API_URL": f"{str(api.base_url).rstrip('/')}/"}  # some people write it so
-        register = SLOTS + "from flows import deployments\n"
-        register += "for one in deployments.find(['build-sample/local']):\n    one.on_pool or one.for_runner().apply()"
-        assert run("-c", register, cwd=tmp_path, environment=known).returncode == 0
-        deployment = api.get("/deployments/name/build-sample/local").json()
-        assert (deployment["schedules"], deployment["paused"]) == ([], False)
-        schedule = [{"schedule": {"cron": "0 3 * * *"}, "active": True}]
-        api.post(f"/deployments/{deployment['id']}/schedules", json=schedule).raise_for_status()
-        api.post(f"/deployments/{deployment['id']}/pause_deployment").raise_for_status()
-        assert run("-c", register, cwd=tmp_path, environment=known).returncode == 0
-        deployment = api.get("/deployments/name/build-sample/local").json()
-        assert [one["schedule"]["cron"] for one in deployment["schedules"]] == ["0 3 * * *"]
-        assert deployment["paused"]
+def test_what_a_user_has_set_on_the_server_stays(tmp_path: Path, server: Server, commands: Commands):
+    register = "from flows import deployments\n"
+    register += "for one in deployments.find(['build-ucf101/local']):\n    one.on_pool or one.for_runner().apply()\n"
+    assert commands.python(tmp_path, register).returncode == 0
+    name = "/deployments/name/build-ucf101/local"
+    deployment = server.api.get(name).json()
+    assert (deployment["schedules"], deployment["paused"]) == ([], False)
+    schedule = [{"schedule": {"cron": "0 3 * * *"}, "active": True}]
+    server.api.post(f"/deployments/{deployment['id']}/schedules", json=schedule).raise_for_status()
+    server.api.post(f"/deployments/{deployment['id']}/pause_deployment").raise_for_status()
 
-        # One slot, and it is held: a build that waits for it hears that it is stopped.
-        wait = "with limits.slot('gpu'):\n    def stop(): raise RuntimeError('stopped')\n"
-        wait += "    try:\n        with limits.slot('gpu', stop): print('held twice')\n"
-        wait += "    except RuntimeError as error: print(error)"
-        waited = run("-c", SLOTS + wait, cwd=tmp_path, environment=known)
-        assert waited.stdout == "stopped\n", waited.stderr
-        assert "failed" not in waited.stderr
+    # Registered again, and with one slot, which is held: a build that waits for it hears that it is stopped.
+    wait = "with limits.slot('gpu'):\n    def stop(): raise RuntimeError('stopped')\n"
+    wait += "    try:\n        with limits.slot('gpu', stop): print('held twice')\n"
+    wait += "    except RuntimeError as error: print(error)"
+    known = server.environment | {"PREFECT_API_URL": f"{server.url}/"}  # some people write it so
+    waited = run("-c", SLOTS + register + wait, cwd=tmp_path, environment=known)
+    assert (waited.returncode, waited.stdout) == (0, "stopped\n"), waited.stderr
+    assert "failed" not in waited.stderr
+    deployment = server.api.get(name).json()
+    assert [one["schedule"]["cron"] for one in deployment["schedules"]] == ["0 3 * * *"]
+    assert deployment["paused"]
+    server.api.delete(f"/deployments/{deployment['id']}").raise_for_status()
 
-        shown = run("-m", "araflow", "run", "build-nothing", cwd=tmp_path, environment=known)
-        assert "no deployment 'build-nothing/local'" in shown.stderr
+    shown = commands.run(tmp_path, "run", "build-nothing")
+    assert "no deployment 'build-nothing/local'" in shown.stderr
 
 
-def test_a_run_of_the_command_is_cancelled_from_the_server(tmp_path: Path, environment: dict[str, str]):
-    with serving(tmp_path, environment | settings.DEFAULTS) as api:
-        known = environment | {"PREFECT_API_URL": str(api.base_url).rstrip("/")}
-        command = [sys.executable, "-m", "araflow", "build", "sample", "out=out", "optical.preset=accurate"]
-        build = subprocess.Popen(command, cwd=tmp_path, env=known, stderr=subprocess.PIPE, text=True)
-        try:
-            while not (tmp_path / "out" / "clips").exists():
-                assert build.poll() is None
-                time.sleep(0.1)
-            family = psutil.Process(build.pid).children(recursive=True)
-            (asked,) = api.post("/flow_runs/filter", json={}).json()
-            cancelling = {"state": {"type": "CANCELLING"}}
-            api.post(f"/flow_runs/{asked['id']}/set_state", json=cancelling).raise_for_status()
-            begun = time.monotonic()
-            said = build.communicate(timeout=60)[1]
-            print(f"gone after {time.monotonic() - begun:.1f} s")
-        finally:
-            build.kill()
-        assert build.returncode == 128 + signal.SIGTERM, said
-        assert not psutil.wait_procs(family, timeout=10)[1]
-        assert "on the server: cancelled" in said and "Traceback" not in said
-        state = api.get(f"/flow_runs/{asked['id']}").json()["state"]
-        assert (state["type"], state["message"]) == ("CANCELLED", "cancelled; what is done is kept: run it again")
-        assert not (tmp_path / "out" / "manifest.parquet").exists()
-        assert not (tmp_path / "out" / ".araflow" / "work").exists()
+def test_a_run_of_the_command_is_cancelled_from_the_server(tmp_path: Path, server: Server, commands: Commands):
+    build = commands.start(tmp_path, "build", "sample", "out=out", "optical.preset=accurate")
+    while not (tmp_path / "out" / "clips").exists():
+        assert psutil.pid_exists(build.pid)
+        time.sleep(0.1)
+    family = psutil.Process(build.pid).children(recursive=True)
+    asked = server.runs()[0]
+    cancelling = {"state": {"type": "CANCELLING"}}
+    server.api.post(f"/flow_runs/{asked['id']}/set_state", json=cancelling).raise_for_status()
+    begun = time.monotonic()
+    ended = build.wait()
+    assert time.monotonic() - begun < 60
+    assert ended.returncode == 128 + signal.SIGTERM, ended.stderr
+    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert "on the server: cancelled" in ended.stderr and "Traceback" not in ended.stderr
+    state = server.api.get(f"/flow_runs/{asked['id']}").json()["state"]
+    assert (state["type"], state["message"]) == ("CANCELLED", "cancelled; what is done is kept: run it again")
+    assert not (tmp_path / "out" / "manifest.parquet").exists()
+    assert not (tmp_path / "out" / ".araflow" / "work").exists()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system whose terminals send no SIGHUP")
-def test_a_closed_terminal_takes_the_server_with_it(tmp_path: Path, environment: dict[str, str]):
+def test_a_closed_terminal_takes_the_server_with_it(home: Path, tmp_path: Path, environment: dict[str, str]):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,20 +1,16 @@
-"""Train and evaluate by the real command, with Prefect's embedded server and then a real server on its database."""
+"""Train and evaluate by the real command, with a real Prefect server."""
 
-import itertools
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
-from prefect_server import serving
+from commands import TRAINING, Commands
+from conftest import Server, edges
 
 sys.path.append(str(Path(__file__).parents[1] / "recognition"))
 import training_world as world
@@ -24,60 +20,26 @@ pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 Ran = subprocess.CompletedProcess[str]
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """A user's environment with no Prefect settings of their own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return kept | {"PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
-
-
-def python(folder: Path, *arguments: str) -> Ran:
-    # Not from the checkout, so that prefect.toml is not there to help.
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env=environment(folder),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-
-
-def train_eval(folder: Path, *arguments: str) -> Ran:
-    return python(folder, "-m", "araflow", "train-eval", "--spec", "tiny.yaml", *arguments)
+def train_eval(commands: Commands, folder: Path, *arguments: str) -> Ran:
+    given = ("train-eval", "--spec", "tiny.yaml", *arguments)
+    return commands.run(folder, *given, modules=TRAINING, OMP_NUM_THREADS="1")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
+def trained(tmp_path_factory: pytest.TempPathFactory, commands: Commands) -> tuple[Path, Ran]:
     folder = tmp_path_factory.mktemp("training")
     data = world.manifest(folder / "data")
     settings = world.tree(
         data, folder / "run", training__epochs=1, protocols=["official", "group"], split={"test_fraction": 0.4}
     )
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
-    return folder, train_eval(folder)
+    return folder, train_eval(commands, folder)
 
 
 @pytest.fixture(scope="module")
-def failed(trained: tuple[Path, Any]) -> Ran:
-    """A run whose manifest is gone by the time that the flow looks for it."""
-    folder, _ = trained
-    code = "from flows.server import settings; settings.apply()\nfrom flows import train_eval\n"
-    code += "state = train_eval.train_eval('tiny.yaml', manifest='nowhere', return_state=True)\n"
-    code += "print(state.name, '|', state.message)"
-    return python(folder, "-c", code)
-
-
-@pytest.fixture(scope="module")
-def api(trained: tuple[Path, Any], failed: Ran) -> Iterator[httpx.Client]:
-    """What `prefect server start` shows afterwards."""
-    folder, _ = trained
-    with serving(folder, environment(folder)) as client:
-        yield client
-
-
-def run_named(api: httpx.Client, state: str) -> dict[str, Any]:
-    (run,) = [run for run in api.post("/flow_runs/filter", json={}).json() if run["state_type"] == state]
-    return run
+def history(trained: tuple[Path, Ran], server: Server) -> dict[str, Any]:
+    """What the server knows of that training."""
+    return server.runs()[0]
 
 
 def test_it_ends_with_the_figures_and_where_the_recognisers_are(trained):
@@ -102,31 +64,23 @@ def test_nothing_of_lightning_or_torch_is_announced(trained):
         assert noise not in said, said
 
 
-def test_history_holds_the_run_and_its_tasks_with_edges(trained, api: httpx.Client):
-    run = run_named(api, "COMPLETED")
-    assert run["name"] == "tiny-arn_2d-flow"
-    assert run["state"]["message"].startswith("tiny: official: top-1 ")
-    assert {"arn_2d", "flow"} <= set(run["tags"])
-    tasks = [task for task in api.post("/task_runs/filter", json={}).json() if task["flow_run_id"] == run["id"]]
+def test_history_holds_the_run_and_its_tasks_with_edges(history: dict[str, Any], server: Server):
+    assert history["state_type"] == "COMPLETED"
+    assert history["name"] == "tiny-arn_2d-flow"
+    assert history["state"]["message"].startswith("tiny: official: top-1 ")
+    assert {"arn_2d", "flow"} <= set(history["tags"])
     names = {f"{stage}-{protocol}" for stage in ("train", "evaluate") for protocol in ("official", "group")}
+    tasks = server.tasks(history, len(names))
     assert names <= {task["name"] for task in tasks}
     assert {task["state_type"] for task in tasks} == {"COMPLETED"}
-    name_of = {task["id"]: task["name"] for task in tasks}
-    edges = {
-        (name_of[item["id"]], task["name"])
-        for task, inputs in itertools.chain.from_iterable(
-            [(task, inputs) for inputs in task["task_inputs"].values()] for task in tasks
-        )
-        for item in inputs
-        if item["input_type"] == "task_run"
-    }
-    assert {("train-official", "evaluate-official"), ("train-group", "evaluate-group")} <= edges
-    assert not {(one, other) for one, other in edges if one.endswith("-group") != other.endswith("-group")}
+    found = edges(tasks, str)
+    assert {("train-official", "evaluate-official"), ("train-group", "evaluate-group")} <= found
+    assert not {(one, other) for one, other in found if one.endswith("-group") != other.endswith("-group")}
 
 
-def test_artifacts_are_figures_pictures_and_the_table_of_protocols(trained, api: httpx.Client):
+def test_artifacts_are_figures_pictures_and_the_table_of_protocols(trained, history: dict[str, Any], server: Server):
     folder, _ = trained
-    artifacts = {artifact["key"]: artifact for artifact in api.post("/artifacts/filter", json={}).json()}
+    artifacts = server.artifacts(history)
     names = {f"{kind}-{protocol}" for kind in ("metrics", "confusion", "curves") for protocol in ("official", "group")}
     assert artifacts.keys() >= names | {"protocols"}
     assert artifacts["metrics-group"]["data"] == (folder / "run/group/evaluation/summary.md").read_text()
@@ -136,20 +90,27 @@ def test_artifacts_are_figures_pictures_and_the_table_of_protocols(trained, api:
         assert artifacts[f"{kind}-official"]["data"].startswith("data:image/png;base64,iVBOR")
 
 
-def test_a_failure_is_a_failed_run_with_one_line(failed, api: httpx.Client):
+def test_a_failure_is_a_failed_run_with_one_line(trained, commands: Commands, server: Server):
+    """Its manifest is gone by the time that the flow looks for it."""
+    folder, _ = trained
+    code = "from flows import train_eval\n"
+    code += "state = train_eval.train_eval('tiny.yaml', manifest='nowhere', return_state=True)\n"
+    code += "print(state.name, '|', state.message)"
+    failed = commands.python(folder, code)
     assert failed.returncode == 0, failed.stderr
     assert failed.stdout.splitlines()[-1].startswith("Failed | nowhere"), failed.stdout
     assert "Traceback" not in failed.stdout + failed.stderr
-    run = run_named(api, "FAILED")
+    run = server.runs()[0]
+    assert run["state_type"] == "FAILED"
     assert run["state"]["message"].startswith("nowhere")
     assert "\n" not in run["state"]["message"]
 
 
-def test_a_second_run_trains_nothing_and_evaluates_the_same(trained, api: httpx.Client):
+def test_a_second_run_trains_nothing_and_evaluates_the_same(trained, commands: Commands):
     folder, _ = trained
     figures = [*(folder / "run").rglob("evaluation/*"), *(folder / "run").rglob("*.safetensors")]
     before = {path: path.read_bytes() for path in figures}
-    again = train_eval(folder, "--json")
+    again = train_eval(commands, folder, "--json")
     assert again.returncode == 0, again.stderr
     content = json.loads(again.stdout)
     assert content["fields"] == []
@@ -159,13 +120,13 @@ def test_a_second_run_trains_nothing_and_evaluates_the_same(trained, api: httpx.
     assert "trained already" in again.stderr
 
 
-def test_a_picture_that_cannot_be_read_is_one_message_with_its_clip(trained):
+def test_a_picture_that_cannot_be_read_is_one_message_with_its_clip(trained, commands: Commands):
     folder, _ = trained
     arguments = ["protocols=null", f"out={folder}/corrupted", "split=null"]
     victims = {victim: victim.read_bytes() for victim in (folder / "data/clips/run/1/v").iterdir()}
     for victim in victims:
         victim.write_bytes(b"")
-    run = train_eval(folder, *arguments)
+    run = train_eval(commands, folder, *arguments)
     for victim, content in victims.items():
         victim.write_bytes(content)
     assert run.returncode == 1
@@ -174,30 +135,20 @@ def test_a_picture_that_cannot_be_read_is_one_message_with_its_clip(trained):
     assert "Traceback" not in run.stdout + run.stderr
 
 
-def test_ctrl_c_ends_a_training_at_once_and_the_same_command_finishes_it(trained):
+def test_ctrl_c_ends_a_training_at_once_and_the_same_command_finishes_it(trained, commands: Commands):
     folder, _ = trained
-    arguments = ["protocols=null", f"out={folder}/interrupted", "training.epochs=200", "training.tensorboard=false"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "araflow", "train-eval", "--spec", "tiny.yaml", *arguments],
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # A shell's background jobs, and so what they start, ignore SIGINT; a terminal's do not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        last = folder / "interrupted/checkpoints/last.ckpt"
-        deadline = time.monotonic() + 120
-        while not last.exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        os.killpg(run.pid, signal.SIGINT)  # as a terminal does
-        _, said = run.communicate(timeout=60)
-    finally:
-        run.kill()
-    assert run.returncode == 130, said
-    assert "\ninterrupted: what is done is kept; the same command finishes it\n" in said
-    assert "Traceback" not in said
+    settings = ["protocols=null", f"out={folder}/interrupted", "training.epochs=200", "training.tensorboard=false"]
+    arguments = ("train-eval", "--spec", "tiny.yaml", *settings)
+    run = commands.start(folder, *arguments, modules=TRAINING, OMP_NUM_THREADS="1")
+    last = folder / "interrupted/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    run.interrupt()
+    begun = time.monotonic()
+    ended = run.wait()
+    assert time.monotonic() - begun < 60
+    assert ended.returncode == 130, ended.stderr
+    assert "\ninterrupted: what is done is kept; the same command finishes it\n" in ended.stderr
+    assert "Traceback" not in ended.stderr
     assert not (folder / "interrupted/last.safetensors").exists()

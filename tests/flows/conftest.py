@@ -1,0 +1,200 @@
+"""What the tests of flows share, once a session: a first build, which makes Prefect's database, and a server on it."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from commands import Commands, clean
+from prefect_server import serving
+
+CONFIG = """
+name: tiny
+dataset:
+  name: sample
+  classes: [walk, push]
+  sample: {clips_per_class: 3, sources_per_class: 3, width: 96, height: 64}
+rgb: {max_frames: 6}
+run: {shard_size: 2, workers: 2}
+out: OUT
+"""
+
+
+PREPARE = "own.prepare(deployments.DEPLOYMENTS)"
+SAMPLE = {"clips_per_class": 8, "sources_per_class": 8, "width": 96, "height": 64}
+
+
+class Built(NamedTuple):
+    """A build of six clips, and how it ran."""
+
+    folder: Path
+    run: subprocess.CompletedProcess[str]
+
+
+def write_config(folder: Path) -> None:
+    """Write the settings of six clips as ``tiny.yaml``; the output is ``out`` beside it."""
+    (folder / "tiny.yaml").write_text(CONFIG.replace("OUT", str(folder / "out")))
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """A user's first build: the real command, Prefect's embedded server, and no database before it."""
+    folder = tmp_path_factory.mktemp("flow")
+    write_config(folder)
+    command = [sys.executable, "-m", "araflow", "build", "tiny.yaml"]
+    environment = clean(PREFECT_HOME=str(folder / "prefect"))
+    # Not from the checkout, so that prefect.toml is not there to help.
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    shutil.copytree(folder / "prefect", folder / "home")
+    return Built(folder, run)
+
+
+@pytest.fixture
+def home(built: Built, tmp_path: Path) -> Path:
+    """Prefect's folder after a first build, of the test's own: to make the database takes longer than to build."""
+    return Path(shutil.copytree(built.folder / "home", tmp_path / "prefect"))
+
+
+class Server:
+    """A real ``prefect server start`` on the database of the first build, and commands that use it.
+
+    Attributes:
+        api: A client of its API.
+        url: The API's address.
+        environment: A user's, by which ``araflow`` and ``prefect`` find it.
+        folder: Where its log is.
+    """
+
+    def __init__(self, api: httpx.Client, folder: Path, environment: dict[str, str]) -> None:
+        self.api, self.folder, self.environment = api, folder, environment
+        self.url = str(api.base_url).rstrip("/")
+
+    def runs(self, **filters: Any) -> list[dict[str, Any]]:
+        """Return flow runs, the latest first."""
+        body = {"sort": "START_TIME_DESC", **filters}
+        found: list[dict[str, Any]] = self.api.post("/flow_runs/filter", json=body).json()
+        return found
+
+    def tasks(self, run: dict[str, Any], number: int) -> list[dict[str, Any]]:
+        """Return the task runs of a flow run, once there are as many and all have ended.
+
+        The server writes them after the flow has told it.
+        """
+        body = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+        for _ in range(100):
+            found: list[dict[str, Any]] = self.api.post("/task_runs/filter", json=body).json()
+            if len(found) >= number and not {task["state_type"] for task in found} & {"RUNNING", "PENDING"}:
+                break
+            time.sleep(0.2)
+        return found
+
+    def artifacts(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return what a flow run has published, by key."""
+        body = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+        return {one["key"]: one for one in self.api.post("/artifacts/filter", json=body).json()}
+
+
+def edges(tasks: list[dict[str, Any]], name: Callable[[str], str]) -> set[tuple[str, str]]:
+    """Return the edges of a run's graph, between tasks whose names ``name`` shortens."""
+    name_of = {task["id"]: name(task["name"]) for task in tasks}
+    return {
+        (name_of[item["id"]], name_of[task["id"]])
+        for task in tasks
+        for inputs in task["task_inputs"].values()
+        for item in inputs
+        if item["input_type"] == "task_run"
+    }
+
+
+@pytest.fixture(scope="session")
+def server(built: Built) -> Iterator[Server]:
+    from flows.server import settings
+
+    folder = built.folder
+    environment = clean(PREFECT_HOME=str(folder / "prefect"))
+    with serving(folder, environment | settings.DEFAULTS) as api:
+        started = Server(api, folder, environment)
+        environment["PREFECT_API_URL"] = started.url
+        yield started
+
+
+@pytest.fixture(scope="session")
+def commands(server: Server) -> Iterator[Commands]:
+    """Commands that keep their history on the server."""
+    with Commands(server.environment) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def first_run(server: Server) -> dict[str, Any]:
+    """What the server knows of the first build, which had a server of its own."""
+    return server.runs()[-1]
+
+
+@pytest.fixture(scope="session")
+def told(server: Server, commands: Commands) -> Server:
+    """The server, told of the work pool and the deployments, as ``araflow up`` tells it."""
+    done = commands.python(server.folder, "from flows import deployments\nfrom flows.server import own\n" + PREPARE)
+    assert done.returncode == 0, done.stderr
+    return server
+
+
+class Served(NamedTuple):
+    """A run of ``build-hmdb5/local``, asked for as the README has it, of ``araflow up``.
+
+    Attributes:
+        api: A client of the server's API.
+        up: The process of ``araflow up``, which still serves.
+        log: What that says.
+        said: What ``prefect deployment run`` said.
+        folder: Where the output is.
+        clips: How many.
+    """
+
+    api: httpx.Client
+    up: subprocess.Popen[bytes]
+    log: Path
+    said: str
+    folder: Path
+    clips: int
+
+
+@pytest.fixture(scope="session")
+def served(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    import readme
+
+    folder = tmp_path_factory.mktemp("served")
+    log = folder / "up.log"
+    *_, up, run = readme.walk_through()
+    overrides = [f"dataset.sample.{size}={number}" for size, number in SAMPLE.items()] + ["rgb.max_frames=4"]
+    for name, value in (("shard_size", 8), ("out", folder / "out"), ("overrides", json.dumps(overrides))):
+        run = f"{run} -p {name}={shlex.quote(str(value))}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = server.environment | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    # The server that answers at this port is used.
+    with log.open("wb") as out:
+        command = f"exec {up} build-hmdb5/local --port {server.api.base_url.port}"
+        started = subprocess.Popen(["bash", "-c", command], cwd=folder, env=environment, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 120
+        while "serving; Ctrl-C ends it" not in log.read_text():
+            assert started.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        ended = subprocess.run(["bash", "-c", run], cwd=folder, env=environment, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stdout + ended.stderr + log.read_text()
+        yield Served(server.api, started, log, ended.stdout, folder, 5 * SAMPLE["clips_per_class"])
+    finally:
+        started.send_signal(signal.SIGINT)
+        try:
+            started.wait(60)
+        finally:
+            started.kill()
