@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 import training_world as world
 import yaml
 from click.testing import CliRunner
@@ -21,11 +20,8 @@ from araflow.recognition.training import run
 
 @pytest.fixture(scope="module", autouse=True)
 def _as_alone():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    with world.alone():
+        yield
 
 
 @pytest.fixture(scope="module")

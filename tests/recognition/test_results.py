@@ -5,7 +5,6 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 import training_world as world
 from clip_world import LABELS
 
@@ -20,11 +19,8 @@ CENTER = {"mode": "center"}
 
 @pytest.fixture(scope="module", autouse=True)
 def _as_alone():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    with world.alone():
+        yield
 
 
 @pytest.fixture(scope="module")

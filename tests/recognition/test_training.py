@@ -24,11 +24,8 @@ from araflow.recognition.training import trainer as loop
 
 @pytest.fixture(scope="module", autouse=True)
 def _as_alone():
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    with world.alone():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,16 @@
 """Tiny experiments on the clips of ``clip_world``: real networks, windows of two fields of 40 x 40 pixels."""
 
+import contextlib
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import clip_world
 import torch
 
 from araflow.recognition import experiment
+from araflow.recognition.models import _resnet
 from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.training import module, run
 
@@ -67,8 +70,25 @@ class Seen(module.Recogniser):
             file.write(json.dumps(self.clips) + "\n")
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """One thread, no trace in other tests, and networks of an eighth of the channels.
+
+    What a loop does depends on none of them, and a checkpoint of 100 MB takes a second to write.
+    """
+    threads, deterministic, width = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), _resnet.WIDTH
+    torch.set_num_threads(1)
+    _resnet.WIDTH = 8
+    try:
+        yield
+    finally:
+        _resnet.WIDTH = width
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
 def of_file(file: str) -> None:
     """What a child process runs: train the experiment in a JSON file."""
-    torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    run.train(experiment.prepare(ExperimentSpec.model_validate(json.loads(Path(file).read_text()))))
+    with alone():
+        run.train(experiment.prepare(ExperimentSpec.model_validate(json.loads(Path(file).read_text()))))

@@ -105,13 +105,15 @@ STAGES: dict[int, tuple[type[Basic] | type[Bottleneck], tuple[int, int, int, int
     152: (Bottleneck, (3, 8, 36, 3)),
 }
 """Kind of block, and blocks per stage, by depth (table 1 of the paper)."""
+WIDTH = 64
+"""Channels of the stem and of the first stage; each stage after it doubles them."""
 
 
 class ResNet(nn.Module):
     """Stem, four stages of residual blocks, mean over time and space, dropout, classifier.
 
     Args:
-        conv1: The stem's convolution, to 64 channels.
+        conv1: The stem's convolution, to ``WIDTH`` channels.
         pool: What follows the stem's normalisation.
         kits: What each of the four stages is made of.
         depth: A key of ``STAGES``.
@@ -138,12 +140,12 @@ class ResNet(nn.Module):
         block, counts = STAGES[depth]
         self.stacked = stacked
         self.conv1 = conv1
-        self.bn1 = kits[0].norm(64)
+        self.bn1 = kits[0].norm(WIDTH)
         self.relu = nn.ReLU(inplace=True)
         self.pool = pool
-        inputs, stages = 64, []
+        inputs, stages = WIDTH, []
         for stage, (kit, count) in enumerate(zip(kits, counts, strict=True)):
-            width = 64 << stage
+            width = WIDTH << stage
             blocks = []
             for index in range(count):
                 blocks.append(block(kit, inputs, width, 2 if stage and not index else 1))
@@ -191,13 +193,13 @@ def _initialise(network: nn.Module, classifier_std: float | None) -> None:
 
 def over_frames(channels: int, classes: int, *, depth: int, dropout: float) -> ResNet:
     """Return NVIDIA TAO's 2D network for ``channels`` stacked channels (channels per frame × frames)."""
-    conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    conv1 = nn.Conv2d(channels, WIDTH, 7, stride=2, padding=3, bias=False)
     pool = nn.MaxPool2d(3, stride=2, padding=1)
     return ResNet(conv1, pool, [FRAMES] * 4, depth=depth, classes=classes, dropout=dropout, stacked=True)
 
 
 def over_clips(channels: int, classes: int, *, depth: int, dropout: float) -> ResNet:
     """Return NVIDIA TAO's 3D network: the stem leaves a quarter of the frames, which the stages keep (32 → 16 → 8)."""
-    conv1 = nn.Conv3d(channels, 64, (5, 7, 7), stride=2, padding=(2, 3, 3), bias=False)
+    conv1 = nn.Conv3d(channels, WIDTH, (5, 7, 7), stride=2, padding=(2, 3, 3), bias=False)
     pool = nn.MaxPool3d((1, 3, 3), stride=2, padding=(0, 1, 1))
     return ResNet(conv1, pool, [CLIPS] * 4, depth=depth, classes=classes, dropout=dropout)
