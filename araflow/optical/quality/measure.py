@@ -124,7 +124,7 @@ def settings(backends: Sequence[str], algorithms: Sequence[str] = (), presets: S
         for algorithm in names:
             if not algorithms or algorithm in algorithms:
                 resolved = {preset: backend.parameters(algorithm, preset) for preset in PRESETS}
-                has_presets = optical.has_presets(name, algorithm)
+                has_presets = any(values != resolved[PRESETS[0]] for values in resolved.values())
                 seen = []
                 for preset, values in resolved.items():
                     if values not in seen and (not presets or preset in presets):
