@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from araflow.build import note as build_note
 from araflow.core import spec_file
 from araflow.core.clip import ClipRecord, Outcome
+from araflow.store.address import open_store
 from araflow.store.manifest import SCHEMA, Manifest
-from araflow.store.store import Store
 
 CLIPS, CLASSES, FLOWS, QUARANTINED = 650_000, 700, 299, 0.02
 FINGERPRINT = "0123456789abcdef"
@@ -121,7 +121,7 @@ def generate(folder: Path, clips: int, *, max_radius: bool = False, seed: int = 
 
 def _leave_state(folder: Path, spec: dict[str, Any], table: pa.Table) -> None:
     """Write the note of a build, and a record of each clip that was not made."""
-    store = Store(folder)
+    store = open_store(folder)
     keys, labels = table.column("key").to_pylist(), table.column("label").to_pylist()
     note = {
         "spec": spec,

@@ -46,10 +46,10 @@ def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, worke
 def rgb_only(videos: Path, out: Path, max_frames: int | None, workers: int) -> None:
     """Write the frames of every video as PNG files."""
     from araflow.build.pool import WorkerPool
-    from araflow.store.store import Store
+    from araflow.store.address import open_store
     from benchmarks import single_pass  # workers take functions by module and name, and this module is __main__
 
-    with Store(out).locked(), WorkerPool(workers) as pool:
+    with open_store(out).locked(), WorkerPool(workers) as pool:
         jobs = [(path, out, max_frames) for path in sorted(videos.glob("*/*")) if path.is_file()]
         for future in [pool.submit(single_pass.rgb_clip, job, 600.0) for job in jobs]:
             if not isinstance(future.result(), int):
@@ -61,20 +61,21 @@ def rgb_clip(job: tuple[Path, Path, int | None]) -> int:
     from araflow.core.clip import ClipRecord, Outcome
     from araflow.media import video
     from araflow.media.png import PngEncoder
+    from araflow.store.address import open_store
     from araflow.store.layout import stem
-    from araflow.store.store import Store
 
     source, out, max_frames = job
     key = f"{source.parent.name}/{source.stem}"
-    writer = Store(out).begin(key)
+    store = open_store(out)
+    draft = store.begin()
     info, frames = video.read(source)
     encoder, count = None, 0
     for count, rgb in enumerate(frames, start=1):
         encoder = encoder or PngEncoder(rgb.shape[0], rgb.shape[1])
-        writer.write("rgb", stem("card", count - 1, info.header_frames or 0) + ".png", encoder.encode(rgb))
+        draft.write("rgb", stem("card", count - 1, info.header_frames or 0) + ".png", encoder.encode(rgb))
         if count == max_frames:
             break
-    writer.commit(ClipRecord(key, Outcome.DONE, "complete", frames=count), keep_rgb=False)
+    store.commit(draft, ClipRecord(key, Outcome.DONE, "complete", frames=count), keep_rgb=False)
     return count
 
 

@@ -24,7 +24,7 @@ from araflow.core.clip import Outcome
 from araflow.core.errors import AraflowError
 from araflow.core.spec import BuildSpec
 from araflow.store import summary
-from araflow.store.places import open_store
+from araflow.store.address import open_store
 from flows import arguments, executors, show
 from flows.server.embedded import run_to_end
 from flows.tasks import StageResult, audit, fetch, fetch_part, manifest, plainly, select

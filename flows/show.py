@@ -29,8 +29,8 @@ from prefect.context import FlowRunContext
 from araflow.core.clip import Outcome
 from araflow.core.spec import BuildSpec
 from araflow.core.table import as_markdown
-from araflow.report.contact_sheet import CONTACT_SHEET
 from araflow.store import summary
+from araflow.store.layout import CONTACT_SHEET
 from araflow.store.manifest import Manifest
 
 log = logging.getLogger("araflow.flows")

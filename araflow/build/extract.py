@@ -24,7 +24,7 @@ from araflow.core.errors import ClipError, OutputError, UnavailableError
 from araflow.core.fingerprint import digest
 from araflow.media import flow_files, png, quantize, video
 from araflow.media.fields import GrayFrame
-from araflow.store.draft import ClipWriter
+from araflow.store.draft import ClipDraft
 from araflow.store.layout import LOSSLESS, stem
 from araflow.store.store import Store
 
@@ -181,13 +181,13 @@ def make(job: Job) -> ClipRecord:
     bare = job.record(Outcome.QUARANTINED, "")
     measured: dict[str, Any] = {}
     try:
-        writer = job.store.begin(job.key, lossless=job.recipe.lossless)
+        draft = job.store.begin(lossless=job.recipe.lossless)
         try:
-            _make(job, writer, measured)
+            _make(job, draft, measured)
             done = dataclasses.replace(bare, outcome=Outcome.DONE, reason=_completion(measured), **_fields(measured))
-            writer.commit(done, keep_rgb=job.keep_rgb)
+            job.store.commit(draft, done, keep_rgb=job.keep_rgb)
         finally:
-            writer.discard()  # nothing is left to remove after a commit
+            draft.discard()  # nothing is left to remove after a commit
         return done
     except ClipError as error:
         return dataclasses.replace(bare, reason=str(error), **_fields(measured, partial=True))
@@ -204,7 +204,7 @@ def make(job: Job) -> ClipRecord:
         return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
 
 
-def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
+def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
     """Write all frames; ``measured`` is filled as far as it gets."""
     recipe = job.recipe
     info, frames = video.read(job.source)
@@ -222,7 +222,7 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
             names.append(stem(recipe.naming, index, expected))
             if not job.keep_rgb:
                 encoder = encoder or png.PngEncoder(rgb.shape[0], rgb.shape[1])
-                writer.write("rgb", names[-1] + ".png", encoder.encode(rgb))
+                draft.write("rgb", names[-1] + ".png", encoder.encode(rgb))
             measured["frames"] = index + 1
             # Full-range luma of the RGB frame, as every cv2 script computes it; the decoder's Y plane is limited-range.
             yield cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # type: ignore[misc]
@@ -235,9 +235,9 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
             if recipe.bound is not None:
                 measured["saturated"] += quantize.saturated(flow, u, v, recipe.bound)
             for kind, image in (("u", u), ("v", v)):
-                writer.write(kind, names[index] + ".jpg", cv2.imencode(".jpg", image, jpeg)[1].tobytes())
+                draft.write(kind, names[index] + ".jpg", cv2.imencode(".jpg", image, jpeg)[1].tobytes())
             if recipe.lossless:
-                writer.write(LOSSLESS, names[index] + ".png", flow_files.encode_flow_png(flow))
+                draft.write(LOSSLESS, names[index] + ".png", flow_files.encode_flow_png(flow))
             measured["flows"] = index + 1
             if radius is not None:
                 measured["radii"].append(radius)
@@ -247,11 +247,11 @@ def _make(job: Job, writer: ClipWriter, measured: dict[str, Any]) -> None:
             *(("one-frame", "optical flow needs two") if count else ("no-frames", _noted(info, "none decoded")))
         )
     if names[0] != stem(recipe.naming, 0, count):  # the last one may be right where the first ones are too narrow
-        writer.rename_frames(recipe.naming, count)
-    measured.update(rgb_bytes=writer.written["rgb"], flow_bytes=writer.written["u"] + writer.written["v"])
-    measured["lossless_bytes"] = writer.written.get(LOSSLESS)
+        draft.rename_frames(recipe.naming, count)
+    measured.update(rgb_bytes=draft.written["rgb"], flow_bytes=draft.written["u"] + draft.written["v"])
+    measured["lossless_bytes"] = draft.written.get(LOSSLESS)
     if job.keep_rgb:
-        kept = writer.kept_rgb()
+        kept = job.store.kept_rgb(job.key)
         if len(kept) != count:
             raise OSError(f"the rgb files to keep are {len(kept)}, the source has {count} frames")
         measured["rgb_bytes"] = sum(kept)

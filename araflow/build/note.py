@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from araflow.core import spec_file
 from araflow.core.errors import OutputError
 from araflow.core.tally import NO_CLASS
 
@@ -100,20 +101,30 @@ def read(store: Store) -> BuildNote | None:
     Raises:
         OutputError: There is one, but it cannot be read.
     """
+    found = store.read_state(NAME)
+    if found is None:
+        return None
     try:
-        content = json.loads(store.read_state(NAME))
+        content = json.loads(found)
         sources = content["sources"]
         return BuildNote(
             **{name: content[name] for name in ("spec", "source", "accept_licence", "plain", "begun", "fingerprint")},
             label_of=dict(zip(content["keys"], content["labels"], strict=True)),
             sources=None if sources is None else tuple(sources),
         )
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise OutputError(
             f"{store.out}: its note of what was built ({NAME}) cannot be read ({error}): run its araflow build again"
         ) from error
+
+
+def settings(note: BuildNote, out: str) -> BuildSpec:
+    """Return the settings of the build that left a note, for its output as it is found now.
+
+    Raises:
+        SpecError: This araflow does not know them.
+    """
+    return spec_file.parse({**note.spec, "out": _absolute(out)}, f"the settings that {out} was built with")
 
 
 def _from_the_root(tree: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from araflow.core.spec import BuildSpec
 from araflow.core.tally import Tally
 from araflow.datasets import load
 from araflow.media.video import read
-from araflow.store.store import Store
+from araflow.store.address import open_store
 
 _CLIPS_TIMED = 6
 _CLIPS_PROBED = 200
@@ -108,7 +108,7 @@ def _measure(
     for number, clip in enumerate([spread[0], *spread[:_CLIPS_TIMED]]):
         part = dataclasses.replace(recipe, max_frames=min(length, recipe.max_frames or length))
         began = time.process_time()
-        record = make(Job(clip.key, clip.source or Path(), Store(scratch / "out"), part, 0, "", keep_rgb=False))
+        record = make(Job(clip.key, clip.source or Path(), open_store(scratch / "out"), part, 0, "", keep_rgb=False))
         seconds = time.process_time() - began
         if record.outcome is Outcome.DONE and number > 0:  # the first one warms up, and sets how long the others are
             records.append(record)

@@ -24,8 +24,9 @@ from araflow.core.spec import BuildSpec
 from araflow.datasets import check_classes, folder, load
 from araflow.report.contact_sheet import write_contact_sheet
 from araflow.store import audit
+from araflow.store.address import open_store
+from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
-from araflow.store.places import open_store
 from araflow.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def select_source(source: Path, store: Store) -> Selection:
     """
     if str(source).startswith(("http:/", "https:/")):
         raise SourceError(f"{source}: addresses are not fetched here; download the video first")
-    if source.suffix == ".parquet" or Store(source).manifest.is_file():
+    if source.suffix == ".parquet" or (source / MANIFEST).is_file():
         manifest = Manifest.read(source)
         log.info("source: the rgb frames of a manifest of %d clips", len(manifest))
         split_of = {key: split for key, split in manifest.columns("key", "split") if split is not None}

@@ -104,7 +104,7 @@ def _try(
         pending[pool.submit(extract.make, job, run.clip_timeout)] = job
 
     try:
-        for answer in store.each(lambda clip: _plan(clip, recipe, store), clips):
+        for answer in store.map(lambda clip: _plan(clip, recipe, store), clips):
             if isinstance(answer, Job):
                 submit(answer)
                 continue
@@ -137,7 +137,7 @@ def _try(
 
 def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, bool]:
     """Decide what is to be done for a clip: a job, or its record and whether that is news."""
-    known = store.find(clip.key, recipe.fingerprint)
+    known, made = store.look(clip.key, recipe.fingerprint)
     if clip.source is None:
         if known is not None and (known.outcome is Outcome.DONE or known.reason_code == "missing"):
             return known, False
@@ -152,8 +152,7 @@ def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, b
         return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=recipe.fingerprint), True
     if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
         return known, False
-    other = store.find_made(clip.key)
-    keep_rgb = other is not None and other.source_sha256 == checksum and other.rgb_fingerprint == recipe.rgb_fingerprint
+    keep_rgb = made is not None and made.source_sha256 == checksum and made.rgb_fingerprint == recipe.rgb_fingerprint
     return Job(clip.key, clip.source, store, recipe, size, checksum, keep_rgb)
 
 

@@ -21,6 +21,7 @@ from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
 from araflow.core.spec import BuildSpec
 from araflow.datasets import check_classes, load
+from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
 from araflow.store.store import Store
 
@@ -118,9 +119,8 @@ def check_output(store: Store, selection: Selection) -> None:
     Raises:
         OutputError: The manifest there shares no clip with the selection.
     """
-    with store.reached():
-        if not store.manifest.is_file():
-            return
+    if not store.place.exists(MANIFEST):
+        return
     there = {key for (key,) in Manifest.read(store.manifest).columns("key")}
     if there and there.isdisjoint(clip.key for clip in selection.clips):
         raise OutputError(
@@ -135,7 +135,7 @@ def collect(clips: Sequence[Clip], recipe: Recipe, store: Store) -> list[ClipRec
         OutputError: A clip has no record: extraction has not finished.
     """
     records = []
-    found = store.each(lambda clip: store.find(clip.key, recipe.fingerprint), clips)
+    found = store.map(lambda clip: store.find(clip.key, recipe.fingerprint), clips)
     for clip, record in zip(clips, found, strict=True):
         if record is None:
             raise OutputError(f"{store.out}: {clip.key!r} has no record: run the build again to finish it")
@@ -183,6 +183,5 @@ def write_manifest(
         folder=store.out,
     )
     store.check_held()
-    with store.reached():
-        manifest.write(store.manifest)
+    store.place.replace(MANIFEST, manifest.encode())
     return manifest

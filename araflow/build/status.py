@@ -1,4 +1,4 @@
-"""How far an output is, what failed there, and how to try that again: from the data itself, without Prefect.
+"""How far an output is, and what failed there: from the data itself, without Prefect.
 
 A clip counts by its proof or its record; no frame is looked at, so 20,000 clips answer in seconds.
 """
@@ -13,17 +13,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from araflow.build._survey import Entry, Survey, begun, live_sessions
+from araflow.build import note as build_note
 from araflow.build.note import BuildNote
-from araflow.core import spec_file
+from araflow.build.outputs import Entry, Output, begun
 from araflow.core.clip import Outcome
 from araflow.core.errors import SpecError
 from araflow.core.files import PROOF
-from araflow.core.spec import BuildSpec
-from araflow.core.tally import NO_CLASS, Tally
+from araflow.core.tally import Tally
 from araflow.store.manifest import Manifest
-from araflow.store.places import is_remote
-from araflow.store.store import Store
 
 log = logging.getLogger(__name__)
 _SECONDS_OF_RATE = 600.0
@@ -85,7 +82,7 @@ class Status:
         return self.complete and not self.quarantined and not self.failed
 
 
-def status(seen: Survey, now: float) -> Status:
+def status(seen: Output, now: float) -> Status:
     """Count what a survey has found.
 
     Args:
@@ -94,7 +91,8 @@ def status(seen: Survey, now: float) -> Status:
     """
     entries = seen.entries or []
     counts = Counter(entry.outcome for entry in entries)
-    live = live_sessions(seen.store)
+    sessions = seen.store.place.sessions
+    live = [sessions.work(name) for name, lives in sessions.seen().items() if lives]
     rate = _rate(seen, entries, now)
     reasons: dict[str, Counter[str]] = {}
     for entry in entries:
@@ -120,30 +118,6 @@ def status(seen: Survey, now: float) -> Status:
     )
 
 
-def choose(
-    seen: Survey, outcome: Outcome = Outcome.FAILED, label: str | None = None, code: str | None = None
-) -> list[Entry]:
-    """Return the clips of one outcome, and of a class and a reason code where these are given."""
-    return [
-        entry
-        for entry in seen.entries or ()
-        if entry.outcome is outcome
-        and (label is None or (entry.label or NO_CLASS) == label)
-        and code in (None, entry.reason_code)
-    ]
-
-
-def forget(store: Store, entries: list[Entry]) -> None:
-    """Forget why clips were not made, so that the next run makes them, whatever it was.
-
-    Raises:
-        OutputError: A run is at work, or the folder cannot be written to.
-    """
-    with store.locked() as held:
-        for entry in entries:
-            held.remove_record(entry.key)
-
-
 def _half_made(session: Path) -> int:
     """Count the clips in a work area; it also holds what is about to be removed, which has a proof."""
     count = 0
@@ -155,7 +129,7 @@ def _half_made(session: Path) -> int:
     return count
 
 
-def _rate(seen: Survey, entries: list[Entry], now: float) -> float | None:
+def _rate(seen: Output, entries: list[Entry], now: float) -> float | None:
     times = sorted(entry.settled for entry in entries if entry.settled is not None)
     if not times:
         return None
@@ -173,7 +147,7 @@ def _by_class(entries: list[Entry]) -> Tally:
     return Tally.of(counts, ("listed", *(outcome.value for outcome in Outcome), "left"))
 
 
-def _manifest_state(seen: Survey) -> str:
+def _manifest_state(seen: Output) -> str:
     if seen.manifest is None:
         return "absent"
     now = {one.key: one for one in seen.entries or ()}
@@ -190,7 +164,7 @@ def _settings_are_those_of(manifest: Manifest, note: BuildNote | None) -> bool:
     if note is None:
         return True
     try:
-        wanted = settings(note, note.spec["out"]).output_settings()
+        wanted = build_note.settings(note, note.spec["out"]).output_settings()
     except SpecError:
         return True  # another version's, of which nothing is known
     if note.source is not None:
@@ -219,54 +193,7 @@ def last_line(now: Status) -> str:
     return f"complete: {listed}" + (f"; {go_on} tries again what failed" if now.failed else "")
 
 
-def retried(chosen: list[Entry], now: Status) -> str:
-    """Say in one line what a retry is about to do."""
-    codes = Counter(entry.reason_code for entry in chosen)
-    why = f" ({', '.join(f'{number:,} {code}' for code, number in sorted(codes.items()))})" if codes else ""
-    left = f"; {now.left:,} were left" if now.left else ""
-    return f"trying again {len(chosen):,} clip{'s' * (len(chosen) != 1)}{why}{left}"
-
-
 def _time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} seconds left"
     return f"{seconds / 60:.0f} minutes left" if seconds < 5400 else f"{seconds / 3600:.1f} hours left"
-
-
-def settings(note: BuildNote, out: str) -> BuildSpec:
-    """Return the settings of the build that left a note, for its output as it is found now.
-
-    Raises:
-        SpecError: This araflow does not know them.
-    """
-    place = out if is_remote(out) else str(Path(out).absolute())
-    return spec_file.parse({**note.spec, "out": place}, f"the settings that {out} was built with")
-
-
-def arguments(spec: BuildSpec) -> tuple[str, list[str]]:
-    """Return a shipped configuration and the overrides that make it these settings, for a flow that takes both.
-
-    Raises:
-        SpecError: No configuration can be made to say the same.
-    """
-    wanted = _leaves(spec.model_dump(mode="json"))
-    for config in (spec.name, spec.dataset.name, "folder"):
-        try:
-            there = _leaves(spec_file.load(config).model_dump(mode="json"))
-            overrides = [f"{key}={_text(value)}" for key, value in wanted.items() if there[key] != value]
-            if spec_file.load(config, overrides) == spec:
-                return config, overrides
-        except SpecError:
-            continue  # a build of the user's own has a name that is no configuration's
-    raise SpecError(f"{spec.name}: its settings cannot be given as overrides; run its araflow build again")
-
-
-def _leaves(tree: dict[str, Any], above: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        found |= _leaves(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
-    return found
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -30,10 +30,10 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
     """Print what was made and where, and exit with the status that says how it went."""
     from araflow.cli.tables import print_summary
     from araflow.core.clip import Outcome
-    from araflow.report.contact_sheet import CONTACT_SHEET
     from araflow.store import summary
+    from araflow.store.address import open_store
+    from araflow.store.layout import CONTACT_SHEET
     from araflow.store.manifest import Manifest
-    from araflow.store.places import open_store
 
     path = open_store(spec.out).manifest
     written = Manifest.read(path)

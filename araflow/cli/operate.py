@@ -15,7 +15,7 @@ from araflow.cli.console import INCOMPLETE, finish, logged, progress
 from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
-    from araflow.build._survey import Entry, Survey
+    from araflow.build.outputs import Entry, Output
     from araflow.build.status import Status
     from araflow.core.clip import ClipRecord
 
@@ -41,12 +41,12 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
 
     Exit status: 0 complete; 3 something is left, quarantined or failed; 1 OUT is no output of araflow.
     """
-    from araflow.build import _survey
-    from araflow.build import status as operate
+    from araflow.build import outputs
+    from araflow.build.status import status as count
 
-    store = _survey.find_output(out)
+    store = outputs.find(out)
     while True:
-        now = operate.status(_survey.survey(store), time.time())
+        now = count(outputs.read(store), time.time())
         if as_json:
             content = dataclasses.asdict(now) | {"complete": now.complete}
             click.echo(json.dumps(content, indent=None if watch else 2))
@@ -84,15 +84,17 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
 
     Exit status: as of araflow build.
     """
-    from araflow.build import _survey
-    from araflow.build import status as operate
+    from araflow.build import note as build_note
+    from araflow.build import outputs
+    from araflow.build import retry as again
     from araflow.build.run import settle
+    from araflow.build.status import status as counted
     from araflow.core.clip import Outcome
 
-    store = _survey.find_output(out)
-    seen = _survey.survey(store)
+    store = outputs.find(out)
+    seen = outputs.read(store)
     _check_filters(seen, label, code)
-    chosen = operate.choose(seen, Outcome(outcome), label, code)
+    chosen = again.choose(seen, Outcome(outcome), label, code)
     if dry_run:
         _show_chosen(chosen, as_json)
         return
@@ -104,12 +106,12 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
         raise OutputError(f"{out}: an older araflow built it and left no settings; run its araflow build again")
     if seen.running:
         raise OutputError(f"{out}: a run is at work here; wait for it, or stop it")
-    note, spec = seen.note, operate.settings(seen.note, out)
+    note, spec = seen.note, build_note.settings(seen.note, out)
     source = None if note.source is None else Path(note.source)
     if source is not None and not source.exists():  # before anything is forgotten
         raise SourceError(f"{source}: no such file or folder, from which {out} was made")
     recipe, why = settle(spec, accept_licence=note.accept_licence, use_dataset=source is None)
-    now = operate.status(seen, time.time())
+    now = counted(seen, time.time())
     if now.done and recipe.fingerprint != note.fingerprint:
         raise SpecError(
             f"{out}: this machine would make its clips in another way ({why}), and {now.done:,} done ones anew; retry "
@@ -117,9 +119,9 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
         )
     if not chosen and now.complete:
         finish(spec, made=0, seconds=0.0, as_json=as_json)
-    operate.forget(store, chosen)
+    again.forget(store, chosen)
     with logged():
-        operate.log.info("%s", operate.retried(chosen, now))
+        again.log.info("%s", again.announced(chosen, now.left))
     if note.plain:
         start, made = time.monotonic(), 0
         with progress() as (on_start, advance):
@@ -132,7 +134,7 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
 
             building.build(spec, accept_licence=note.accept_licence, source=source, on_start=on_start, on_record=count)
         finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json)
-    config, overrides = operate.arguments(spec)
+    config, overrides = again.arguments(spec)
     from flows.server import settings
 
     settings.apply()
@@ -157,11 +159,11 @@ def clean(out: str, yes: bool, as_json: bool) -> None:
     araflow clean data/hmdb5
     araflow clean data/hmdb5 --yes
     """
-    from araflow.build import _survey
-    from araflow.build import clean as _rubbish
+    from araflow.build import clean as cleaning
+    from araflow.build import outputs
 
-    store = _survey.find_output(out)
-    items = _rubbish.remove(store) if yes else _rubbish.find(store)
+    store = outputs.find(out)
+    items = cleaning.remove(store) if yes else cleaning.find(store)
     total = sum(item.bytes for item in items)
     if as_json:
         content = {"removed": yes, "items": [dataclasses.asdict(item) for item in items], "bytes": total}
@@ -176,7 +178,7 @@ def clean(out: str, yes: bool, as_json: bool) -> None:
 
 
 def _show(now: Status) -> None:
-    from araflow.build import status as operate
+    from araflow.build.status import last_line
     from araflow.core import tally
 
     if now.classes:
@@ -185,7 +187,7 @@ def _show(now: Status) -> None:
         click.echo(f"{outcome}: {', '.join(f'{number:,} {code}' for code, number in codes.items())}")
     if now.sessions:
         click.echo(f"in work now: {now.in_work:,} clips, by {now.sessions} process{'es' * (now.sessions != 1)}")
-    click.echo(operate.last_line(now))
+    click.echo(last_line(now))
 
 
 def _show_chosen(chosen: list[Entry], as_json: bool) -> None:
@@ -198,7 +200,7 @@ def _show_chosen(chosen: list[Entry], as_json: bool) -> None:
     click.echo(f"{len(chosen):,} clip{'s' * (len(chosen) != 1)} would be tried again")
 
 
-def _check_filters(seen: Survey, label: str | None, code: str | None) -> None:
+def _check_filters(seen: Output, label: str | None, code: str | None) -> None:
     from araflow.core.clip import REASONS
     from araflow.core.tally import NO_CLASS
 

@@ -57,6 +57,6 @@ class ManifestPath(click.Path):
         """Return a ``Path``, or the address as ``open_path`` gives it."""
         if "://" not in str(value):
             return super().convert(value, param, ctx)
-        from araflow.store.places import open_path
+        from araflow.store.address import open_path
 
         return open_path(str(value))

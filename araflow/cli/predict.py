@@ -191,9 +191,9 @@ def features(
     from araflow.recognition.prediction import features as seeing
     from araflow.recognition.prediction import predict as predicting
     from araflow.recognition.prediction.video_flow import flow_maker
-    from araflow.store.store import Store
+    from araflow.store.layout import MANIFEST
 
-    built = source.suffix == ".parquet" or Store(source).manifest.is_file()
+    built = source.suffix == ".parquet" or (source / MANIFEST).is_file()
     if built and backend is not None:
         raise click.UsageError("--backend is for videos; flow of a manifest is read from its files")
     if not built and split is not None:

@@ -16,9 +16,9 @@ from araflow.core.splits import Leakage
 from araflow.recognition import _checks
 from araflow.recognition.spec import ExperimentSpec, FlowStorage, ModelSpec
 from araflow.recognition.streams import STREAMS
+from araflow.store.address import is_remote
+from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
-from araflow.store.places import is_remote
-from araflow.store.store import Store
 
 if TYPE_CHECKING:
     from araflow.recognition.data.clips import Clips
@@ -149,7 +149,7 @@ def flow_storage(manifest: Manifest, spec: ExperimentSpec) -> FlowStorage:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256((Store(path).manifest if path.is_dir() else path).read_bytes()).hexdigest()
+    return hashlib.sha256((path / MANIFEST if path.is_dir() else path).read_bytes()).hexdigest()
 
 
 def _software() -> dict[str, str]:

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.clip import Outcome
-from araflow.core.errors import ManifestError, OutputError
-from araflow.core.files import replace
+from araflow.core.errors import ManifestError
 from araflow.media.colours import flow_colours
 from araflow.media.quantize import dequantize
+from araflow.store.address import open_place
+from araflow.store.layout import CONTACT_SHEET, KINDS
 from araflow.store.manifest import Manifest
-from araflow.store.places import reached, scan
+from araflow.store.place import Place
 
-CONTACT_SHEET = "contact_sheet.jpg"
 _CELL = 240
 """Width of one picture in pixels."""
 _COLUMNS = 4
@@ -37,28 +37,20 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
         ManifestError: A frame does not decode.
         OutputError: The picture cannot be written, or the manifest lies at an address, which cannot be reached.
     """
-    with reached(manifest.folder):
-        return _write_contact_sheet(manifest)
-
-
-def _write_contact_sheet(manifest: Manifest) -> Path | None:
-    path = manifest.folder / CONTACT_SHEET
+    place = open_place(manifest.folder)
     chosen: dict[str, int] = {}
     columns = manifest.columns("label", "key", "outcome", "frames", "flows")
     for number, (label, key, outcome, frames, flows) in enumerate(columns):
         if outcome == Outcome.DONE and frames and flows and len(chosen) < _MOST_CLIPS:
             chosen.setdefault(label or key, number)
     if not chosen:
-        path.unlink(missing_ok=True)  # it would show clips that are not there
+        place.remove([CONTACT_SHEET])  # it would show clips that are not there
         return None
-    shown = [_Strip.of(manifest.folder, manifest.row(number)) for number in chosen.values()]
+    shown = [_Strip.of(place, manifest.row(number)) for number in chosen.values()]
     height = min(max(_height(frame) for strip in shown for frame in strip.frames), 3 * _CELL)
     sheet = cv2.cvtColor(np.vstack([strip.draw(height) for strip in shown]), cv2.COLOR_RGB2BGR)
-    try:
-        replace(path, cv2.imencode(".jpg", sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return path
+    place.replace(CONTACT_SHEET, cv2.imencode(".jpg", sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes())
+    return manifest.folder / CONTACT_SHEET
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,20 +62,22 @@ class _Strip:
     colours: list[NDArray[np.uint8]]
 
     @classmethod
-    def of(cls, folder: Path, row: dict[str, Any]) -> _Strip:
+    def of(cls, place: Place, row: dict[str, Any]) -> _Strip:
         """Read a clip; flow k is beside frame k, whatever their names."""
-        clip = folder / row["path"]
-        files = scan(clip)
-        pairs = list(zip(files.get("rgb", ()), files.get("u", ()), files.get("v", ()), strict=False))
+        files = sorted(place.sizes(row["path"]))
+        own = ([name for name in files if name.startswith(f"{kind}/")] for kind in KINDS)
+        pairs = list(zip(*own, strict=False))
         if not pairs:
-            raise ManifestError(f"{clip}: holds no flow; `araflow manifest validate` finds all such clips")
+            raise ManifestError(
+                f"{place}/{row['path']}: holds no flow; `araflow manifest validate` finds all such clips"
+            )
         frames, flows = [], []
         for position in range(_COLUMNS):
             index = (2 * position + 1) * len(pairs) // (2 * _COLUMNS)
             rgb, *fields = pairs[index]
             radius = row["radii"][index] if row["radii"] else None if row["bound"] else _UNKNOWN_RADIUS
-            frames.append(_read(rgb.path, cv2.IMREAD_COLOR_RGB))
-            u, v = (_read(file.path, cv2.IMREAD_GRAYSCALE) for file in fields)
+            frames.append(_read(place, f"{row['path']}/{rgb}", cv2.IMREAD_COLOR_RGB))
+            u, v = (_read(place, f"{row['path']}/{file}", cv2.IMREAD_GRAYSCALE) for file in fields)
             flows.append(dequantize(u, v, bound=row["bound"] if radius is None else None, radius=radius))
         # One scale per clip, so that its pictures can be compared; at least 2 pixels, or rest would show as coloured
         # noise.
@@ -105,14 +99,11 @@ def _height(image: NDArray[np.uint8]) -> int:
     return int(max(1, round(_CELL * image.shape[0] / image.shape[1])))
 
 
-def _read(path: Path, flags: int) -> NDArray[np.uint8]:
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except FileNotFoundError:
-        data = np.empty(0, np.uint8)
+def _read(place: Place, name: str, flags: int) -> NDArray[np.uint8]:
+    data = np.frombuffer(place.read(name) or b"", np.uint8)
     image = cv2.imdecode(data, flags) if data.size else None
     if image is None:
-        raise ManifestError(f"{path}: does not decode; `araflow manifest validate` finds all such files")
+        raise ManifestError(f"{place}/{name}: does not decode; `araflow manifest validate` finds all such files")
     return cast(NDArray[np.uint8], image)
 
 

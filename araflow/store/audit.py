@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
@@ -17,12 +17,12 @@ from araflow.core import splits
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError
 from araflow.core.processes import usable_cores
+from araflow.store.address import open_place
 from araflow.store.layout import KINDS, LOSSLESS
 from araflow.store.manifest import Manifest
-from araflow.store.places import Found, reached, scan
+from araflow.store.place import Place
 
 log = logging.getLogger(__name__)
-_REQUESTS_AT_ONCE = 32
 _ROWS_AT_ONCE = 8192
 """As many wait to be checked."""
 _CHECKED = (
@@ -53,17 +53,15 @@ def validate(
     Raises:
         OutputError: The manifest lies at an address, which cannot be reached.
     """
-    at_once = usable_cores() if isinstance(manifest.folder, Path) else _REQUESTS_AT_ONCE
+    place = open_place(manifest.folder)
 
     def check(row: dict[str, Any]) -> list[str]:
-        found = [f"{row['key']}: {problem}" for problem in _check_row(row, manifest.folder, decode)]
+        found = [f"{row['key']}: {problem}" for problem in _check_row(row, place, decode)]
         on_clip(row["key"])
         return found
 
-    with (
-        reached(manifest.folder),
-        ThreadPoolExecutor(at_once) as threads,
-    ):  # cv2 and file reads let go of the interpreter lock
+    # cv2 and file reads let go of the interpreter lock.
+    with ThreadPoolExecutor(max(usable_cores(), place.at_once)) as threads:
         batches = manifest.table.select(_CHECKED).to_batches(max_chunksize=_ROWS_AT_ONCE)
         problems = [line for batch in batches for lines in threads.map(check, batch.to_pylist()) for line in lines]
     counts = Counter(key for (key,) in manifest.columns("key"))
@@ -96,7 +94,7 @@ def check(manifest: Manifest) -> None:
         )
 
 
-def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]:
+def _check_row(row: dict[str, Any], place: Place, decode: bool) -> Iterator[str]:
     if row["outcome"] not in set(Outcome):
         yield f"outcome is {row['outcome']!r}"
         return
@@ -111,19 +109,15 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
         must = "flows must be frames - 1" if _is_ours(row) else "there must be frames or flows"
         yield f"frames={row['frames']}, flows={row['flows']}, path={row['path']}: {must}"
         return
-    try:
-        found = scan(folder / row["path"])
-    except OSError as error:
-        yield f"{next(iter(counts))}: {error.strerror or 'cannot be read'}"
-        return
-    if absent := [kind for kind in counts if kind not in found]:
+    sizes = place.sizes(row["path"])
+    files = {kind: {name: sizes[name] for name in sorted(sizes) if name.startswith(f"{kind}/")} for kind in counts}
+    if absent := [kind for kind, own in files.items() if not own]:
         yield f"{absent[0]}: No such file or directory"
         return
-    files = {kind: found[kind] for kind in counts}
     for kind, count in counts.items():
         if len(files[kind]) != count:
             yield f"{kind} holds {len(files[kind])} files, the row says {count}"
-    stems = {kind: [Path(entry.name).stem for entry in files[kind]] for kind in counts}
+    stems = {kind: [PurePosixPath(name).stem for name in files[kind]] for kind in counts}
     if not _is_ours(row):
         if stems.get("u") != stems.get("v"):
             yield "u and v are not named alike"
@@ -131,7 +125,7 @@ def _check_row(row: dict[str, Any], folder: Path, decode: bool) -> Iterator[str]
         yield "u and v are not named as the frames they belong to"
     yield from _check_measured(row, files)
     if decode:
-        yield from _check_images(row, files)
+        yield from _check_images(row, files, place)
 
 
 def _is_ours(row: dict[str, Any]) -> bool:
@@ -150,12 +144,12 @@ def _counts(row: dict[str, Any]) -> dict[str, int]:
     return counts if row["lossless_bytes"] is None else {**counts, LOSSLESS: flows}
 
 
-def _check_measured(row: dict[str, Any], files: dict[str, list[Found]]) -> Iterator[str]:
+def _check_measured(row: dict[str, Any], files: dict[str, dict[str, int]]) -> Iterator[str]:
     """Bytes and radii; of what no build made these may be unknown."""
     scaled = row["quantizer"] == "max_radius" and (_is_ours(row) or row["radii"] is not None)
     if scaled and len(row["radii"] or ()) != row["flows"]:
         yield f"has {len(row['radii'] or ())} radii for {row['flows']} flows"
-    sizes = {kind: sum(entry.size for entry in entries) for kind, entries in files.items()}
+    sizes = {kind: sum(own.values()) for kind, own in files.items()}
     flow_bytes = sizes.get("u", 0) + sizes.get("v", 0)
     totals = {"rgb_bytes": sizes.get("rgb"), "flow_bytes": flow_bytes, "lossless_bytes": sizes.get(LOSSLESS)}
     for name, total in totals.items():
@@ -163,20 +157,20 @@ def _check_measured(row: dict[str, Any], files: dict[str, list[Found]]) -> Itera
             yield f"files have {total} bytes, {name} says {row[name]}"
 
 
-def _check_images(row: dict[str, Any], files: dict[str, list[Found]]) -> Iterator[str]:
+def _check_images(row: dict[str, Any], files: dict[str, dict[str, int]], place: Place) -> Iterator[str]:
     expected = {"rgb": (row["height"], row["width"], 3), "u": (row["height"], row["width"])}
     expected |= {"v": expected["u"], LOSSLESS: expected["rgb"]}
-    for kind, entries in files.items():
-        for entry in entries:
+    for kind, names in files.items():
+        for name in names:
+            data = np.frombuffer(place.read(f"{row['path']}/{name}") or b"", np.uint8)
             try:
-                data = np.frombuffer(entry.path.read_bytes(), np.uint8)
                 image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-            except (OSError, cv2.error):  # not a file, or a header that asks for the impossible
+            except cv2.error:  # a header that asks for the impossible
                 image = None
             if image is None:
-                yield f"{kind}/{entry.name} does not decode"
+                yield f"{name} does not decode"
             elif _is_ours(row) and image.shape != expected[kind]:
-                yield f"{kind}/{entry.name} is {image.shape}, expected {expected[kind]}"
+                yield f"{name} is {image.shape}, expected {expected[kind]}"
 
 
 def strays(manifest: Manifest) -> list[str]:
@@ -185,7 +179,8 @@ def strays(manifest: Manifest) -> list[str]:
     A clip folder is one that holds ``rgb``, ``u`` and ``v``; a class may be named so. None is looked for in object
     storage, where that would mean to list every frame.
     """
-    if not isinstance(manifest.folder, Path):
+    place = open_place(manifest.folder)
+    if place.at_once > 1:
         return []
     paths = {path for (path,) in manifest.columns("path")}
     found = []

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from araflow.core.clip import ClipRecord
+from araflow.core.files import PROOF
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
     from araflow.core.spec import Naming
 
+MANIFEST = "manifest.parquet"
+CONTACT_SHEET = "contact_sheet.jpg"
 KINDS = ("rgb", "u", "v")
 LOSSLESS = "flow"
 """The fourth folder of a clip, where 16-bit flow is asked for."""
@@ -36,6 +37,29 @@ def is_same(made: ClipRecord | None, record: ClipRecord) -> bool:
     return made is not None and (made.fingerprint, made.source_sha256) == (record.fingerprint, record.source_sha256)
 
 
+def others(names: Iterable[str]) -> set[str]:
+    """Return what lies right below a clip's folder and is no part of the clip.
+
+    Args:
+        names: The folder's files, named from there.
+    """
+    return {name.partition("/")[0] for name in names} - {PROOF, *KINDS, LOSSLESS}
+
+
+def holds_others(names: Collection[str]) -> bool:
+    """Whether a folder is no clip's, or has other clips in it: a clip may be named as a class is.
+
+    Args:
+        names: The folder's files, named from there.
+    """
+    names = set(names) - {*KINDS, LOSSLESS}  # empty folders
+    if any(name.endswith(f"/{PROOF}") for name in names):
+        return True
+    if PROOF in names or (not others(names) and all(name.count("/") == 1 for name in names)):
+        return False  # without a proof, it is not there yet, or has lost it
+    return not {name.partition("/")[0] for name in names if name.count("/") == 1} >= set(KINDS)
+
+
 def is_whole(sizes: Mapping[str, int], record: ClipRecord) -> bool:
     """Whether a clip's files are those that its record counts: some may be lost where the proof is not.
 
@@ -55,40 +79,12 @@ def is_whole(sizes: Mapping[str, int], record: ClipRecord) -> bool:
     )
 
 
-def sizes_in(folder: Path) -> dict[str, int]:
-    """Return the size in bytes of each file of a clip's folder, by its name below it; none where there is none."""
-    sizes: dict[str, int] = {}
-    for kind in (*KINDS, LOSSLESS):
-        try:
-            sizes |= {f"{kind}/{entry.name}": entry.stat().st_size for entry in os.scandir(folder / kind)}
-        except OSError:
-            continue
-    return sizes
-
-
-def load(path: Path) -> ClipRecord | None:
-    """Read a record from a file; ``None`` if there is none that can be read."""
-    try:
-        return parse(path.read_bytes())
-    except OSError:
-        return None
-
-
 def parse(content: bytes | None) -> ClipRecord | None:
     """Read a record; ``None`` if it is absent, half-written or another version's: all mean "make it again"."""
     try:
         return None if content is None else ClipRecord.from_json(json.loads(content))
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def dump(path: Path, record: ClipRecord) -> None:
-    """Write a record into a file.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    path.write_bytes(encode(record))
 
 
 def encode(record: ClipRecord) -> bytes:

@@ -25,8 +25,8 @@ from araflow import __version__
 from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome, source_status
 from araflow.core.errors import ManifestError
 from araflow.core.files import parquet, replace
-from araflow.store.places import reached
-from araflow.store.store import Store
+from araflow.store.address import open_place, reached
+from araflow.store.layout import MANIFEST
 
 SCHEMA_VERSION = 1
 _META = "araflow"
@@ -213,16 +213,20 @@ class Manifest:
         }
         return cls(pa.table(columns, schema=SCHEMA), metadata, folder)
 
+    def encode(self) -> bytes:
+        """Return the file's content."""
+        header = {"schema_version": SCHEMA_VERSION, "araflow": __version__, **self.metadata}
+        encoded = json.dumps(header, sort_keys=True, ensure_ascii=False)
+        table = self.table.cast(SCHEMA).replace_schema_metadata({_META: encoded})  # Parquet renames inner fields
+        return parquet(table)
+
     def write(self, path: Path) -> None:
         """Write the file whole or not at all; it stays untouched if nothing has changed.
 
         Raises:
             OSError: It cannot be written.
         """
-        header = {"schema_version": SCHEMA_VERSION, "araflow": __version__, **self.metadata}
-        encoded = json.dumps(header, sort_keys=True, ensure_ascii=False)
-        table = self.table.cast(SCHEMA).replace_schema_metadata({_META: encoded})  # Parquet renames inner fields
-        replace(path, parquet(table))
+        replace(path, self.encode())
 
     @classmethod
     def read(cls, path: Path, columns: Sequence[str] | None = None) -> Manifest:
@@ -237,19 +241,19 @@ class Manifest:
             OutputError: The address cannot be reached.
         """
         with reached(path):
-            file = Store(path).manifest if path.is_dir() else path
-            if not file.is_file():
-                raise ManifestError(f"{file}: no such manifest")
-            content = None if isinstance(file, Path) else pa.py_buffer(file.read_bytes())
+            file = path / MANIFEST if path.is_dir() else path
+            there = open_place(file.parent).open(file.name)
+        if there is None:
+            raise ManifestError(f"{file}: no such manifest")
         try:
-            # Neither a path, in which ~ would be expanded, nor Python's bytes with threads: a thread of Arrow that lets
-            # go of them while Python ends aborts the process (seen once in 60 runs).
-            with pa.OSFile(str(file)) if content is None else pa.BufferReader(content) as opened:
+            # Without threads: one of Arrow's that lets go of Python's bytes while Python ends aborts the process (seen
+            # once in 60 runs).
+            with there as opened:
                 parquet_file = pq.ParquetFile(opened, pre_buffer=False)
                 schema = parquet_file.schema_arrow
                 wanted = [name for name in schema.names if columns is None or name in columns]
                 table = parquet_file.read(wanted, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError) as error:  # Arrow has OSErrors of its own
             raise ManifestError(f"{file}: not a readable Parquet file: {error}") from error
         encoded = (schema.metadata or {}).get(_META.encode())
         if encoded is None:

@@ -11,22 +11,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
+import email.utils
+import io
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
-from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import AraflowError, OutputError, UnavailableError
-from araflow.core.files import PROOF
 from araflow.core.fingerprint import digest
-from araflow.store import layout as clip_files
+from araflow.core.resources import cache_folder
 from araflow.store import lease
-from araflow.store.draft import ClipWriter
-from araflow.store.layout import KINDS, LOSSLESS, is_same, is_whole
-from araflow.store.store import Store
+from araflow.store._sessions import Sessions
+from araflow.store.lease import Lease
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -43,12 +41,14 @@ _S3_CLIENT = {
 """In seconds."""
 _S3_ROUNDS = 2
 """How often s3fs has the client try; for reading, twice within twice. Storage that never answers costs five minutes."""
+_REFUSED = {409, 412}
+"""HTTP's Conflict (another one is just being made) and Precondition Failed (there is one)."""
 _REMEDY = "check the address, the credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and, for a "
 _REMEDY += "server of your own, AWS_ENDPOINT_URL; what is done is kept: run it again"
 
 
-def open_remote(url: str) -> RemoteStore:
-    """Return the output at an address.
+def open_remote(url: str) -> RemotePlace:
+    """Return the place at an address.
 
     Raises:
         UnavailableError: What reaches it is not installed.
@@ -68,206 +68,246 @@ def open_remote(url: str) -> RemoteStore:
         raise UnavailableError(f"out: {url} needs fsspec's libraries: pip install 'araflow[s3]' ({error})") from error
     except (OSError, ValueError) as error:
         raise OutputError(f"out: {url}: {error}; {_REMEDY}") from error
-    return RemoteStore(cast(Path, root))
+    return RemotePlace(cast(Path, root))
 
 
-@dataclasses.dataclass(frozen=True)
-class RemoteStore(Store):
-    """An output in object storage. ``out`` is a path of universal-pathlib, which has the methods of ``Path``."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class RemotePlace:
+    """A prefix of object storage. See ``araflow.store.place.Place`` for what the methods promise.
+
+    Attributes:
+        root: A path of universal-pathlib.
+    """
+
+    root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
 
     @property
-    def state(self) -> Path:
-        """Folder on this machine for what is only worked with."""
-        from araflow.core.resources import cache_folder
+    def at_once(self) -> int:
+        """See ``Place``."""
+        return _AT_ONCE
 
-        return cache_folder() / f"out-{digest({'out': str(self.out)})}"
+    @property
+    def sessions(self) -> Sessions:
+        """See ``Place``."""
+        folder = cache_folder() / f"out-{digest({'out': str(self.root)})}"
+        return Sessions(folder, str(folder))
 
     @property
     def files(self) -> Any:  # noqa: ANN401 - a file system of fsspec
         """The file system of fsspec that the output lies in."""
-        files = cast(Any, self.out).fs
+        files = cast(Any, self.root).fs
         if hasattr(files, "call_s3"):
             files.retries = _S3_ROUNDS  # not one of its arguments
         return files
 
     def object(self, name: str) -> str:
-        """Return the path, in ``files``, of an object that is named from the output."""
-        return cast(str, cast(Any, self.out).joinpath(*name.split("/")).path)
+        """Return the path, in ``files``, of what is named from the output."""
+        root = cast(Any, self.root)
+        return cast(str, root.joinpath(*name.split("/")).path if name else root.path)
 
     @contextlib.contextmanager
     def reached(self) -> Iterator[None]:
-        """Turn what goes wrong with the storage into an error that says what to do; see ``Store.reached``."""
+        """Turn what goes wrong with the storage into an error that says what to do.
+
+        Raises:
+            OutputError: The storage cannot be reached, or forbids it.
+        """
         try:
             yield
         except FileNotFoundError as error:
-            raise OutputError(f"{self.out}: no such bucket or folder ({error}); {_REMEDY}") from error
+            raise OutputError(f"{self}: no such bucket or folder ({error}); {_REMEDY}") from error
         except AraflowError:
             raise
         except Exception as error:  # botocore's and aiohttp's are no OSErrors, and other systems have their own
-            raise OutputError(f"{self.out}: {type(error).__name__}: {error}; {_REMEDY}") from error
+            raise OutputError(f"{self}: {type(error).__name__}: {error}; {_REMEDY}") from error
 
-    def working(self) -> contextlib.AbstractContextManager[None]:
-        """Say which folder of this machine cannot be written to."""
-        return Store(self.state).reached()
+    # --- reading ---
 
-    def each(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-        """Ask the storage about many things at once; see ``Store.each``."""
-        remaining = iter(items)
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            while some := list(
-                itertools.islice(remaining, 4 * _AT_ONCE)
-            ):  # few, or a first result would be long in coming
-                yield from threads.map(function, some)
+    def shown(self, path: Path) -> str:
+        """See ``Place``."""
+        return str(path.absolute())
 
-    def _sizes(self, folder: str) -> dict[str, int]:
-        """Return the objects below a folder, with their sizes in bytes; none where there is no folder."""
-        root = self.object(folder)
+    def exists(self, name: str) -> bool:
+        """See ``Place``."""
         with self.reached():
-            found = self.files.find(root, detail=True)
-        return {name[len(root) + 1 :]: int(info["size"]) for name, info in found.items() if name != root}
+            return bool(self.files.exists(self.object(name)))
 
-    def _content(self, name: str) -> bytes | None:
+    def read(self, name: str) -> bytes | None:
+        """See ``Place``."""
         with self.reached():
             try:
                 return cast(bytes, self.files.cat_file(self.object(name)))
             except FileNotFoundError:
                 return None
 
-    def _put(self, name: str, content: bytes) -> None:
+    def open(self, name: str) -> BinaryIO | None:
+        """See ``Place``; this reads all of it, with one request."""
+        content = self.read(name)
+        return None if content is None else io.BytesIO(content)
+
+    def read_timed(self, name: str, *, ask: bool = True) -> tuple[bytes, float | None] | None:
+        """See ``Place``."""
+        content = self.read(name)
+        if content is None or not ask:
+            return None if content is None else (content, None)
+        with self.reached():
+            try:
+                return content, float(self.files.modified(self.object(name)).timestamp())
+            except FileNotFoundError:  # removed meanwhile
+                return None
+
+    def sizes(self, folder: str, *, deep: bool = True) -> dict[str, int]:
+        """See ``Place``."""
+        root = self.object(folder)
+        with self.reached():
+            found = self.files.find(root, detail=True, maxdepth=None if deep else 1)
+        return {name[len(root) + 1 :]: int(info["size"]) for name, info in found.items() if name != root}
+
+    def holders(self, folder: str, file: str) -> Iterator[str]:
+        """See ``Place``; this lists every object below the folder."""
+        found = sorted(name.removesuffix(f"/{file}") for name in self.sizes(folder) if name.endswith(f"/{file}"))
+        last: str | None = None
+        for name in found:
+            if last is None or not name.startswith(f"{last}/"):
+                last = name
+                yield name
+
+    def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """See ``Place``; many at once."""
+        remaining = iter(items)
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            # Few, or a first result would be long in coming.
+            while some := list(itertools.islice(remaining, 4 * _AT_ONCE)):
+                yield from threads.map(function, some)
+
+    # --- writing ---
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write an object, which appears whole.
+
+        Raises:
+            OutputError: See ``reached``.
+        """
         with self.reached():
             self.files.pipe_file(self.object(name), content)
 
-    def _remove(self, names: list[str]) -> None:
+    def create(self, name: str, content: bytes) -> bool:
+        """Write an object where there is none, and say whether that was so.
+
+        Raises:
+            OutputError: See ``reached``.
+        """
+        with self.reached():
+            try:
+                self.files.pipe_file(self.object(name), content, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:  # s3fs knows Amazon's answer only
+                response = getattr(error.__cause__, "response", None) or {}
+                if response.get("ResponseMetadata", {}).get("HTTPStatusCode") in _REFUSED:
+                    return False
+                raise
+        return True
+
+    def age(self, name: str) -> float | None:
+        """Return the seconds since an object was written: by the storage's clock, because machines' clocks differ.
+
+        Returns:
+            ``None`` where nothing tells; 0 where there is no such object.
+
+        Raises:
+            OutputError: See ``reached``.
+        """
+        if not hasattr(self.files, "call_s3"):
+            return None
+        bucket, key, _ = self.files.split_path(self.object(name))
+        with self.reached():
+            try:
+                head = self.files.call_s3("head_object", Bucket=bucket, Key=key)
+            except FileNotFoundError:
+                return 0.0
+        now = email.utils.parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return float((now - head["LastModified"]).total_seconds())
+
+    def replace(self, name: str, content: bytes) -> None:
+        """See ``Place``."""
+        if self.read(name) != content:
+            self.put(name, content)
+
+    def put_file(self, draft: Path, name: str, before: Callable[[], None]) -> None:
+        """See ``Place``."""
+        content = draft.read_bytes()
+        before()
+        self.put(name, content)
+        draft.unlink()
+
+    def put_folder(
+        self,
+        draft: Path,
+        name: str,
+        *,
+        last: str,
+        keep: Collection[str],
+        there: Mapping[str, int],
+        before: Callable[[], None],
+    ) -> bool:
+        """See ``Place``; ``False`` is never returned, since two that write the same take nothing from each other."""
+        files = {path.relative_to(draft).as_posix(): path for path in sorted(draft.rglob("*")) if path.is_file()}
+        final = files.pop(last).read_bytes()
+        # What will be written over stays: a process that makes the same clip may have just uploaded it.
+        self._remove_below(name, last, {one for one in there if one in files or _top(one) in keep}, there)
+        with self.reached():
+            self.files.put([str(path) for path in files.values()], [self.object(f"{name}/{one}") for one in files])
+        before()
+        self.put(f"{name}/{last}", final)
+        return True
+
+    def remove(self, names: Iterable[str]) -> None:
+        """See ``Place``."""
         paths = [self.object(name) for name in names]
         plain = [path for path in paths if not _PATTERN & set(path)]
         with self.reached():
             if plain:
                 with contextlib.suppress(FileNotFoundError):
                     self.files.rm(plain)
-            for _ in self.each(self._remove_one, (path for path in paths if _PATTERN & set(path))):
+            for _ in self.map(self._remove_one, (path for path in paths if _PATTERN & set(path))):
                 pass
 
     def _remove_one(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             self.files.rm_file(path)
 
-    # --- runs and sessions ---
+    def remove_folder(
+        self, name: str, aside: Path, *, first: str, keep: Collection[str], there: Mapping[str, int]
+    ) -> None:
+        """See ``Place``; what another process has added since it was listed stays, too."""
+        self._remove_below(name, first, {one for one in there if _top(one) in keep}, there)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[Store]:
-        """Hold the output for one run; see ``Store.locked``."""
-        with Store.locked(self) as bound, lease.held(cast(RemoteStore, bound)):
-            self._remove([f".araflow/ranges/{name}" for name in self._sizes(".araflow/ranges")])
-            yield bound
+    def _remove_below(self, name: str, first: str, stay: set[str], there: Mapping[str, int]) -> None:
+        if first in there:
+            self.remove([f"{name}/{first}"])
+        self.remove([f"{name}/{one}" for one in sorted(there.keys() - stay - {first})])
 
-    def check_held(self) -> None:
-        """Ask the storage; see ``Store.check_held``."""
-        if self.session_id:
-            lease.check(self)
+    def remove_empty(self, folder: str) -> None:
+        """See ``Place``; there are no folders here, only names."""
 
-    def is_live(self, session_id: str) -> bool:
-        """Whether the process that holds a session still lives, as far as its last renewal says."""
-        return self.is_live_here(session_id) or lease.is_live(self, session_id)
+    # --- runs ---
 
-    def is_live_here(self, session_id: str) -> bool:
-        """Whether the process that holds a session lives on this machine."""
-        return Store.is_live(self, session_id)
+    def held(self, session_id: str) -> contextlib.AbstractContextManager[None]:
+        """See ``Place``."""
+        return Lease(self, session_id).held()
 
-    def write_state(self, name: str, content: bytes) -> None:
-        """Write an object that all machines see; see ``Store.write_state``."""
-        self._put(f".araflow/{name}", content)
+    def check_held(self, session_id: str) -> None:
+        """See ``Place``."""
+        Lease(self, session_id).check()
 
-    def read_state(self, name: str) -> bytes:
-        """Return what ``write_state`` wrote; see there for errors."""
-        content = self._content(f".araflow/{name}")
-        if content is None:
-            raise FileNotFoundError(f"{self.out}/.araflow/{name}")
-        return content
-
-    def remove_state(self, name: str) -> None:
-        """Remove what ``write_state`` wrote, if it is there."""
-        self._remove([f".araflow/{name}"])
-
-    # --- clips ---
-
-    def _record_name(self, key: str) -> str:
-        return f".araflow/records/{digest({'key': key})}.json"
-
-    def _find_unmade(self, key: str) -> ClipRecord | None:
-        return clip_files.parse(self._content(self._record_name(key)))
-
-    def find_made(self, key: str) -> ClipRecord | None:
-        """Return the proof of a clip whose objects are all there; see ``Store.find_made``."""
-        record = clip_files.parse(self._content(f"clips/{key}/{PROOF}"))
-        return record if record is not None and is_whole(self._sizes(f"clips/{key}"), record) else None
-
-    def write_record(self, record: ClipRecord) -> None:
-        """Keep the record of a clip that was not made; see ``Store.write_record``."""
-        if record.outcome is Outcome.FAILED and is_same(self.find_made(record.key), record):
-            return
-        if record.outcome is not Outcome.FAILED and record.source_sha256 is not None:
-            self.remove_clip(record.key, set())
-        self._put(self._record_name(record.key), clip_files.encode(record))
-
-    def remove_record(self, key: str) -> None:
-        """Forget an earlier run's record of a clip that is now made."""
-        self._remove([self._record_name(key)])
-
-    def remove_clip(self, key: str, keep: set[str], sizes: dict[str, int] | None = None) -> None:
-        """Remove a clip's objects, its proof first.
-
-        Args:
-            key: The clip's key.
-            keep: Names of those that stay, below the clip.
-            sizes: What has been listed; ``None`` lists it. What another process has added since stays, too.
-        """
-        sizes = self._sizes(f"clips/{key}") if sizes is None else sizes
-        if PROOF in sizes:
-            self._remove([f"clips/{key}/{PROOF}"])
-        self._remove([f"clips/{key}/{name}" for name in sorted(sizes.keys() - keep - {PROOF})])
-
-    def begin(self, key: str, *, lossless: bool = False) -> ClipWriter:
-        """Start a clip in the work area of this machine."""
-        return RemoteClipWriter(self, key, (*KINDS, LOSSLESS) if lossless else KINDS)
+    def is_held(self, session_id: str | None = None) -> bool:
+        """See ``Place``."""
+        return lease.is_held(self, session_id)
 
 
-class RemoteClipWriter(ClipWriter):
-    """Writes one clip into the work area of this machine and uploads it when it is complete."""
-
-    _store: RemoteStore
-
-    def kept_rgb(self) -> list[int]:
-        """Return the sizes in bytes of the earlier clip's ``rgb`` objects."""
-        return [size for name, size in self._store._sizes(f"clips/{self._key}").items() if name.startswith("rgb/")]
-
-    def commit(self, record: ClipRecord, *, keep_rgb: bool) -> None:
-        """Upload the clip, the proof last, replacing what an earlier run made; see ``ClipWriter.commit``.
-
-        Raises:
-            OutputError: The storage cannot be reached or written to, or the clip would lie inside another one's folder.
-        """
-        store, key = self._store, self._key
-        parents = key.split("/")[:-1]
-        for depth in range(1, len(parents) + 1):
-            if store._content(f"clips/{'/'.join(parents[:depth])}/{PROOF}") is not None:
-                raise OutputError(
-                    f"{store.out}/clips/{key}: would lie inside another clip's folder; choose another out"
-                )
-        sizes = store._sizes(f"clips/{key}")
-        made = clip_files.parse(store._content(f"clips/{key}/{PROOF}")) if PROOF in sizes else None
-        if made is not None and is_same(made, record) and is_whole(sizes, made):  # another process was faster
-            store.remove_record(key)
-            return
-        names = {f"{kind}/{name}" for kind, own in self._names.items() for name in own}
-        kept = {name for name in sizes if keep_rgb and name.startswith("rgb/")}
-        if keep_rgb and len(kept) != record.frames:
-            raise FileNotFoundError(errno.ENOENT, "the rgb files to keep are gone", f"{store.out}/clips/{key}")
-        # What will be written over stays: a process that makes the same clip may have just uploaded it.
-        store.remove_clip(key, kept | names, sizes)
-        with store.reached():
-            store.files.put(
-                [str(self._folder / name) for name in sorted(names)],
-                [store.object(f"clips/{key}/{name}") for name in sorted(names)],
-            )
-        store.remove_record(key)  # before the clip is there: killed in between, nobody would do it later
-        store._put(f"clips/{key}/{PROOF}", clip_files.encode(record))
+def _top(name: str) -> str:
+    return name.partition("/")[0]

@@ -1,4 +1,4 @@
-"""The output folder: where clips lie, how frames are named, and how a clip appears whole or not at all.
+"""An output: where clips lie, and how a clip appears whole or not at all, in a folder or in object storage.
 
 ::
 
@@ -17,95 +17,81 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import os
-import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
-
-import filelock
+from typing import NamedTuple, TypeVar
 
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import OutputError
-from araflow.core.files import PROOF, STATE, replace
+from araflow.core.files import PROOF, STATE, explained
 from araflow.core.fingerprint import digest
 from araflow.store import layout
-from araflow.store.draft import ClipWriter
-from araflow.store.layout import KINDS, LOSSLESS, is_same, is_whole, stem
-from araflow.store.places import Found, is_remote, open_path, open_store, reached, scan
-
-__all__ = [
-    "KINDS",
-    "LOSSLESS",
-    "PROOF",
-    "STATE",
-    "ClipWriter",
-    "Found",
-    "Store",
-    "is_remote",
-    "open_path",
-    "open_store",
-    "reached",
-    "replace",
-    "scan",
-    "stem",
-]
+from araflow.store.draft import ClipDraft
+from araflow.store.layout import KINDS, LOSSLESS, MANIFEST, is_same, is_whole
+from araflow.store.place import Place
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+_RANGES = f"{STATE}/ranges"
+_RECORDS = f"{STATE}/records"
 _MOST_TRIES = 20
-"""To start a session while others do the same; each try that fails means that another one got on."""
+"""To place a clip while others do the same; each try that fails means that another one got on."""
+
+
+class Known(NamedTuple):
+    """What an output knows of a clip.
+
+    Attributes:
+        record: That it is made by the settings that were asked for, or why it was not; ``None`` if it is to come.
+        made: The proof of the clip that is there and whole, by whatever settings; ``None`` if there is none.
+    """
+
+    record: ClipRecord | None
+    made: ClipRecord | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Store:
-    """An output folder. Making one touches nothing.
+    """An output. Making one touches nothing.
 
     Attributes:
-        out: The folder.
+        place: Where it lies.
         session_id: The session that half-made clips belong to; empty before ``locked`` or ``session``.
     """
 
-    out: Path
+    place: Place
     session_id: str = ""
 
     @property
-    def clips(self) -> Path:
-        """Folder of class folders."""
-        return self.out / "clips"
+    def out(self) -> Path:
+        """Where it lies; of an address, a path of universal-pathlib."""
+        return self.place.root
 
     @property
     def state(self) -> Path:
-        """Hidden folder of everything that is not output."""
-        return self.out / STATE
+        """Folder on this machine of everything that is only worked with; where the output is a folder, hidden there."""
+        return self.place.sessions.folder
 
     @property
     def work(self) -> Path:
-        """Folder of half-made clips, on the same file system as the finished ones, so that renaming is atomic."""
-        return self._sessions / self.session_id
-
-    @property
-    def _sessions(self) -> Path:
-        return self.state / "work"
+        """Folder on this machine of half-made clips."""
+        return self.place.sessions.work(self.session_id)
 
     @property
     def manifest(self) -> Path:
         """The manifest file."""
-        return self.out / "manifest.parquet"
+        return self.out / MANIFEST
 
     def clip_folder(self, key: str) -> Path:
         """Folder of a finished clip."""
-        return self.clips / key
+        return self.out / _clip(key)
 
-    def _record_file(self, key: str) -> Path:
-        # Not named as the key: with ".json" behind it, that can be longer than a file name may be.
-        return self.state / "records" / f"{digest({'key': key})}.json"
+    # --- runs ---
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Store]:
-        """Hold the folder for one run: make it, and remove what sessions have left that are dead.
+        """Hold the output for one run, and remove what dead sessions of this machine have left.
 
         Yields:
             The store, bound to a session.
@@ -113,28 +99,17 @@ class Store:
         Raises:
             OutputError: Another run holds it, it cannot be written to, or its file system has no locks.
         """
-        lock = _file_lock(self.state / "lock")
-        with self.working():
-            self.state.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire()
-            except filelock.Timeout:
-                raise OutputError(
-                    f"{self.out}: another araflow run is writing here; wait for it, or choose another out"
-                ) from None
-        try:
-            self._sweep()
-            with self.session() as bound:
-                yield bound
-        finally:
-            self._sweep()  # of processes that were killed meanwhile, and of ranges that nobody will take
-            lock.release()
+        with self.place.sessions.locked(), self.session() as bound, self.place.held(bound.session_id):
+            bound._remove_ranges()
+            yield bound
+            bound.check_held()
+            bound._remove_ranges()  # nobody will take them
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Store]:
         """Have a work area of one's own, which others know to be alive for as long as this process lives.
 
-        For processes that make clips for the run that holds the folder, on this machine or another.
+        For processes that make clips for the run that holds the output, on this machine or another.
 
         Yields:
             The store, bound to the session.
@@ -142,140 +117,210 @@ class Store:
         Raises:
             OutputError: The folder cannot be written to, or its file system has no locks.
         """
-        with self.working():
-            bound, lock = self._begin_session()
-        try:
-            yield bound
-        finally:
-            shutil.rmtree(bound.work, ignore_errors=True)
-            self._lock_file(bound.session_id).unlink(missing_ok=True)
-            lock.release()
-            with contextlib.suppress(OSError):  # others are at work
-                self._sessions.rmdir()
-
-    def _begin_session(self) -> tuple[Store, filelock.BaseFileLock]:
-        for _ in range(_MOST_TRIES):
-            bound = dataclasses.replace(self, session_id=uuid.uuid4().hex)
-            lock = _file_lock(self._lock_file(bound.session_id))
-            with contextlib.suppress(filelock.Timeout, FileNotFoundError):  # another session's end removed the folder
-                self._sessions.mkdir(parents=True, exist_ok=True)
-                lock.acquire()
-                bound.work.mkdir()
-                return bound, lock
-            lock.release()
-        raise OutputError(f"{self._sessions}: keeps being removed by another process; choose another out")
-
-    @contextlib.contextmanager
-    def reached(self) -> Iterator[None]:
-        """Turn what goes wrong while the output is read or written into an error that says what to do.
-
-        Raises:
-            OutputError: It cannot be written to, or its file system has no locks.
-        """
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                raise OutputError(
-                    f"{self.out}: its file system has no locks, without which two runs would destroy each other's "
-                    "work; mount it with locks, or choose another out"
-                ) from error
-            raise OutputError(f"{self.out}: cannot be written to: {error.strerror}") from error
-
-    def working(self) -> contextlib.AbstractContextManager[None]:
-        """Do what ``reached`` does, where ``state`` is written."""
-        return self.reached()
-
-    def each(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-        """Yield what a function that looks into the output returns for each item, in their order.
-
-        One at a time here, when it is asked for: a disk answers at once.
-        """
-        return map(function, items)
+        with self.place.sessions.begun() as session_id:
+            yield dataclasses.replace(self, session_id=session_id)
 
     def check_held(self) -> None:
-        """Make sure that this run still holds the output; a folder's lock cannot be taken away.
+        """Make sure that this run still holds the output.
 
         Raises:
             OutputError: Another run has taken it.
         """
-
-    def _lock_file(self, session_id: str) -> Path:
-        return self._sessions / f"{session_id}.lock"
+        if self.session_id:
+            self.place.check_held(self.session_id)
 
     def is_live(self, session_id: str) -> bool:
-        """Whether the process that holds a session still lives."""
-        file = self._lock_file(session_id)
-        if not file.exists():
-            return False
-        try:
-            with _file_lock(file):
-                file.unlink(missing_ok=True)  # nobody holds it
-            return False
-        except filelock.Timeout:
-            return True
+        """Whether the process that holds a session still lives; on another machine, as far as is known here.
 
-    def _sweep(self) -> None:
-        """Remove what dead sessions have left."""
-        shutil.rmtree(self.state / "ranges", ignore_errors=True)
-        names = {entry.name for entry in os.scandir(self._sessions)} if self._sessions.is_dir() else set()
-        for name in names:
-            session_id = name.removesuffix(".lock")
-            # A session's folder comes after its lock, and goes before it.
-            if not self.is_live(session_id):
-                shutil.rmtree(self._sessions / session_id, ignore_errors=True)
-                if not name.endswith(".lock") and (self._sessions / name).is_file():
-                    (self._sessions / name).unlink()
-        with contextlib.suppress(OSError):  # there is none, or others are at work
-            self._sessions.rmdir()
+        Raises:
+            OutputError: The storage cannot be reached.
+        """
+        return self.place.sessions.is_live(session_id) or self.place.is_held(session_id)
+
+    def is_running(self) -> bool:
+        """Whether a run holds the output. Asking changes nothing there.
+
+        Raises:
+            OutputError: That cannot be found out.
+        """
+        return self.place.sessions.is_locked() or self.place.is_held()
+
+    def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """Yield what a function that looks into the output returns for each item, in their order; many at once."""
+        return self.place.map(function, items)
+
+    # --- state ---
 
     def write_state(self, name: str, content: bytes) -> None:
-        """Write a file below ``state`` whole or not at all.
+        """Write a file of the hidden folder, which all machines see, whole or not at all.
 
         Raises:
             OutputError: It cannot be written.
         """
-        path = self.state / name
-        with self.reached():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace(path, content)
+        self.place.replace(f"{STATE}/{name}", content)
 
-    def read_state(self, name: str) -> bytes:
-        """Return what ``write_state`` wrote.
+    def read_state(self, name: str) -> bytes | None:
+        """Return what ``write_state`` wrote; ``None`` where there is no such file.
 
         Raises:
-            OSError: There is no such file.
+            OutputError: It cannot be read.
         """
-        return (self.state / name).read_bytes()
+        return self.place.read(f"{STATE}/{name}")
 
     def remove_state(self, name: str) -> None:
-        """Remove what ``write_state`` wrote, if it is there, and its folder, if that is empty now."""
-        path = self.state / name
-        path.unlink(missing_ok=True)
-        if path.parent != self.state:
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()
+        """Remove what ``write_state`` wrote, if it is there.
 
-    def find(self, key: str, fingerprint: str | None = None) -> ClipRecord | None:
-        """Return what is known of a clip: that it is made, or why it was not.
+        Raises:
+            OutputError: It cannot be removed.
+        """
+        self.place.remove([f"{STATE}/{name}"])
+
+    def ranges(self) -> dict[str, int]:
+        """Return what was handed to other machines, named from the output, and the sizes in bytes.
+
+        Raises:
+            OutputError: They cannot be listed.
+        """
+        return {f"{_RANGES}/{name}": size for name, size in self.place.sizes(_RANGES).items()}
+
+    def _remove_ranges(self) -> None:
+        self.place.remove(self.ranges())
+        self.place.remove_empty(_RANGES)
+
+    # --- what is known of clips ---
+
+    def look(self, key: str, fingerprint: str | None = None) -> Known:
+        """Return what is known of a clip; its folder is listed once, where it has a proof.
 
         Args:
             key: The clip's key.
-            fingerprint: Return only a record of these settings; ``None`` takes any.
-        """
-        for look in (self.find_made, self._find_unmade):
-            record = look(key)
-            if record is not None and fingerprint in (None, record.fingerprint):
-                return record
-        return None
+            fingerprint: The settings that were asked for; ``None`` takes any.
 
-    def _find_unmade(self, key: str) -> ClipRecord | None:
-        return layout.load(self._record_file(key))
+        Raises:
+            OutputError: What is there cannot be read.
+        """
+        made = self.find_made(key)
+        if made is not None and fingerprint in (None, made.fingerprint):
+            return Known(made, made)
+        unmade = self._find_unmade(key)
+        return Known(unmade if unmade is not None and fingerprint in (None, unmade.fingerprint) else None, made)
+
+    def find(self, key: str, fingerprint: str | None = None) -> ClipRecord | None:
+        """Return what is known of a clip: that it is made, or why it was not; see ``look``."""
+        return self.look(key, fingerprint).record
 
     def find_made(self, key: str) -> ClipRecord | None:
-        """Return the proof of a clip that is made, by whatever settings; ``None`` if it is not whole."""
-        record = layout.load(self.clip_folder(key) / PROOF)
-        return record if record is not None and is_whole(layout.sizes_in(self.clip_folder(key)), record) else None
+        """Return the proof of a clip that is made, by whatever settings; ``None`` if it is not whole.
+
+        Raises:
+            OutputError: What is there cannot be read.
+        """
+        record = self.read_proof(key)
+        return record if record is not None and is_whole(self.place.sizes(_clip(key)), record) else None
+
+    def read_proof(self, key: str) -> ClipRecord | None:
+        """Return the proof of a clip, without a look at its files; ``None`` if it has none.
+
+        Raises:
+            OutputError: What is there cannot be read.
+        """
+        return layout.parse(self.place.read(f"{_clip(key)}/{PROOF}"))
+
+    def _find_unmade(self, key: str) -> ClipRecord | None:
+        return layout.parse(self.place.read(_record(key)))
+
+    def clips(self) -> Iterator[str]:
+        """Yield the keys of all clips that have a proof, listed or not.
+
+        Raises:
+            OutputError: A folder cannot be read.
+        """
+        return self.place.holders("clips", PROOF)
+
+    def records(self) -> Iterator[tuple[str, ClipRecord, int, float | None]]:
+        """Yield the records of clips that were not made: its name, itself, its size and when each was written.
+
+        Raises:
+            OutputError: They cannot be read.
+        """
+        names = sorted(f"{_RECORDS}/{name}" for name in self.place.sizes(_RECORDS) if name.endswith(".json"))
+        for name, found in zip(names, self.map(self.place.read_timed, names), strict=True):
+            if found is not None and (record := layout.parse(found[0])) is not None:
+                yield name, record, len(found[0]), found[1]
+
+    def proofs(self, keys: Iterable[str], *, timed: bool) -> Iterator[tuple[ClipRecord, float | None] | None]:
+        """Yield the proof of each clip, ``None`` where there is none, and when it was written.
+
+        Args:
+            keys: The clips.
+            timed: The times are worth twice as many requests where the output lies at an address.
+
+        Raises:
+            OutputError: They cannot be read.
+        """
+        for found in self.map(lambda key: self.place.read_timed(f"{_clip(key)}/{PROOF}", ask=timed), keys):
+            record = None if found is None else layout.parse(found[0])
+            yield None if found is None or record is None else (record, found[1])
+
+    # --- writing clips ---
+
+    def begin(self, *, lossless: bool = False) -> ClipDraft:
+        """Start a clip in the work area, with a folder for 16-bit flow where ``lossless``."""
+        return ClipDraft(self.work / uuid.uuid4().hex, (*KINDS, LOSSLESS) if lossless else KINDS)
+
+    def kept_rgb(self, key: str) -> list[int]:
+        """Return the sizes in bytes of the earlier clip's ``rgb`` files."""
+        return [size for name, size in self.place.sizes(_clip(key)).items() if name.startswith("rgb/")]
+
+    def commit(self, draft: ClipDraft, record: ClipRecord, *, keep_rgb: bool) -> None:
+        """Write the proof and have the clip appear, replacing what an earlier run made.
+
+        Where another process has made the same clip meanwhile, its is kept: both hold the same.
+
+        Args:
+            draft: The clip's files.
+            record: The clip's record; its ``outcome`` is done.
+            keep_rgb: Take over the earlier clip's ``rgb`` folder instead of the draft's (empty) one.
+
+        Raises:
+            OutputError: The clip would lie inside another one's folder, or hold others.
+            OSError: It cannot be written, or the ``rgb`` folder to keep is gone.
+        """
+        key, name = record.key, _clip(record.key)
+        draft.seal(record)  # whatever needs space comes first: on a full disk the earlier clip stays
+        self._refuse_inside(key)
+        for _ in range(_MOST_TRIES):
+            there = self.place.sizes(name)
+            made = self.read_proof(key) if PROOF in there else None
+            if made is not None and is_same(made, record) and is_whole(there, made):  # another process was faster
+                self.remove_record(key)
+                return
+            self._refuse_others(key, there)
+            keep = layout.others(there)
+            if keep_rgb and draft.lacks("rgb"):
+                keep.add("rgb")
+                if sum(one.startswith("rgb/") for one in there) != record.frames:
+                    raise FileNotFoundError(errno.ENOENT, "the rgb files to keep are gone", str(self.clip_folder(key)))
+            # Its record goes before the clip is there: killed in between, nobody would do it later.
+            if self.place.put_folder(
+                draft.folder, name, last=PROOF, keep=keep, there=there, before=lambda: self.remove_record(key)
+            ):
+                return
+        raise OSError(errno.EBUSY, "another process keeps writing this clip", str(self.clip_folder(key)))
+
+    def _refuse_inside(self, key: str) -> None:
+        parents = key.split("/")[:-1]
+        for depth in range(1, len(parents) + 1):
+            if self.place.read(f"{_clip('/'.join(parents[:depth]))}/{PROOF}") is not None:
+                raise OutputError(
+                    f"{self.clip_folder(key)}: would lie inside another clip's folder; choose another out"
+                )
+
+    def _refuse_others(self, key: str, there: Collection[str]) -> None:
+        if layout.holds_others(there):
+            raise OutputError(
+                f"{self.clip_folder(key)}: is no clip's folder, so clip {key!r} cannot replace it; choose another out"
+            )
 
     def write_record(self, record: ClipRecord) -> None:
         """Keep the record of a clip that was not made.
@@ -286,58 +331,44 @@ class Store:
         Raises:
             OutputError: It cannot be written.
         """
-        if record.outcome is Outcome.FAILED and is_same(self.find_made(record.key), record):
+        failed = record.outcome is Outcome.FAILED
+        if failed and is_same(self.find_made(record.key), record):
             return
-        path = self._record_file(record.key)
-        part = self.work / f"{uuid.uuid4().hex}.json"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            layout.dump(part, record)
-            if record.outcome is not Outcome.FAILED and record.source_sha256 is not None:
-                retired = self.retire(record.key)
-                if retired is not None:
-                    shutil.rmtree(retired)
-            part.replace(path)
-        except OSError as error:
-            raise OutputError(f"{self.out}: no record of {record.key!r} can be written: {error.strerror}") from error
+        draft = self.work / f"{uuid.uuid4().hex}.json"
 
-    def retire(self, key: str) -> Path | None:
-        """Move what an earlier run made of a clip into the work area, and return where; ``None`` if there is nothing.
+        def remove_made() -> None:
+            if not failed and record.source_sha256 is not None:
+                self.remove_clip(record.key)
+
+        with explained(self.out, f"no record of {record.key!r} can be written"):
+            draft.write_bytes(layout.encode(record))
+            self.place.put_file(draft, _record(record.key), remove_made)
+
+    def remove_record(self, key: str) -> None:
+        """Forget why a clip was not made.
+
+        Raises:
+            OutputError: It cannot be removed.
+        """
+        self.place.remove([_record(key)])
+
+    def remove_clip(self, key: str) -> None:
+        """Remove what an earlier run made of a clip, its proof first or all at once; what is not the clip's stays.
 
         Raises:
             OutputError: The folder is no clip but holds others: a clip is named as a class is.
+            OSError: It cannot be removed.
         """
-        folder = self.clip_folder(key)
-        if not _exists(folder):
-            return None
-        if not (folder / PROOF).exists() and not all((folder / kind).is_dir() for kind in KINDS):
-            raise OutputError(f"{folder}: is no clip's folder, so clip {key!r} cannot replace it; choose another out")
-        retired = self.work / uuid.uuid4().hex
-        try:
-            folder.rename(retired)
-        except FileNotFoundError:  # another process was faster
-            if not self.work.is_dir():
-                raise
-            return None
-        return retired
-
-    def remove_record(self, key: str) -> None:
-        """Forget an earlier run's record of a clip that is now made."""
-        self._record_file(key).unlink(missing_ok=True)
-
-    def begin(self, key: str, *, lossless: bool = False) -> ClipWriter:
-        """Start a clip in the work area, with a folder for 16-bit flow where ``lossless``."""
-        return ClipWriter(self, key, (*KINDS, LOSSLESS) if lossless else KINDS)
+        there = self.place.sizes(_clip(key))
+        self._refuse_others(key, there)
+        aside = self.work / uuid.uuid4().hex
+        self.place.remove_folder(_clip(key), aside, first=PROOF, keep=layout.others(there), there=there)
 
 
-def _file_lock(path: Path) -> filelock.BaseFileLock:
-    # Where the file system has no locks, filelock would take the mere presence of the file for one, which a killed
-    # process leaves for ever.
-    return filelock.FileLock(path, timeout=0, fallback_to_soft=False)
+def _clip(key: str) -> str:
+    return f"clips/{key}"
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long to exist
-        return False
+def _record(key: str) -> str:
+    # Not named as the key: with ".json" behind it, that can be longer than a file name may be.
+    return f"{_RECORDS}/{digest({'key': key})}.json"

@@ -20,7 +20,7 @@ from araflow.build.pool import WorkerPool
 from araflow.core.clip import Attributes, Clip
 from araflow.core.errors import OutputError
 from araflow.core.spec import BuildSpec
-from araflow.store.places import open_store
+from araflow.store.address import open_store
 from araflow.store.store import Store
 from flows.executors import limits
 from flows.tasks import StageResult, extract_now, plainly

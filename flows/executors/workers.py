@@ -33,7 +33,7 @@ from araflow.build.shards import shards
 from araflow.core.clip import Clip
 from araflow.core.errors import AraflowError, OutputError, PoolClosedError
 from araflow.core.spec import BuildSpec
-from araflow.store.places import open_store
+from araflow.store.address import open_store
 from araflow.store.store import Store
 from flows.executors import limits
 from flows.executors.apart import everywhere, pack, pool_for, unpack
@@ -191,19 +191,19 @@ def _result_file(name: str) -> str:
 
 
 def _read(store: Store, name: str) -> bytes:
-    try:
-        return store.read_state(_file(name))
-    except OSError as error:
+    found = store.read_state(_file(name))
+    if found is None:
         raise OutputError(
-            f"{store.out}: the range {name} is not there ({error.strerror or error}): every machine must see the "
-            "output of the build at the same place"
-        ) from error
+            f"{store.out}: the range {name} is not there: every machine must see the output of the build at the same "
+            "place"
+        )
+    return found
 
 
 def _read_result(store: Store, name: str) -> bytes:
-    try:
-        return store.read_state(_result_file(name))
-    except OSError as error:
+    found = store.read_state(_result_file(name))
+    if found is None:
         raise OutputError(
             f"{store.out}: the range {name} was made, but not here: every machine must see the output at the same place"
-        ) from error
+        )
+    return found

@@ -21,10 +21,10 @@ from araflow.core.errors import ManifestError, OutputError, SourceError
 from araflow.core.spec import BuildSpec
 from araflow.core.spec_file import parse
 from araflow.datasets._sample import draw_sample
+from araflow.store.address import open_store
 from araflow.store.audit import validate
 from araflow.store.differences import differences
 from araflow.store.manifest import Manifest
-from araflow.store.store import Store
 
 CLASSES = ["walk", "run", "push"]
 
@@ -469,7 +469,7 @@ def test_a_folder_of_videos_a_folder_of_frames_and_a_manifest_give_the_same_flow
 
 
 def test_sources_that_cannot_be_used_are_refused_before_anything_is_written(videos: Path, tmp_path: Path):
-    store = Store(tmp_path / "out")
+    store = open_store(tmp_path / "out")
     with pytest.raises(SourceError, match="no such file or folder"):
         build.select_source(tmp_path / "absent", store)
     (tmp_path / "empty").mkdir()

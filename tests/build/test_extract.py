@@ -21,8 +21,8 @@ from araflow.core.errors import OutputError
 from araflow.core.files import PROOF
 from araflow.core.spec_file import parse
 from araflow.media import quantize, video
-from araflow.store import draft, layout, store
-from araflow.store.store import Store
+from araflow.store import draft, layout
+from araflow.store.address import open_store
 
 KEY = "walk/clip"
 SIZE = (64, 48)
@@ -65,7 +65,7 @@ def recipe_of(**settings):
 
 def job_of(source, out, recipe=None, *, keep_rgb=False):
     size, checksum = extract.hash_source(source)
-    return Job(KEY, source, Store(out), recipe or recipe_of(), size, checksum, keep_rgb)
+    return Job(KEY, source, open_store(out), recipe or recipe_of(), size, checksum, keep_rgb)
 
 
 def make(source, out, recipe=None, *, keep_rgb=False):
@@ -87,7 +87,7 @@ def assert_nothing_lies_about(out):
 
 
 def assert_work_is_empty(out):
-    work = Store(out).work
+    work = open_store(out).work
     assert not work.exists() or not list(work.iterdir())
 
 
@@ -127,7 +127,7 @@ def test_the_files_are_what_a_plain_script_makes(clip, tmp_path, quantizer):
 def test_the_record_tells_what_was_made(clip, tmp_path):
     recipe = recipe_of()
     record = make(clip, tmp_path, recipe)
-    folders = {kind: tmp_path / "clips" / KEY / kind for kind in store.KINDS}
+    folders = {kind: tmp_path / "clips" / KEY / kind for kind in layout.KINDS}
     sizes = {kind: sum(path.stat().st_size for path in folder.iterdir()) for kind, folder in folders.items()}
     assert record == ClipRecord(
         key=KEY,
@@ -174,10 +174,10 @@ def test_the_record_survives_as_json_and_proves_the_clip(clip, tmp_path, quantiz
     stored = json.loads((tmp_path / "clips" / KEY / PROOF).read_text())
     assert ClipRecord.from_json(stored) == record
     assert ClipRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
-    assert Store(tmp_path).find(KEY, record.fingerprint) == record
-    assert Store(tmp_path).find(KEY, "another") is None
+    assert open_store(tmp_path).find(KEY, record.fingerprint) == record
+    assert open_store(tmp_path).find(KEY, "another") is None
     (tmp_path / "clips" / KEY / "v" / "0003.jpg").unlink()
-    assert Store(tmp_path).find(KEY) is None, "a clip that lost a file is not complete"
+    assert open_store(tmp_path).find(KEY) is None, "a clip that lost a file is not complete"
 
 
 def test_a_preset_is_recorded_only_where_it_means_something(clip, tmp_path):
@@ -272,7 +272,7 @@ def test_recipe_naming_starts_at_one(clip, tmp_path):
     ],
 )
 def test_stem(naming, index, total, expected):
-    assert store.stem(naming, index, total) == expected
+    assert layout.stem(naming, index, total) == expected
 
 
 def lie_about_frames(path, count):
@@ -300,11 +300,11 @@ def test_names_are_as_wide_as_the_decoded_clip_needs(tmp_path, monkeypatch, nami
     if keep_rgb:
         record = make(source, tmp_path, dataclasses.replace(recipe, bound=5.0), keep_rgb=True)
     assert (record.outcome, record.frames) == (Outcome.DONE, count)
-    expected = [store.stem(naming, index, count) for index in range(count)]
+    expected = [layout.stem(naming, index, count) for index in range(count)]
     assert len({len(stem) for stem in expected}) == 1
     assert names(tmp_path, "rgb") == [f"{stem}.png" for stem in expected]
     assert names(tmp_path, "u") == names(tmp_path, "v") == [f"{stem}.jpg" for stem in expected[:-1]]
-    assert names(tmp_path, store.LOSSLESS) == [f"{stem}.png" for stem in expected[:-1]]
+    assert names(tmp_path, layout.LOSSLESS) == [f"{stem}.png" for stem in expected[:-1]]
     for index in (0, count - 1):
         stored = cv2.imread(str(tmp_path / "clips" / KEY / "rgb" / f"{expected[index]}.png"))
         assert np.abs(stored[..., ::-1].astype(int) - picture(index)).mean() < 12, "the right frame by the right name"
@@ -492,7 +492,7 @@ def test_a_full_disk_ends_the_run(clip, tmp_path, monkeypatch, room, error):
 def test_a_full_cache_folder_ends_a_run_into_object_storage(clip, tmp_path, monkeypatch):
     pytest.importorskip("upath", reason="needs universal-pathlib: pip install 'araflow[s3]'")
     monkeypatch.setenv("ARAFLOW_CACHE", str(tmp_path / "cache"))
-    output = store.open_store(f"memory://full{tmp_path}/out")
+    output = open_store(f"memory://full{tmp_path}/out")
     with output.session() as bound:
         job = dataclasses.replace(job_of(clip, tmp_path), store=bound)
         with monkeypatch.context() as patch:
@@ -500,7 +500,7 @@ def test_a_full_cache_folder_ends_a_run_into_object_storage(clip, tmp_path, monk
             with pytest.raises(OutputError, match=rf"{tmp_path}/cache: .*: nothing more can be written"):
                 extract.make(job)
         assert not list(bound.work.iterdir())
-        assert output.files.find(output.object("")) == []
+        assert output.place.sizes("") == {}
         made = extract.make(job)
     assert output.find(KEY) == made and made.outcome == Outcome.DONE
 
@@ -526,14 +526,14 @@ def test_a_disk_too_full_for_the_proof_costs_no_earlier_clip(clip, tmp_path, mon
     first = make(clip, tmp_path)
     before = files(tmp_path)
 
-    def full(path, record):
+    def full(self, record):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(layout, "dump", full)
+    monkeypatch.setattr(draft.ClipDraft, "seal", full)
     with pytest.raises(OutputError):
         make(clip, tmp_path, recipe_of(**{"optical.bound": 5.0}), keep_rgb=keep_rgb)
     assert files(tmp_path) == before
-    assert Store(tmp_path).find(KEY) == first
+    assert open_store(tmp_path).find(KEY) == first
     assert_work_is_empty(tmp_path)
 
 

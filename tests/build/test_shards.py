@@ -18,6 +18,7 @@ from araflow.core.errors import OutputError, PoolClosedError, SourceError
 from araflow.core.processes import Lost
 from araflow.core.spec import BuildSpec, RunSpec
 from araflow.core.spec_file import parse
+from araflow.store.address import open_store
 from araflow.store.store import Store
 
 SEGFAULT, KILLED = Lost(timed_out=False, exit_code=-11), Lost(timed_out=False, exit_code=-9)
@@ -67,10 +68,10 @@ class Script:
 
 
 def make(store: Store, job: Job) -> ClipRecord:
-    writer = store.begin(job.key)
+    draft = store.begin()
     for kind, count in (("rgb", 2), ("u", 1), ("v", 1)):
         for index in range(0 if job.keep_rgb and kind == "rgb" else count):
-            writer.write(kind, f"{index:04d}", b"x")
+            draft.write(kind, f"{index:04d}", b"x")
     record = ClipRecord(
         key=job.key,
         outcome=Outcome.DONE,
@@ -84,7 +85,7 @@ def make(store: Store, job: Job) -> ClipRecord:
         fingerprint=job.recipe.fingerprint,
         rgb_fingerprint=job.recipe.rgb_fingerprint,
     )
-    writer.commit(record, keep_rgb=job.keep_rgb)
+    store.commit(draft, record, keep_rgb=job.keep_rgb)
     return record
 
 
@@ -101,7 +102,7 @@ def clips(tmp_path: Path) -> list[Clip]:
 
 @pytest.fixture
 def store(tmp_path: Path):
-    store = Store(tmp_path / "out")
+    store = open_store(tmp_path / "out")
     with store.locked() as bound:
         yield bound
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from araflow.build import _survey, clean
+from araflow.build import clean, outputs, retry
 from araflow.build import note as build_note
 from araflow.build import run as build
 from araflow.build import status as operate
@@ -26,8 +26,7 @@ from araflow.core.errors import ManifestError, OutputError
 from araflow.core.resources import folder as resources_folder
 from araflow.core.spec import BuildSpec
 from araflow.datasets._sample import draw_sample
-from araflow.store.places import open_store
-from araflow.store.store import Store
+from araflow.store.address import open_store
 
 CLASSES = ["walk", "run"]
 
@@ -88,7 +87,7 @@ def out(built: Path, tmp_path: Path) -> Path:
 
 
 def look(out: Path) -> operate.Status:
-    return operate.status(_survey.survey(_survey.find_output(str(out))), time.time())
+    return operate.status(outputs.read(outputs.find(str(out))), time.time())
 
 
 def adds_up(now: operate.Status) -> bool:
@@ -145,7 +144,7 @@ def test_an_output_of_an_older_araflow_has_a_manifest_alone(out: Path):
 
 
 def test_nothing_is_listed_before_clips_are_selected(tmp_path: Path):
-    with Store(tmp_path / "out").locked():
+    with open_store(tmp_path / "out").locked():
         now = look(tmp_path / "out")
         assert (now.running, now.listed, now.complete) == (True, None, False)
         assert operate.last_line(now) == "at work; its clips are not listed yet"
@@ -252,11 +251,11 @@ def settled_at(out: Path, moments: list[float]) -> None:
 def test_the_rate_is_that_of_the_last_ten_minutes_of_the_run(out: Path, ages: list[float], began: float, rate):
     now = 2e9
     settled_at(out, [now - age for age in ages])
-    seen = _survey.survey(Store(out))
+    seen = outputs.read(open_store(out))
     assert seen.note is not None
     assert seen.entries is not None
     begun = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(now - began))
-    left = [_survey.Entry(f"run/left{number}", "run") for number in range(9)]
+    left = [outputs.Entry(f"run/left{number}", "run") for number in range(9)]
     seen = dataclasses.replace(
         seen, note=dataclasses.replace(seen.note, begun=begun), entries=seen.entries + left, running=True
     )
@@ -300,8 +299,8 @@ def test_the_note_holds_everywhere(drawn: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "drawn").symlink_to(drawn)
     spec = settings(Path("drawn"), Path("out"))
-    selection = build.stages.select(spec, build.stages.prepare(spec, Store(Path("out"))))
-    with Store(Path("out")).locked() as store:
+    selection = build.stages.select(spec, build.stages.prepare(spec, open_store(Path("out"))))
+    with open_store(Path("out")).locked() as store:
         build_note.write(store, spec, "print", selection)
         build_note.write(store, spec, "print", selection, Path("drawn"), accept_licence=True, plain=True)
     content = json.loads((tmp_path / "out" / ".araflow" / "build.json").read_text())
@@ -310,10 +309,10 @@ def test_the_note_holds_everywhere(drawn: Path, tmp_path: Path, monkeypatch: pyt
     assert content["by_class"] == {"walk": 3, "run": 3}
     assert content["source"] == str(tmp_path / "drawn")
     monkeypatch.chdir("/")
-    note = build_note.read(Store(tmp_path / "out"))
+    note = build_note.read(open_store(tmp_path / "out"))
     assert note is not None
     assert (note.accept_licence, note.plain, note.fingerprint, note.sources) == (True, True, "print", ())
-    again = operate.settings(note, str(tmp_path / "elsewhere"))
+    again = build_note.settings(note, str(tmp_path / "elsewhere"))
     paths = {"source": str(tmp_path / "drawn/videos"), "splits": str(tmp_path / "drawn/splits")}
     assert again.dataset == spec.dataset.model_copy(update=paths)
     assert again.out == str(tmp_path / "elsewhere")
@@ -322,10 +321,10 @@ def test_the_note_holds_everywhere(drawn: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_an_address_in_the_note_stays_one(drawn: Path, tmp_path: Path):
     spec = settings(drawn, tmp_path / "out")
-    selection = build.stages.select(spec, build.stages.prepare(spec, Store(tmp_path / "out")))
+    selection = build.stages.select(spec, build.stages.prepare(spec, open_store(tmp_path / "out")))
     web = spec.dataset.model_copy(update={"source": "https://example.org/a.rar", "folder": "~/data"})
-    build_note.write(Store(tmp_path / "out"), spec.model_copy(update={"dataset": web}), "print", selection)
-    note = build_note.read(Store(tmp_path / "out"))
+    build_note.write(open_store(tmp_path / "out"), spec.model_copy(update={"dataset": web}), "print", selection)
+    note = build_note.read(open_store(tmp_path / "out"))
     assert note is not None
     assert note.spec["dataset"]["source"] == "https://example.org/a.rar"
     assert note.spec["dataset"]["folder"] == str(Path.home() / "data")
@@ -357,7 +356,7 @@ SETTINGS: list[list[str]] = [
 @pytest.mark.parametrize("overrides", SETTINGS)
 def test_any_settings_can_be_said_as_a_configuration_and_overrides(config: str, overrides: list[str]):
     spec = spec_file.load(config, overrides)
-    base, text = operate.arguments(spec)
+    base, text = retry.arguments(spec)
     assert spec_file.load(base, text) == spec
     if "name=2024_01" not in overrides:
         assert base == config
@@ -368,10 +367,10 @@ def test_any_settings_can_be_said_as_a_configuration_and_overrides(config: str, 
 
 
 def test_clips_are_chosen_by_outcome_class_and_reason(out: Path):
-    seen = _survey.survey(Store(out))
+    seen = outputs.read(open_store(out))
 
     def keys(*arguments: Any) -> list[str]:
-        return [entry.reason_code for entry in operate.choose(seen, *arguments)]
+        return [entry.reason_code for entry in retry.choose(seen, *arguments)]
 
     assert keys() == []
     assert sorted(keys(Outcome.QUARANTINED)) == ["missing", "not-a-video"]
@@ -385,8 +384,8 @@ def test_what_is_forgotten_is_left_and_made_again(out: Path, drawn: Path):
     worked_on = []
     build.build(settings(drawn, out), on_record=lambda record, made: made and worked_on.append(record.key))
     assert worked_on == []
-    chosen = operate.choose(_survey.survey(Store(out)), Outcome.QUARANTINED, None, "not-a-video")
-    operate.forget(Store(out), chosen)
+    chosen = retry.choose(outputs.read(open_store(out)), Outcome.QUARANTINED, None, "not-a-video")
+    retry.forget(open_store(out), chosen)
     assert (look(out).quarantined, look(out).left) == (1, 1)
     build.build(settings(drawn, out), on_record=lambda record, made: made and worked_on.append(record.key))
     assert worked_on == [entry.key for entry in chosen]
@@ -394,9 +393,9 @@ def test_what_is_forgotten_is_left_and_made_again(out: Path, drawn: Path):
 
 
 def test_nothing_is_forgotten_while_a_run_is_at_work(out: Path):
-    seen = _survey.survey(Store(out))
-    with Store(out).locked(), pytest.raises(OutputError, match="another araflow run"):
-        operate.forget(Store(out), operate.choose(seen, Outcome.QUARANTINED))
+    seen = outputs.read(open_store(out))
+    with open_store(out).locked(), pytest.raises(OutputError, match="another araflow run"):
+        retry.forget(open_store(out), retry.choose(seen, Outcome.QUARANTINED))
     assert look(out).left == 0
 
 
@@ -421,7 +420,7 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def ask(address: str) -> operate.Status:
-    return operate.status(_survey.survey(_survey.find_output(address)), time.time())
+    return operate.status(outputs.read(outputs.find(address)), time.time())
 
 
 def test_an_output_at_an_address_is_looked_into_as_a_folder_is(address: str, drawn: Path, built: Path):
@@ -435,13 +434,13 @@ def test_an_output_at_an_address_is_looked_into_as_a_folder_is(address: str, dra
     now = ask(address)
     of_it = {"out": "", "begun": "", "clips_per_minute": None}
     assert dataclasses.replace(now, **of_it) == dataclasses.replace(look(built), **of_it)
-    store = _survey.find_output(address)
-    chosen = operate.choose(_survey.survey(store), Outcome.QUARANTINED, None, "not-a-video")
-    operate.forget(store, chosen)
+    store = outputs.find(address)
+    chosen = retry.choose(outputs.read(store), Outcome.QUARANTINED, None, "not-a-video")
+    retry.forget(store, chosen)
     assert (ask(address).left, ask(address).manifest) == (1, "stale")
-    note = _survey.survey(store).note
+    note = outputs.read(store).note
     assert note is not None
-    again = operate.settings(note, address)
+    again = build_note.settings(note, address)
     assert again == spec
     build.build(again)
     assert dataclasses.replace(ask(address), **of_it) == dataclasses.replace(now, **of_it)
@@ -450,28 +449,27 @@ def test_an_output_at_an_address_is_looked_into_as_a_folder_is(address: str, dra
 def test_what_is_superseded_at_an_address_can_go(address: str, drawn: Path):
     spec = settings(drawn, Path()).model_copy(update={"out": address})
     build.build(spec)
-    store = _survey.find_output(address)
-    files = store.out.fs
-    before = files.find(store.out.path)
+    store = outputs.find(address)
+    before = store.place.sizes("")
     assert clean.find(store) == []
     few = spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"classes": ("walk",)})})
     build.build(few)
     runs = [f"clips/run/{path.stem}" for path in sorted((drawn / "videos" / "run").iterdir())]
     found = clean.find(store)
     assert [item.path for item in found] == runs
-    sizes = {name: sum(files.size(path) for path in before if f"/{name}/" in path) for name in runs}
+    sizes = {name: sum(size for path, size in before.items() if path.startswith(f"{name}/")) for name in runs}
     assert {item.path: item.bytes for item in found} == sizes
     with store.locked(), pytest.raises(OutputError, match="a run is at work"):
         clean.find(store)
     assert clean.remove(store) == found
     assert clean.find(store) == []
-    assert files.find(store.out.path) == [path for path in before if "/clips/run/" not in path]
+    assert set(store.place.sizes("")) == {name for name in before if not name.startswith("clips/run/")}
 
 
 @pytest.mark.parametrize("end", ["", "/other"])
 def test_an_address_where_nothing_is_or_something_else_is_no_output(address: str, end: str):
     store = open_store(address)
     if end:
-        store.out.joinpath("other", "file").write_bytes(b"1")
+        store.place.replace("other/file", b"1")
     with pytest.raises(OutputError, match="no output of araflow" if end else "nothing is there"):
-        _survey.find_output(address)
+        outputs.find(address)

@@ -22,7 +22,7 @@ from araflow.cli import main
 from araflow.core import json_log
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.datasets._sample import draw_sample
-from araflow.store.store import Store
+from araflow.store.address import open_store
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_watching_ends_with_the_run(videos: Path, tmp_path: Path):
     araflow("flow", videos, "--out", out, "--set", "run.retries=0")
     command = [sys.executable, "-m", "araflow", "status", str(out), "--watch", "0.1", "--json"]
     with contextlib.ExitStack() as run:
-        run.enter_context(Store(out).locked())
+        run.enter_context(open_store(out).locked())
         watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert watching.stdout is not None
         seen = [json.loads(watching.stdout.readline()) for _ in range(2)]
@@ -196,7 +196,7 @@ def test_what_cannot_be_retried_says_why_and_forgets_nothing(videos: Path, tmp_p
     ):
         result = araflow("retry", out, *arguments)
         assert (result.exit_code, said in result.stderr) == (1, True), result.output
-    with Store(out).locked():
+    with open_store(out).locked():
         assert "a run is at work here" in araflow("retry", out).stderr
     videos.rename(tmp_path / "gone")
     assert str(videos) in araflow("retry", out).stderr
@@ -253,7 +253,7 @@ def plant(out: Path) -> dict[str, int]:
     write(state / "drawn-0" / "videos" / "walk" / "a.avi", 15, state / "drawn-0")
     write(state / "unpacked-0" / "videos" / "walk" / "a.avi", 16, state / "unpacked-0")
     record = ClipRecord("walk/old", Outcome.FAILED, "io-error: gone", fingerprint="f")
-    with Store(out).session() as store:
+    with open_store(out).session() as store:
         store.write_record(record)
     (path,) = (path for path in (state / "records").glob("*.json") if "walk/old" in path.read_text())
     planted[path.relative_to(out).as_posix()] = path.stat().st_size
@@ -284,7 +284,7 @@ def test_rubbish_is_shown_then_removed_and_nothing_else(videos: Path, tmp_path: 
     content = json.loads(araflow("clean", out, "--json").stdout)
     assert {item["path"]: item["bytes"] for item in content["items"]} == planted
     assert not content["removed"]
-    with Store(out).session() as alive:
+    with open_store(out).session() as alive:
         (alive.work / "half" / "rgb").mkdir(parents=True)
         (alive.work / "half" / "rgb" / "0.png").write_text("being written")
         done = araflow("clean", out, "--yes")
@@ -321,7 +321,7 @@ def test_a_run_at_work_is_left_alone(videos: Path, tmp_path: Path):
     out = tmp_path / "out"
     araflow("flow", videos, "--out", out, "--set", "run.retries=0")
     planted = plant(out)
-    with Store(out).locked():
+    with open_store(out).locked():
         (out / "manifest.parquet.part").write_text("being written")
         for option in ((), ("--yes",)):
             result = araflow("clean", out, *option)

@@ -14,8 +14,8 @@ from araflow.core.errors import SourceError, UnavailableError
 from araflow.optical import Availability
 from araflow.optical.backends import cuda, nvof, vpi
 from araflow.optical.backends import torch as torch_backend
+from araflow.store.address import open_store
 from araflow.store.audit import validate
-from araflow.store.store import Store
 
 NVOF = "Fake GPU (no hardware), NVIDIA driver of unknown version, CUDA 12.8, NVOF 5.0"
 
@@ -161,7 +161,7 @@ def test_a_failing_device_fails_the_clips_and_the_next_run_tries_again(nvof_gpu,
         assert len(row["reason"]) > 20
         assert (row["path"], row["flow_bytes"], row["lossless_bytes"], row["status"]) == (None, None, None, None)
         assert (row["backend"], row["preset"]) == ("nvof", "balanced")
-        assert Store(manifest.folder).find(row["key"]).outcome == "failed"
+        assert open_store(manifest.folder).find(row["key"]).outcome == "failed"
     assert validate(manifest) == []
     assert not (manifest.folder / "clips").exists() or not any((manifest.folder / "clips").rglob("*.jpg"))
     nvof_gpu.refuse.clear()

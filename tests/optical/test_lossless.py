@@ -15,10 +15,10 @@ from araflow.cli import main
 from araflow.core.files import PROOF
 from araflow.media.flow_files import decode_flow_png
 from araflow.optical.backends import nvof
+from araflow.store.address import open_store
 from araflow.store.audit import validate
 from araflow.store.layout import KINDS, LOSSLESS
 from araflow.store.manifest import Manifest
-from araflow.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -233,7 +233,7 @@ def test_a_clip_of_before_there_was_this_field_is_still_complete(make, field):
         proof = json.loads((clip / PROOF).read_text())
         del proof[field]
         (clip / PROOF).write_text(json.dumps(proof))
-        assert Store(manifest.folder).find_made(row["key"]) is not None
+        assert open_store(manifest.folder).find_made(row["key"]) is not None
     manifest, jobs = make(lossless=False)
     assert jobs == []
     assert {row[field] for row in manifest.table.to_pylist()} == {None}
@@ -244,7 +244,7 @@ def test_an_empty_folder_does_not_pass_for_the_files(make):
     row, clip = clips(manifest)[0]
     for path in (clip / LOSSLESS).iterdir():
         path.write_bytes(b"")
-    assert Store(manifest.folder).find_made(row["key"]) is None
+    assert open_store(manifest.folder).find_made(row["key"]) is None
 
 
 # --- through the command, with real worker processes

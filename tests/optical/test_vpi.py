@@ -25,7 +25,7 @@ from araflow.optical import Availability
 from araflow.optical.backends import _blocks, vpi
 from araflow.optical.backends.vpi import presence
 from araflow.optical.backends.vpi import process as _vpi_process
-from araflow.store.store import Store
+from araflow.store.address import open_store
 
 SOURCE = Path(araflow.__file__).parent / "optical" / "backends" / "vpi"
 
@@ -293,7 +293,7 @@ def test_a_clip_is_failed_by_the_engine_and_quarantined_by_itself(jetson, tmp_pa
     )
     size, digest = extract.hash_source(source)
     record = extract.make(
-        extract.Job("walk/one", source, Store(tmp_path / "out"), recipe, size, digest, keep_rgb=False)
+        extract.Job("walk/one", source, open_store(tmp_path / "out"), recipe, size, digest, keep_rgb=False)
     )
     assert record.outcome == outcome
     assert re.match(reason, record.reason), record.reason

@@ -4,6 +4,7 @@ import pytest
 
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.report import contact_sheet
+from araflow.store.layout import CONTACT_SHEET
 from araflow.store.manifest import Manifest
 
 
@@ -81,7 +82,7 @@ def manifest(folder, finished=tuple(CLIPS), radii=False):
 @pytest.mark.parametrize("radii", [False, True], ids=["bound", "max_radius"])
 def test_a_contact_sheet_shows_one_clip_of_each_class(tmp_path, radii):
     path = contact_sheet.write_contact_sheet(manifest(tmp_path, radii=radii))
-    assert path == tmp_path / contact_sheet.CONTACT_SHEET
+    assert path == tmp_path / CONTACT_SHEET
     assert not list(tmp_path.glob("*.part"))
     image = cv2.imread(str(path))
     # Three strips, each a caption of 24 rows and two pictures as high as the tallest (48x64 at 240 wide: 320).
@@ -91,7 +92,7 @@ def test_a_contact_sheet_shows_one_clip_of_each_class(tmp_path, radii):
 def test_the_same_manifest_gives_the_same_picture(tmp_path):
     table = manifest(tmp_path)
     first = contact_sheet.write_contact_sheet(table).read_bytes()
-    (tmp_path / contact_sheet.CONTACT_SHEET).unlink()
+    (tmp_path / CONTACT_SHEET).unlink()
     assert contact_sheet.write_contact_sheet(table).read_bytes() == first
     assert contact_sheet.write_contact_sheet(table).read_bytes() == first, "and replaces itself"
 

@@ -16,6 +16,7 @@ import pytest
 from araflow.core.clip import REASONS, Attributes, Clip, ClipRecord, Outcome, source_status
 from araflow.core.errors import ManifestError
 from araflow.store import summary
+from araflow.store.address import open_store
 from araflow.store.audit import check, strays, validate
 from araflow.store.differences import differences
 from araflow.store.layout import KINDS, stem
@@ -62,16 +63,16 @@ def done(key: str, **fields: object) -> ClipRecord:
 
 def write_clip(store: Store, key: str) -> ClipRecord:
     rng = np.random.default_rng(len(key))
-    writer = store.begin(key)
+    draft = store.begin()
     for index in range(FRAMES):
         image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
         name = stem("card", index, FRAMES)
-        writer.write("rgb", f"{name}.png", cv2.imencode(".png", image)[1].tobytes())
+        draft.write("rgb", f"{name}.png", cv2.imencode(".png", image)[1].tobytes())
         for kind in ("u", "v") if index < FRAMES - 1 else ():
-            writer.write(kind, f"{name}.jpg", cv2.imencode(".jpg", image[..., 0])[1].tobytes())
-    flow_bytes = writer.written["u"] + writer.written["v"]
-    record = done(key, rgb_bytes=writer.written["rgb"], flow_bytes=flow_bytes)
-    writer.commit(record, keep_rgb=False)
+            draft.write(kind, f"{name}.jpg", cv2.imencode(".jpg", image[..., 0])[1].tobytes())
+    flow_bytes = draft.written["u"] + draft.written["v"]
+    record = done(key, rgb_bytes=draft.written["rgb"], flow_bytes=flow_bytes)
+    store.commit(draft, record, keep_rgb=False)
     return record
 
 
@@ -97,7 +98,7 @@ def manifest_of(records: list[ClipRecord], folder: Path, clips: list[Clip] = CLI
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with three finished clips, a missing and a failed one."""
-    store = Store(tmp_path_factory.mktemp("made"))
+    store = open_store(tmp_path_factory.mktemp("made"))
     with store.locked():
         records = [write_clip(store, key) for key in (GOOD, "walk/film_1", "loose")]
     manifest_of([*records, *BAD], store.out).write(store.manifest)

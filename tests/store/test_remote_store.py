@@ -29,9 +29,9 @@ from araflow.core.errors import OutputError, SpecError, UnavailableError
 from araflow.core.spec import BuildSpec
 from araflow.core.spec_file import parse
 from araflow.store import lease
+from araflow.store.address import open_path, open_store
 from araflow.store.audit import validate
 from araflow.store.manifest import Manifest
-from araflow.store.places import open_path, open_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
 HERE = Path(__file__).parent
@@ -52,7 +52,7 @@ if __name__ == "__main__":
 UPLOADS = """
 import os, signal, sys, traceback
 import s3fs
-from araflow.store.places import open_store
+from araflow.store.address import open_store
 from test_store import make, record
 
 url, fingerprint, keep_rgb = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
@@ -190,7 +190,7 @@ def test_it_holds_what_a_folder_holds_and_a_second_run_does_nothing(bucket: Any,
     assert objects(bucket) == expected
     assert times == {item.key: item.last_modified for item in bucket.objects.all() if item.key in times}
 
-    assert "all         6     5" in run("manifest", "show", url).output
+    assert "(all)       6     5" in run("manifest", "show", url).output
     checked = run("manifest", "validate", url)
     assert (checked.exit_code, checked.stdout) == (0, "6 rows, 0 differences\n")
     assert run("manifest", "diff", url, str(local)).stdout == "0 differences\n"
@@ -304,13 +304,13 @@ def test_a_second_run_is_refused_with_who_holds_it_and_a_killed_ones_hold_is_tak
         assert open_store(url).is_live(bound.session_id)
         with pytest.raises(OutputError, match="another araflow run is writing here"), open_store(url).locked():
             pass
-        code = f"from araflow.store.places import open_store\nwith open_store({url!r}).locked(): pass"
+        code = f"from araflow.store.address import open_store\nwith open_store({url!r}).locked(): pass"
         environment = os.environ | {"ARAFLOW_CACHE": str(tmp_path)}  # as on another machine
         other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         assert f"another araflow run is writing here (on {os.uname().nodename}, process {os.getpid()})" in other.stderr
     assert not open_store(url).is_live(bound.session_id)
     assert not list(bucket.objects.all())
-    code = f"from araflow.store.places import open_store\nimport os\nwith open_store({url!r}).locked(): os._exit(9)"
+    code = f"from araflow.store.address import open_store\nimport os\nwith open_store({url!r}).locked(): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
     assert [item.key for item in bucket.objects.all()] == ["out/.araflow/lock.json"]
     with open_store(url).locked():

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import functools
 import os
 import shutil
 import signal
@@ -19,17 +20,19 @@ from hypothesis import strategies as st
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import OutputError
 from araflow.core.files import PROOF
-from araflow.store.draft import ClipWriter
+from araflow.store.address import open_store
+from araflow.store.draft import ClipDraft
 from araflow.store.layout import KINDS, stem
 from araflow.store.store import Store
 
 KEY = "walk/one two #1"
+Commit = Callable[[], None]
 NOBODY = 65534
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "out")
+    store = open_store(tmp_path / "out")
     with store.locked() as bound:
         yield bound
 
@@ -45,24 +48,24 @@ def bad(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRec
     return record(key, fingerprint, **{**found, **fields})
 
 
-def fill(writer: ClipWriter, made: ClipRecord, *, keep_rgb: bool = False) -> None:
+def fill(draft: ClipDraft, made: ClipRecord, *, keep_rgb: bool = False) -> None:
     """Write three frames whose content says which settings made them."""
     for index in range(3):
         name = stem("card", index, 3)
         if not keep_rgb:
-            writer.write("rgb", f"{name}.png", f"frame {index}".encode())
+            draft.write("rgb", f"{name}.png", f"frame {index}".encode())
         if index < 2:
             for kind in ("u", "v"):
-                writer.write(kind, f"{name}.jpg", f"{kind} {index} {made.fingerprint}".encode())
+                draft.write(kind, f"{name}.jpg", f"{kind} {index} {made.fingerprint}".encode())
 
 
 def make(store: Store, made: ClipRecord, *, keep_rgb: bool = False) -> None:
-    writer = store.begin(made.key)
+    draft = store.begin()
     try:
-        fill(writer, made, keep_rgb=keep_rgb)
-        writer.commit(made, keep_rgb=keep_rgb)
+        fill(draft, made, keep_rgb=keep_rgb)
+        store.commit(draft, made, keep_rgb=keep_rgb)
     finally:
-        writer.discard()
+        draft.discard()
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -104,14 +107,14 @@ def test_sorting_names_sorts_frames(naming, total, data):
 
 
 def test_a_clip_is_not_there_before_it_is_whole(store: Store):
-    writer = store.begin(KEY)
+    draft = store.begin()
     for kind in KINDS:
-        writer.write(kind, "0000.x", b"data")
-    assert not store.clips.exists()
+        draft.write(kind, "0000.x", b"data")
+    assert not store.place.exists("clips")
     assert store.find(KEY) is None
-    writer.discard()
+    draft.discard()
     assert not list(store.work.iterdir())
-    assert not store.clips.exists()
+    assert not store.place.exists("clips")
 
 
 def test_a_clip_that_is_there_is_whole(store: Store):
@@ -133,21 +136,21 @@ def test_nothing_but_frames_is_visible(store: Store):
 
 
 def test_writing_counts_bytes_and_never_overwrites(store: Store):
-    writer = store.begin(KEY)
-    writer.write("u", "0000.jpg", b"four")
-    writer.write("u", "0001.jpg", b"seven!!")
-    assert writer.written == {"rgb": 0, "u": 11, "v": 0}
+    draft = store.begin()
+    draft.write("u", "0000.jpg", b"four")
+    draft.write("u", "0001.jpg", b"seven!!")
+    assert draft.written == {"rgb": 0, "u": 11, "v": 0}
     with pytest.raises(FileExistsError):
-        writer.write("u", "0000.jpg", b"again")
-    writer.discard()
+        draft.write("u", "0000.jpg", b"again")
+    draft.discard()
 
 
 def test_frames_are_renamed_where_the_clip_was_longer_than_its_header_said(store: Store):
-    writer = store.begin(KEY)
+    draft = store.begin()
     for index in range(12):
-        writer.write("rgb", f"{index}.png", bytes([index]))
-    writer.rename_frames("card", 12)
-    writer.commit(record(frames=12, flows=0), keep_rgb=False)
+        draft.write("rgb", f"{index}.png", bytes([index]))
+    draft.rename_frames("card", 12)
+    store.commit(draft, record(frames=12, flows=0), keep_rgb=False)
     files = sorted((store.clip_folder(KEY) / "rgb").iterdir())
     assert [(file.name, file.read_bytes()) for file in files] == [(f"{i:04d}.png", bytes([i])) for i in range(12)]
 
@@ -229,18 +232,18 @@ def test_killed_at_any_step_the_next_run_makes_the_same(tmp_path: Path, monkeypa
                 keep = case == "flow only" and known is not None and known.outcome is Outcome.DONE
                 make(store, record(fingerprint="second"), keep_rgb=keep)
 
-    undisturbed = Store(tmp_path / "undisturbed")
+    undisturbed = open_store(tmp_path / "undisturbed")
     before(undisturbed)
     after(undisturbed)
     steps_seen = 0
     for step in range(100):
-        store, steps = Store(tmp_path / str(step)), iter(range(100))
+        store, steps = open_store(tmp_path / str(step)), iter(range(100))
         before(store)
         with monkeypatch.context() as patch:
             for owner, name in STEPS:
                 patch.setattr(owner, name, killing(getattr(owner, name), steps, step))
             patch.setattr(
-                "araflow.store.store.ClipWriter.discard", lambda self: None
+                "araflow.store.draft.ClipDraft.discard", lambda self: None
             )  # a killed process tidies nothing up
             try:
                 after(store)
@@ -266,7 +269,7 @@ def test_killed_at_any_step_the_next_run_makes_the_same(tmp_path: Path, monkeypa
 def test_a_record_is_kept_and_removed_once_the_clip_is_made(store: Store):
     store.write_record(bad())
     assert store.find(KEY, "first") == bad()
-    assert not store.clips.exists()
+    assert not store.place.exists("clips")
     store.write_record(bad(fingerprint="second"))
     assert store.find(KEY, "first") is None
     assert store.find(KEY) == bad(fingerprint="second")
@@ -286,10 +289,10 @@ def test_a_clip_found_bad_is_removed(store: Store):
 
 def test_a_clip_whose_source_is_gone_stays(store: Store):
     make(store, record())
-    before = tree(store.clips)
+    before = tree(store.out / "clips")
     missing = bad(fingerprint="second", reason="missing: gone", source_sha256=None)
     store.write_record(missing)
-    assert tree(store.clips) == before
+    assert tree(store.out / "clips") == before
     assert store.find(KEY, "first") == record()
     assert store.find(KEY, "second") == missing
 
@@ -316,31 +319,33 @@ def test_a_record_that_cannot_be_written_says_so(store: Store):
 # --- several processes at once ---
 
 
-def interleaved(first: ClipWriter, second: ClipWriter, step: int, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Commit the first; just before its rename or look number ``step``, the second commits whole.
+def interleaved(
+    first: Callable[[], None], second: Callable[[], None], step: int, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    """Commit the first; just before its look or change number ``step``, the second commits whole.
 
     False: there is no such step.
     """
     seen = 0
     busy = False
-    originals = {"rename": Path.rename, "exists": Path.exists}
+    originals = {name: getattr(Path, name) for name in ("rename", "read_bytes", "unlink", "mkdir", "is_dir")}
 
     def wrap(name: str) -> None:
-        def wrapped(self: Path, *args: object) -> object:
+        def wrapped(self: Path, *args: object, **options: object) -> object:
             nonlocal seen, busy
             if not busy:
                 seen += 1
                 if seen == step:
                     busy = True
-                    second.commit(RECORD, keep_rgb=False)
+                    second()
                     busy = False
-            return originals[name](self, *args)
+            return originals[name](self, *args, **options)
 
         monkeypatch.setattr(Path, name, wrapped)
 
     for name in originals:
         wrap(name)
-    first.commit(RECORD, keep_rgb=False)
+    first()
     monkeypatch.undo()
     return seen >= step
 
@@ -351,16 +356,20 @@ RECORD = record()
 @pytest.mark.parametrize("there", ["nothing", "an older one"])
 def test_two_that_make_the_same_clip_at_once_both_end_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: str):
     for step in range(1, 100):
-        output = Store(tmp_path / str(step))
+        output = open_store(tmp_path / str(step))
         with output.locked() as first, output.session() as second:
             if there == "an older one":
                 make(first, record(fingerprint="older"))
-            writers = [first.begin(KEY), second.begin(KEY)]
-            for writer in writers:
-                fill(writer, RECORD)
-            happened = interleaved(*writers, step, monkeypatch)
-            for writer in writers:
-                writer.discard()
+            drafts = [first.begin(), second.begin()]
+            for draft in drafts:
+                fill(draft, RECORD)
+            commits = [
+                functools.partial(one.commit, draft, RECORD, keep_rgb=False)
+                for one, draft in zip((first, second), drafts, strict=True)
+            ]
+            happened = interleaved(*commits, step, monkeypatch)
+            for draft in drafts:
+                draft.discard()
             assert output.find(KEY) == RECORD
             assert not list(first.work.iterdir()) and not list(second.work.iterdir())
         assert not (output.state / "work").exists()
@@ -377,7 +386,7 @@ def test_a_failure_is_not_kept_where_another_process_has_made_the_clip(store: St
 
 
 def test_what_a_dead_session_has_left_is_removed_and_a_live_ones_is_not(tmp_path: Path):
-    output = Store(tmp_path)
+    output = open_store(tmp_path)
     code = HOLD.replace("locked()", "session() as bound").replace(
         'print("locked"', '(bound.work / "half").touch(); print("locked"'
     )
@@ -407,26 +416,23 @@ def test_a_file_system_without_locks_is_a_clear_error(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    with pytest.raises(OutputError, match="has no locks"), Store(tmp_path).locked():
+    with pytest.raises(OutputError, match="has no locks"), open_store(tmp_path).locked():
         pass
 
 
-def test_state_is_written_read_and_removed_with_its_folder(store: Store):
+def test_state_is_written_read_and_removed(store: Store):
     store.write_state("ranges/one.json", b"{}")
     assert store.read_state("ranges/one.json") == b"{}"
     store.remove_state("ranges/one.json")
-    assert not (store.state / "ranges").exists()
-    with pytest.raises(OSError, match="No such file"):
-        store.read_state("ranges/one.json")
+    assert store.read_state("ranges/one.json") is None
 
 
 # --- one run at a time ---
 
 HOLD = """
 import sys
-from pathlib import Path
-from araflow.store.store import Store
-with Store(Path(sys.argv[1])).locked():
+from araflow.store.address import open_store
+with open_store(sys.argv[1]).locked():
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -447,14 +453,14 @@ def held_elsewhere(out: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_second_run_on_one_output_is_refused_while_the_first_one_lasts(tmp_path: Path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     with held_elsewhere(tmp_path) as process:
         (session,) = (path for path in (store.state / "work").iterdir() if path.is_dir())
         (session / "half-made").touch()
         with pytest.raises(OutputError, match="another araflow run is writing here"), store.locked():
             pass
         assert (session / "half-made").exists()  # the first run's work is left alone
-        with Store(tmp_path / "other").locked():  # another output is free
+        with open_store(tmp_path / "other").locked():  # another output is free
             pass
         process.communicate()
     with store.locked():
@@ -462,7 +468,11 @@ def test_a_second_run_on_one_output_is_refused_while_the_first_one_lasts(tmp_pat
 
 
 def test_within_one_process_too(tmp_path: Path):
-    with Store(tmp_path).locked(), pytest.raises(OutputError, match="another araflow run"), Store(tmp_path).locked():
+    with (
+        open_store(tmp_path).locked(),
+        pytest.raises(OutputError, match="another araflow run"),
+        open_store(tmp_path).locked(),
+    ):
         pass
 
 
@@ -470,12 +480,12 @@ def test_a_killed_run_lets_go(tmp_path: Path):
     with held_elsewhere(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        with Store(tmp_path).locked():
+        with open_store(tmp_path).locked():
             pass
 
 
 def test_what_a_killed_run_left_half_made_is_emptied(tmp_path: Path):
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     make_folder = store.work / "0123" / "rgb"
     make_folder.mkdir(parents=True)
     (make_folder / "0000.png").touch()
@@ -504,7 +514,7 @@ def test_a_folder_that_cannot_be_written_to_says_so(existing: bool):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if existing:
-            with Store(folder / "out").locked():
+            with open_store(folder / "out").locked():
                 pass
             for path in (folder / "out" / ".araflow", folder / "out"):
                 path.chmod(0o555)
@@ -512,7 +522,7 @@ def test_a_folder_that_cannot_be_written_to_says_so(existing: bool):
         folder.chmod(0o555)
         try:
             denied = pytest.raises(OutputError, match="out: cannot be written to: Permission denied")
-            with as_nobody(), denied, Store(folder / "out").locked():
+            with as_nobody(), denied, open_store(folder / "out").locked():
                 pass
         finally:
             for path in (folder, folder / "out", folder / "out" / ".araflow"):
@@ -524,13 +534,13 @@ def test_a_file_in_the_place_of_the_output_folder_says_so(tmp_path: Path):
     (tmp_path / "out").write_text("a file")
     with (
         pytest.raises(OutputError, match="out: cannot be written to: Not a directory"),
-        Store(tmp_path / "out").locked(),
+        open_store(tmp_path / "out").locked(),
     ):
         pass
 
 
 def test_a_store_touches_nothing_by_itself(tmp_path: Path):
-    store = Store(tmp_path / "out")
+    store = open_store(tmp_path / "out")
     assert store.find(KEY) is None
     assert not store.out.exists()
 
@@ -553,18 +563,18 @@ def test_a_clip_that_failed_in_this_run_keeps_what_an_earlier_one_made(store: St
 
 def test_a_folder_of_clips_is_never_replaced_by_a_clip(store: Store):
     make(store, record())
-    before = tree(store.clips)
+    before = tree(store.out / "clips")
     with pytest.raises(OutputError, match="is no clip's folder"):
         make(store, record("walk"))
     with pytest.raises(OutputError, match="is no clip's folder"):
         store.write_record(bad("walk"))
     with pytest.raises(OutputError, match="inside another clip"):
         make(store, record(f"{KEY}/inner"))
-    assert tree(store.clips) == before
+    assert tree(store.out / "clips") == before
 
 
 def test_the_lock_is_free_afterwards_even_while_somebody_holds_on_to_it(tmp_path: Path):
-    store = Store(tmp_path / "held")
+    store = open_store(tmp_path / "held")
     context = store.locked()
     with context:
         pass

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import fcntl
-import json
-import os
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 from araflow.build import note as build_note
 from araflow.build.note import BuildNote
-from araflow.core.clip import ClipRecord, Outcome
+from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, OutputError
-from araflow.core.files import PROOF, STATE
-from araflow.store import _remote_look
+from araflow.core.files import STATE
+from araflow.store.address import is_remote, open_store
+from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
-from araflow.store.places import open_store
-from araflow.store.remote import RemoteStore
 from araflow.store.store import Store
 
-_NO_OUTPUT = (
-    "is no output of araflow: it has neither manifest.parquet nor .araflow; name the folder that is out in the settings"
-)
 _COLUMNS = ("key", "label", "outcome", "reason", "fingerprint", "source_sha256", "path")
 """Of the manifest, those that are looked at."""
 _CLOCK_STEP = 1.0
@@ -57,7 +49,7 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Survey:
+class Output:
     """What lies in an output.
 
     Attributes:
@@ -80,7 +72,7 @@ class Survey:
         return self.note is not None or self.manifest is None or bool(self.manifest.settings)
 
 
-def find_output(out: str) -> Store:
+def find(out: str) -> Store:
     """Return an output that is there.
 
     Raises:
@@ -88,31 +80,28 @@ def find_output(out: str) -> Store:
         UnavailableError: What reaches the address is not installed.
     """
     store = open_store(out)
-    if isinstance(store, RemoteStore):
-        if not _remote_look.is_there(store):
-            raise OutputError(f"{out}: nothing is there")
-        if not store.manifest.is_file() and not _remote_look.has_state(store):
-            raise OutputError(f"{out}: {_NO_OUTPUT}")
-        return store
-    if not Path(out).is_dir():
-        raise OutputError(f"{out}: no such folder")
-    if not store.state.is_dir() and not store.manifest.is_file():
-        raise OutputError(f"{out}: {_NO_OUTPUT}")
+    if not store.place.exists(""):
+        raise OutputError(f"{out}: {'nothing is there' if is_remote(out) else 'no such folder'}")
+    if not any(store.place.exists(name) for name in (STATE, MANIFEST)):
+        raise OutputError(
+            f"{out}: is no output of araflow: it has neither manifest.parquet nor .araflow; name the folder that is "
+            "out in the settings"
+        )
     return store
 
 
-def survey(store: Store) -> Survey:
+def read(store: Store) -> Output:
     """Read what lies in an output.
 
     Raises:
-        OutputError: The note cannot be read.
+        OutputError: The note, a proof or a record cannot be read.
         ManifestError: The manifest cannot be read.
     """
-    running = is_running(store)
+    running = store.is_running()
     note = build_note.read(store)
-    manifest = Manifest.read(store.manifest, _COLUMNS) if store.manifest.is_file() else None
+    manifest = Manifest.read(store.manifest, _COLUMNS) if store.place.exists(MANIFEST) else None
     if note is None and manifest is not None and not manifest.settings:
-        return Survey(store, None, manifest, list(_as_listed(manifest)), running)
+        return Output(store, None, manifest, list(_as_listed(manifest)), running)
     written: dict[str, Entry] = {}
     if note is not None:
         fingerprint, label_of = note.fingerprint, note.label_of
@@ -122,11 +111,11 @@ def survey(store: Store) -> Survey:
         # A copy of what is visible has no records, and its manifest is all that is known of clips that are not there.
         written = {entry.key: entry for entry in _entries_of(manifest) if entry.outcome is not Outcome.DONE}
     else:
-        return Survey(store, None, None, None, running)
+        return Output(store, None, None, None, running)
     again = begun(note) - _CLOCK_STEP if note is not None and running else None
-    unmade = {record.key: (record, time) for _, record, time in records(store)}
+    unmade = {record.key: (record, time) for _, record, _, time in store.records()}
     entries = []
-    for (key, label), made in zip(label_of.items(), _proofs(store, label_of, running), strict=True):
+    for (key, label), made in zip(label_of.items(), store.proofs(label_of, timed=running), strict=True):
         found = next(
             (one for one in (made, unmade.get(key)) if one is not None and one[0].fingerprint == fingerprint), None
         )
@@ -139,7 +128,7 @@ def survey(store: Store) -> Survey:
             continue
         made_from = (record.fingerprint, record.source_sha256)
         entries.append(Entry(key, label, record.outcome, record.reason, time, made_from))
-    return Survey(store, note, manifest, entries, running)
+    return Output(store, note, manifest, entries, running)
 
 
 def _entries_of(manifest: Manifest) -> Iterator[Entry]:
@@ -157,80 +146,6 @@ def _as_listed(manifest: Manifest) -> Iterator[Entry]:
     for entry, (path,) in zip(_entries_of(manifest), manifest.columns("path"), strict=True):
         gone = entry.outcome is Outcome.DONE and not (path and (manifest.folder / path).is_dir())
         yield Entry(entry.key, entry.label) if gone else entry
-
-
-def is_running(store: Store) -> bool:
-    """Whether a run holds an output. Asking changes nothing there."""
-    if isinstance(store, RemoteStore) and _remote_look.is_running(store):
-        return True
-    return _is_held(store.state / "lock")
-
-
-def sessions(store: Store) -> dict[str, bool]:
-    """Return the sessions whose files are there (of an address, on this machine), and whether the process lives."""
-    folder = store.state / "work"
-    names = {entry.name.removesuffix(".lock") for entry in os.scandir(folder)} if folder.is_dir() else set()
-    return {name: _is_held(folder / f"{name}.lock") for name in sorted(names)}
-
-
-def live_sessions(store: Store) -> list[Path]:
-    """Return the work areas of the processes that write to an output now."""
-    return [store.state / "work" / name for name, lives in sessions(store).items() if lives]
-
-
-def records(store: Store) -> Iterator[tuple[str, ClipRecord, float | None]]:
-    """Yield the records of clips that were not made, with their names below the output and when each was written."""
-    if isinstance(store, RemoteStore):
-        names = _remote_look.records(store)
-        read = [_parsed(*one) for one in _remote_look.read(store, names, timed=True)]
-    else:
-        folder = store.state / "records"
-        names = sorted(f"{STATE}/records/{path.name}" for path in folder.glob("*.json")) if folder.is_dir() else []
-        read = [_read(store.out / name) for name in names]
-    yield from ((name, *found) for name, found in zip(names, read, strict=True) if found is not None)
-
-
-def _proofs(store: Store, keys: Iterable[str], timed: bool) -> Iterator[tuple[ClipRecord, float | None] | None]:
-    """Yield the proof of each clip, ``None`` where there is none; of an address, with its time only if ``timed``."""
-    if isinstance(store, RemoteStore):
-        names = (f"clips/{key}/{PROOF}" for key in keys)
-        yield from (_parsed(*one) for one in _remote_look.read(store, names, timed=timed))
-    else:
-        yield from (_read(store.clip_folder(key) / PROOF) for key in keys)
-
-
-def _is_held(lock: Path) -> bool:
-    # Not filelock, which makes the file, and empties it. For an instant this keeps others from the lock.
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise OutputError(f"{lock}: cannot be read: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no locks on this file system, so no run either
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _read(path: Path) -> tuple[ClipRecord, float | None] | None:
-    try:
-        with path.open("rb") as file:
-            return _parsed(file.read(), os.fstat(file.fileno()).st_mtime)
-    except OSError:
-        return None  # as the build takes it
-
-
-def _parsed(content: bytes | None, time: float | None) -> tuple[ClipRecord, float | None] | None:
-    try:
-        return None if content is None else (ClipRecord.from_json(json.loads(content)), time)
-    except (ValueError, TypeError, KeyError):
-        return None  # another version's
 
 
 def begun(note: BuildNote) -> float:

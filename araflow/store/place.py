@@ -1,0 +1,371 @@
+"""Where an output lies: a folder, or object storage (``remote.py``). All that differs between the two is a ``Place``.
+
+What is there is named from the output, with ``/``, such as ``clips/walk/one/rgb/0000.png``; the output itself is
+``""``. Unreadable is an error, never absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+from araflow.core.errors import OutputError
+from araflow.core.files import STATE, explained, replace
+from araflow.store._sessions import Sessions
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
+
+
+class Place(Protocol):
+    """Where an output lies. Making one touches nothing.
+
+    Every method raises ``OutputError`` where the place cannot be reached or read.
+    """
+
+    @property
+    def root(self) -> Path:
+        """The output; of an address, a path of universal-pathlib, which has the methods of ``Path``."""
+
+    @property
+    def at_once(self) -> int:
+        """How many things are best asked for at once: 1 where an answer comes at once."""
+
+    @property
+    def sessions(self) -> Sessions:
+        """The processes of this machine that write here, in a folder on this machine."""
+
+    def reached(self) -> contextlib.AbstractContextManager[None]:
+        """Turn what goes wrong on the way to an address into an ``OutputError``; leave a folder's errors alone."""
+
+    def shown(self, path: Path) -> str:
+        """Return how a local path is named from the output; from the root, where it does not lie there."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file or folder."""
+
+    def read(self, name: str) -> bytes | None:
+        """Return a file's content; ``None`` where there is none."""
+
+    def open(self, name: str) -> BinaryIO | None:
+        """Open a file to read any part of it; ``None`` where there is none."""
+
+    def read_timed(self, name: str, *, ask: bool = True) -> tuple[bytes, float | None] | None:
+        """Return a file's content, and when it was written, in seconds since 1970; ``None`` where there is none.
+
+        Args:
+            name: The file.
+            ask: Ask for the time, too, where that takes a question of its own; else it is ``None`` there.
+        """
+
+    def sizes(self, folder: str, *, deep: bool = True) -> dict[str, int]:
+        """Return the files below a folder, named from there, with sizes in bytes; none where there is no folder.
+
+        Where there are folders, one that holds nothing is told as a file of no bytes.
+
+        Args:
+            folder: The folder.
+            deep: All of them; else those right below it.
+        """
+
+    def holders(self, folder: str, file: str) -> Iterator[str]:
+        """Yield the folders below a folder that hold a file of this name, named from there; none within another."""
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all; leave it untouched if it says the same already."""
+
+    def put_file(self, draft: Path, name: str, before: Callable[[], None]) -> None:
+        """Have a local file appear here, in the place of what there is.
+
+        Args:
+            draft: The file, which is gone afterwards.
+            name: What it becomes.
+            before: Called when whatever needs space is done, just before it appears.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+
+    def put_folder(
+        self,
+        draft: Path,
+        name: str,
+        *,
+        last: str,
+        keep: Collection[str],
+        there: Mapping[str, int],
+        before: Callable[[], None],
+    ) -> bool:
+        """Have a local folder appear here whole, in the place of what there is: with one file last, or all at once.
+
+        Args:
+            draft: The folder.
+            name: What it becomes.
+            last: Its file that shall not be seen before all the others are there.
+            keep: Files and folders right below what there is that stay; in the draft, they are empty or absent.
+            there: What ``sizes`` says of ``name``.
+            before: Called just before it appears.
+
+        Returns:
+            ``False`` where another process was faster: look again. What was to be kept may be in the draft then.
+
+        Raises:
+            OSError: It cannot be written, or what is to be kept is gone.
+        """
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files, if they are there."""
+
+    def remove_folder(
+        self, name: str, aside: Path, *, first: str, keep: Collection[str], there: Mapping[str, int]
+    ) -> None:
+        """Remove a folder, with one file first, or all at once.
+
+        Args:
+            name: The folder.
+            aside: A local path to which it may be moved meanwhile.
+            first: Its file that shall not be seen when others are gone.
+            keep: See ``put_folder``.
+            there: See ``put_folder``.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove a folder and those around it that hold nothing, up to one that lies right below the output."""
+
+    def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """Yield what a function that looks into the place returns for each item, in their order."""
+
+    def held(self, session_id: str) -> contextlib.AbstractContextManager[None]:
+        """Keep other machines' runs away while a session of this one holds ``sessions``' lock."""
+
+    def check_held(self, session_id: str) -> None:
+        """Make sure that no other run has taken the place from this one."""
+
+    def is_held(self, session_id: str | None = None) -> bool:
+        """Whether a run on any machine holds the place, as far as the place itself says; or this session's."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LocalPlace:
+    """A folder. See ``Place`` for what the methods promise."""
+
+    root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    @property
+    def at_once(self) -> int:
+        """See ``Place``."""
+        return 1
+
+    @property
+    def sessions(self) -> Sessions:
+        """See ``Place``."""
+        # On the same file system as the finished clips, so that renaming is atomic.
+        return Sessions(self.root / STATE, str(self.root))
+
+    def reached(self) -> contextlib.AbstractContextManager[None]:
+        """See ``Place``."""
+        return contextlib.nullcontext()
+
+    def shown(self, path: Path) -> str:
+        """See ``Place``."""
+        return path.relative_to(self.root).as_posix()
+
+    def exists(self, name: str) -> bool:
+        """See ``Place``."""
+        with _absent_or_read(path := self.root / name):
+            path.stat()
+            return True
+        return False
+
+    def read(self, name: str) -> bytes | None:
+        """See ``Place``."""
+        with _absent_or_read(path := self.root / name):
+            return path.read_bytes()
+        return None
+
+    def open(self, name: str) -> BinaryIO | None:
+        """See ``Place``."""
+        with _absent_or_read(path := self.root / name):
+            return path.open("rb")
+        return None
+
+    def read_timed(self, name: str, *, ask: bool = True) -> tuple[bytes, float | None] | None:
+        """See ``Place``."""
+        with _absent_or_read(path := self.root / name), path.open("rb") as file:
+            return file.read(), os.fstat(file.fileno()).st_mtime
+        return None
+
+    def sizes(self, folder: str, *, deep: bool = True) -> dict[str, int]:
+        """See ``Place``."""
+        found: dict[str, int] = {}
+        below = [""]
+        while below:
+            inner = below.pop()
+            with _absent_or_read(path := self.root / folder / inner), os.scandir(path) as entries:
+                empty = True
+                for entry in entries:
+                    empty = False
+                    if entry.is_dir():
+                        below += [f"{inner}{entry.name}/"] if deep else []
+                        continue
+                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                        found[inner + entry.name] = entry.stat().st_size
+                if empty and inner:
+                    found[inner.rstrip("/")] = 0
+        return found
+
+    def holders(self, folder: str, file: str) -> Iterator[str]:
+        """See ``Place``."""
+        below = [""]
+        while below:
+            inner, found = below.pop(), []
+            with _absent_or_read(path := self.root / folder / inner), os.scandir(path) as entries:
+                found = list(entries)
+            if inner and any(entry.name == file for entry in found):
+                yield inner.rstrip("/")
+            else:  # not through links, which may lead anywhere
+                below += [f"{inner}{entry.name}/" for entry in found if entry.is_dir(follow_symlinks=False)]
+
+    def replace(self, name: str, content: bytes) -> None:
+        """See ``Place``."""
+        path = self.root / name
+        with explained(self.root, "cannot be written to"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace(path, content)
+
+    def put_file(self, draft: Path, name: str, before: Callable[[], None]) -> None:
+        """See ``Place``."""
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before()
+        draft.replace(path)
+
+    def put_folder(
+        self,
+        draft: Path,
+        name: str,
+        *,
+        last: str,
+        keep: Collection[str],
+        there: Mapping[str, int],
+        before: Callable[[], None],
+    ) -> bool:
+        """See ``Place``."""
+        final = self.root / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        aside = draft.with_name(uuid.uuid4().hex)
+        moved = _move_aside(final, aside)
+        if keep and not moved:
+            return False
+        try:
+            _keep(keep, aside, draft)
+            before()
+            return _rename(draft, final)
+        finally:
+            if moved:
+                _remove_aside(aside)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """See ``Place``."""
+        for name in names:
+            with explained(self.root / name, "cannot be removed"):
+                (self.root / name).unlink(missing_ok=True)
+
+    def remove_folder(
+        self, name: str, aside: Path, *, first: str, keep: Collection[str], there: Mapping[str, int]
+    ) -> None:
+        """See ``Place``."""
+        final = self.root / name
+        if not _move_aside(final, aside):
+            return
+        if keep:
+            final.mkdir()
+            _keep(keep, aside, final)
+        _remove_aside(aside)
+
+    def remove_empty(self, folder: str) -> None:
+        """See ``Place``."""
+        path = self.root / folder
+        while path.parent != self.root:
+            try:
+                path.rmdir()
+            except OSError:  # it holds others
+                return
+            path = path.parent
+
+    def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """See ``Place``."""
+        return map(function, items)  # one at a time, when it is asked for: a disk answers at once
+
+    def held(self, session_id: str) -> contextlib.AbstractContextManager[None]:
+        """See ``Place``."""
+        return contextlib.nullcontext()  # the lock of its sessions is all machines' lock
+
+    def check_held(self, session_id: str) -> None:
+        """See ``Place``."""
+        return  # a folder's lock cannot be taken away
+
+    def is_held(self, session_id: str | None = None) -> bool:
+        """See ``Place``."""
+        return False  # see held
+
+
+@contextlib.contextmanager
+def _absent_or_read(path: Path) -> Iterator[None]:
+    """Go on behind the block where there is nothing at a path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _move_aside(folder: Path, aside: Path) -> bool:
+    """Move a folder away, and say whether it was there."""
+    try:
+        folder.rename(aside)
+    except OSError as error:
+        if error.errno not in _ABSENT or not aside.parent.is_dir():
+            raise
+        return False  # there is none, or another process was faster
+    return True
+
+
+def _rename(draft: Path, final: Path) -> bool:
+    """Give a folder its name, and say whether that was free."""
+    try:
+        draft.rename(final)
+    except OSError as error:
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    return True
+
+
+def _remove_aside(aside: Path) -> None:
+    if aside.is_symlink():
+        aside.unlink()  # what it leads to is not ours
+    else:
+        shutil.rmtree(aside)
+
+
+def _keep(names: Collection[str], aside: Path, folder: Path) -> None:
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).rmdir()  # empty
+        (aside / name).rename(folder / name)
