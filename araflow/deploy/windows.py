@@ -68,7 +68,7 @@ def of_manifest(path: Path, spec: ModelSpec, most: int) -> Iterator[dict[str, Te
     yield from of_clips(clips, spec, most)
 
 
-def stacked(windows: Iterable[dict[str, Tensors]], spec: ModelSpec) -> dict[str, Tensors]:
+def stacked(windows: Iterable[Mapping[str, Tensors]], spec: ModelSpec) -> dict[str, Tensors]:
     """Return windows as one batch: float32 (windows, channels, frames, height, width) for each stream."""
     found = list(windows)
     return {name: np.stack([window[name] for window in found]) for name in spec.streams}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from araflow.core.errors import ExportError, SpecError, TrainingError
+from araflow.deploy import windows as making
 from araflow.deploy.onnx.contract import Precision
 from araflow.recognition.prediction.runners import Tensors, TorchRunner
 from araflow.recognition.spec import ModelSpec
@@ -91,10 +93,8 @@ def drawn(spec: ModelSpec, count: int = DRAWN) -> Iterator[dict[str, Tensors]]:
     Yields:
         float32 (channels, frames, height, width) for each stream, by its name.
     """
-    from araflow.deploy import windows
-
     for seed in range(count):
-        yield {name: tensor[0] for name, tensor in windows.drawn(spec, 1, seed).items()}
+        yield {name: tensor[0] for name, tensor in making.drawn(spec, 1, seed).items()}
 
 
 def insist(parity: Parity, precision: Precision) -> None:
@@ -151,11 +151,6 @@ def within_half(network: nn.Module) -> Iterator[None]:
 
 def _groups(windows: Iterable[Window], spec: ModelSpec) -> Iterator[dict[str, Tensors]]:
     """Put windows together, a few at a time; the last group may be smaller, which tries another batch size."""
-    group: list[Window] = []
-    for window in windows:
-        group.append(window)
-        if len(group) == _GROUP:
-            yield {name: np.stack([np.asarray(one[name]) for one in group]) for name in spec.streams}
-            group = []
-    if group:
-        yield {name: np.stack([np.asarray(one[name]) for one in group]) for name in spec.streams}
+    rest = iter(windows)
+    while group := list(itertools.islice(rest, _GROUP)):
+        yield making.stacked(group, spec)
