@@ -13,7 +13,6 @@ import contextlib
 import filecmp
 import json
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -22,13 +21,11 @@ from typing import Protocol
 
 from isal import isal_zlib
 
-from araflow.acquire import archives
+from araflow.acquire import archives, walk
 from araflow.core.errors import ArchiveError, SourceError
-from araflow.core.files import replace_json
+from araflow.core.files import STATE, replace_json
 from araflow.core.fingerprint import digest
 
-STATE = ".araflow"
-"""Folder below the target that holds scratch and what is known of archives that are unpacked."""
 _DEEPEST = 3
 """Archives within archives; the real ones have two levels."""
 
@@ -51,11 +48,6 @@ class Places(Protocol):
     def enter(self, found: PurePosixPath) -> bool:
         """Whether an archive within the source may hold something wanted."""
         ...
-
-
-def holds_archives(folder: Path) -> bool:
-    """Whether an archive lies in a folder or below it."""
-    return any(_is_archive_name(file.name) for file in files(folder))
 
 
 def ingest(
@@ -123,9 +115,9 @@ class _Ingestion:
         if not source.is_dir():
             self.take_archive(source, PurePosixPath(source.name))
             return
-        for file in sorted(files(source)):
+        for file in sorted(walk.files(source)):
             found = PurePosixPath(file.relative_to(source).as_posix())
-            if _is_archive_name(file.name):
+            if walk.is_archive_name(file.name):
                 if self._enters(found):
                     self.take_archive(file, found)
             elif (place := self.places.place(found)) is not None:
@@ -189,7 +181,7 @@ class _Ingestion:
         mark.write(set(self.placed) - before)
 
     def _is_inner(self, found: PurePosixPath, depth: int) -> bool:
-        return depth < _DEEPEST and _is_archive_name(found.name) and self._enters(found)
+        return depth < _DEEPEST and walk.is_archive_name(found.name) and self._enters(found)
 
     def _enters(self, found: PurePosixPath) -> bool:
         if self.enters_all or self.places.enter(found):
@@ -279,30 +271,6 @@ class _Mark:
         }
         self._file.parent.mkdir(parents=True, exist_ok=True)
         replace_json(self._file, known)
-
-
-def files(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder that is not hidden; links are followed, but not in circles."""
-    seen = set()
-
-    def fail(error: OSError) -> None:
-        raise error  # a folder that cannot be read would be taken for an empty one
-
-    for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        status = Path(root).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders[:] = []
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(root, name) for name in names if not name.startswith("."))
-
-
-def _is_archive_name(name: str) -> bool:
-    """Whether a name suggests an archive; of one in several volumes, only the first."""
-    if (volume := re.search(r"\.part(\d+)\.rar$", name, re.IGNORECASE)) and int(volume[1]) != 1:
-        return False
-    return name.lower().endswith(archives.ARCHIVE_SUFFIXES)
 
 
 def _stays_inside(place: PurePosixPath) -> bool:

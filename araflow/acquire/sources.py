@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from araflow.acquire import fetch, ingest, registry
+from araflow.acquire import fetch, ingest, registry, walk
 from araflow.acquire.registry import is_address
 from araflow.core.errors import SourceError
 from araflow.core.resources import cache_folder
@@ -39,7 +39,7 @@ def make_local(
     path = Path(text).expanduser()
     if not path.exists():
         raise SourceError(f"{path}: no such folder or archive")
-    if path.is_dir() and not ingest.holds_archives(path) and not _is_flat(path, places, what):
+    if path.is_dir() and not walk.holds_archives(path) and not _is_flat(path, places, what):
         return path
     status = path.stat()
     # A folder's own time says little of what lies in it; looking it through again costs little.
@@ -57,7 +57,7 @@ def _is_flat(folder: Path, places: ingest.Places, what: str) -> bool:
     """Whether videos lie in no class folders, though the dataset knows their classes."""
     if what != "videos" or places.wanted == frozenset():
         return False
-    for file in ingest.files(folder):
+    for file in walk.files(folder):
         found = PurePosixPath(file.relative_to(folder).as_posix())
         place = places.place(found)
         if place is not None:

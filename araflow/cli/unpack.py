@@ -34,13 +34,13 @@ def unpack(archive: Path, target: Path | None, only: tuple[str, ...], list_only:
     """
     from araflow.acquire import archives
 
-    keep = _keep(only)
+    wants = _wants(only)
     if list_only:
-        _list(archive, keep, as_json)
+        _list(archive, wants, as_json)
         return
     if target is None:
         raise click.UsageError("--to DIR says where to unpack; --list shows what is there")
-    done = archives.unpack(archive, target, keep)
+    done = archives.unpack(archive, target, wants)
     if as_json:
         click.echo(json.dumps({"archive": str(archive), "to": str(target), **dataclasses.asdict(done)}, indent=2))
         return
@@ -52,11 +52,11 @@ def unpack(archive: Path, target: Path | None, only: tuple[str, ...], list_only:
     click.echo(f"{target}: {_files(done.files, done.bytes)} from {done.kind} by {done.how}, all verified{left_out}")
 
 
-def _list(archive: Path, keep: Callable[[str], bool], as_json: bool) -> None:
+def _list(archive: Path, wants: Callable[[str], bool], as_json: bool) -> None:
     from araflow.acquire import archives
 
     with archives.open_archive(archive) as opened:
-        members = [member for member in opened.members() if keep(member.name)]
+        members = [member for member in opened.members() if wants(member.name)]
         dropped, kind = opened.dropped, opened.kind
     if as_json:
         content = {"archive": str(archive), "kind": kind, "dropped": dropped}
@@ -72,14 +72,14 @@ def _files(number: int, size: int) -> str:
     return f"{number:,} file{'s' * (number != 1)}, {size:,} bytes"
 
 
-def _keep(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+def _wants(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     """Return a function that says whether a name is wanted: as it is, by pattern, or by a folder above it."""
     from fnmatch import fnmatchcase
 
-    def keep(name: str) -> bool:
+    def wants(name: str) -> bool:
         return not patterns or any(
             name == pattern or fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern.rstrip('/')}/*")
             for pattern in patterns
         )
 
-    return keep
+    return wants

@@ -22,8 +22,9 @@ from kills import in_a_child
 from rar_writer import SYMLINK, Entry, rar4, rar5, volumes
 
 from araflow.acquire import archives, registry
-from araflow.acquire.ingest import STATE, ingest
+from araflow.acquire.ingest import ingest
 from araflow.core.errors import ArchiveError, SourceError
+from araflow.core.files import STATE
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import folder as own_videos
 from araflow.datasets import hmdb51, ucf101

@@ -76,20 +76,20 @@ def open_archive(path: Path) -> Archive:
     return kind(path)
 
 
-def unpack(path: Path, target: Path, keep: Callable[[str], bool] = lambda _: True) -> Unpacked:
+def unpack(path: Path, target: Path, wants: Callable[[str], bool] = lambda _: True) -> Unpacked:
     """Unpack an archive into a folder that appears complete or not at all.
 
     Args:
         path: The archive.
         target: The folder to make; may be there if it is empty.
-        keep: Called with each member's name (with ``/``); says whether it is wanted.
+        wants: Called with each member's name (with ``/``); says whether it is wanted.
 
     Returns:
         What was done.
 
     Raises:
         ArchiveError: ``target`` holds something; the archive is damaged, unsafe, encrypted, larger than the free space,
-            or has no member that ``keep`` wants; or no tool here can unpack it.
+            or has no member that is wanted; or no tool here can unpack it.
     """
     with open_archive(path) as archive:
         try:
@@ -100,7 +100,7 @@ def unpack(path: Path, target: Path, keep: Callable[[str], bool] = lambda _: Tru
             place = target.resolve()  # through a link, or "."
             place.parent.mkdir(parents=True, exist_ok=True)
             with scratch(place) as part:
-                written = archive.extract(keep, part)
+                written = archive.extract(wants, part)
                 if archive.declined and not written:
                     raise ArchiveError(f"{path}: none of its {archive.declined:,} members is wanted")
                 part.rename(place)  # fails if another process has put something there meanwhile

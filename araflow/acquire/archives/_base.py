@@ -12,7 +12,7 @@ from typing import Self
 from araflow.acquire.archives._output import Output
 from araflow.core.errors import ArchiveError
 
-Keep = Callable[[str], bool]
+Wants = Callable[[str], bool]
 """Whether a member is wanted; asked once for each member's name."""
 
 
@@ -41,7 +41,7 @@ class Archive(abc.ABC):
             solid RAR.
         dropped: AppleDouble (``._*``) and ``__MACOSX`` members that were left out; valid after ``members`` or
             ``extract``.
-        declined: Members that ``keep`` did not want; valid after ``extract``.
+        declined: Members that were not wanted; valid after ``extract``.
         how: What unpacked it: ``zipfile``, ``tarfile``, ``rarfile``, the name of a tool; valid after ``extract``.
     """
 
@@ -70,11 +70,11 @@ class Archive(abc.ABC):
             ArchiveError: Damaged, encrypted, or with a member that is not safe to write.
         """
 
-    def extract(self, keep: Keep, folder: Path) -> list[Member]:
-        """Write the members that ``keep`` wants, each verified; a tar is read once, from its beginning to its end.
+    def extract(self, wants: Wants, folder: Path) -> list[Member]:
+        """Write the wanted members, each verified; a tar is read once, from its beginning to its end.
 
         Args:
-            keep: Called with each member's name.
+            wants: Called with each member's name.
             folder: Where to; made if absent, must be empty. After an error it is empty again.
 
         Returns:
@@ -88,7 +88,7 @@ class Archive(abc.ABC):
             if any(folder.iterdir()):
                 raise ArchiveError(f"{self.path}: cannot be unpacked into {folder}: it is not empty; name a new folder")
             try:
-                return self._extract(keep, Output(self.path, folder))
+                return self._extract(wants, Output(self.path, folder))
             except BaseException:
                 for entry in folder.iterdir():
                     shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
@@ -97,4 +97,4 @@ class Archive(abc.ABC):
             raise ArchiveError(f"{self.path}: cannot be unpacked: {error}") from error
 
     @abc.abstractmethod
-    def _extract(self, keep: Keep, output: Output) -> list[Member]: ...
+    def _extract(self, wants: Wants, output: Output) -> list[Member]: ...

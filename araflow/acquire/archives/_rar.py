@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from araflow.acquire.archives import _rar_tools
-from araflow.acquire.archives._base import Archive, Keep, Member
+from araflow.acquire.archives._base import Archive, Member, Wants
 from araflow.acquire.archives._output import CHUNK, Output, checksum
 from araflow.acquire.archives._rar_headers import Header, read_headers
 
@@ -27,8 +27,8 @@ class RarArchive(Archive):
         """List the regular files; see ``Archive.members``."""
         return [_member(header) for header in self._headers.files]
 
-    def _extract(self, keep: Keep, output: Output) -> list[Member]:
-        wanted = [header for header in self._headers.files if keep(header.name)]
+    def _extract(self, wants: Wants, output: Output) -> list[Member]:
+        wanted = [header for header in self._headers.files if wants(header.name)]
         self.declined = len(self._headers.files) - len(wanted)
         for header in wanted:
             output.reserve(header.size)

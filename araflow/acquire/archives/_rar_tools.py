@@ -2,9 +2,8 @@
 
 The order is what was found by trying (Debian 12, November 2026). RAR 1.5 to 4: unar unpacks all; bsdtar cannot do solid
 archives, and libarchive before 3.8.8 gets some streams wrong. RAR 5: bsdtar unpacks all; unar fails on some and on
-solid ones. unrar-free uses libarchive and fails on names that are not ASCII. RARLAB's unrar is not free software, but
-unpacks everything, so it comes first where it is. Debian's 7-Zip cannot read RAR. None is trusted: exit statuses are
-quoted in errors and decide nothing.
+solid ones. RARLAB's unrar is not free software, but unpacks everything, so it comes first where it is. Debian's 7-Zip
+cannot read RAR. None is trusted: exit statuses are quoted in errors and decide nothing.
 """
 
 from __future__ import annotations
@@ -67,12 +66,8 @@ def _unrar(archive: str, folder: str, members: list[Header] | None) -> list[str]
     return ["x", "-y", "-o+", "-p-", "-idq", "--", archive, *(one.name for one in members or ()), f"{folder}/"]
 
 
-def _unrar_free(archive: str, folder: str, _: list[Header] | None) -> list[str]:
-    return ["-x", "-f", archive, f"{folder}/"]
-
-
 def _is_rarlabs(program: str) -> bool:
-    """Whether ``unrar`` is RARLAB's; Debian gives unrar-free that name, too."""
+    """Whether ``unrar`` is RARLAB's; Debian gives another program that name, too."""
     try:
         shown = subprocess.run(
             [program],
@@ -92,16 +87,11 @@ def _are_plain(members: list[Header]) -> bool:
     return not any(_MEANT_OTHERWISE & set(one.name) or one.name.startswith("@") for one in members)
 
 
-def _none(_: list[Header]) -> bool:
-    return False
-
-
 UNAR = Tool("unar", "unar", _unar, lambda _: True)
 BSDTAR = Tool("bsdtar", "libarchive-tools", _bsdtar, _are_plain)
 UNRAR = Tool("unrar", "", _unrar, _are_plain, _is_rarlabs)
-UNRAR_FREE = Tool("unrar-free", "", _unrar_free, _none)
 
-ORDER = {4: (UNRAR, UNAR, BSDTAR, UNRAR_FREE), 5: (UNRAR, BSDTAR, UNAR, UNRAR_FREE)}
+ORDER = {4: (UNRAR, UNAR, BSDTAR), 5: (UNRAR, BSDTAR, UNAR)}
 """By the generation of the archive, the best first."""
 
 

@@ -38,7 +38,7 @@ def run(command: list[str], folder: Path, limit: int) -> str:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, "LC_ALL": "C.UTF-8"},  # unrar-free fails on names beyond ASCII without
+                env={**os.environ, "LC_ALL": "C.UTF-8"},  # names beyond ASCII stay what they are
                 stdin=subprocess.DEVNULL,
                 stdout=messages,
                 stderr=subprocess.STDOUT,

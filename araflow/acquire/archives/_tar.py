@@ -13,7 +13,7 @@ from typing import IO, Self, cast
 
 from isal import igzip, isal_zlib
 
-from araflow.acquire.archives._base import Archive, Keep, Member
+from araflow.acquire.archives._base import Archive, Member, Wants
 from araflow.acquire.archives._names import Names
 from araflow.acquire.archives._output import CHUNK, Output
 from araflow.core.errors import ArchiveError
@@ -94,13 +94,13 @@ class TarArchive(Archive):
                 self._listed = [member for member, _ in found]
         return list(self._listed)
 
-    def _extract(self, keep: Keep, output: Output) -> list[Member]:
+    def _extract(self, wants: Wants, output: Output) -> list[Member]:
         self.how = "tarfile"
         self.declined = 0
         written = []
         with self._errors(), closing(self._walk()) as found:
             for member, chunks in found:
-                if not keep(member.name):
+                if not wants(member.name):
                     self.declined += 1
                     continue
                 output.reserve(member.size)

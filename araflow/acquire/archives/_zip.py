@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from araflow.acquire.archives._base import Archive, Keep, Member
+from araflow.acquire.archives._base import Archive, Member, Wants
 from araflow.acquire.archives._names import Names
 from araflow.acquire.archives._output import CHUNK, Output
 from araflow.core.errors import ArchiveError
@@ -50,9 +50,9 @@ class ZipArchive(Archive):
         """List the regular files; see ``Archive.members``."""
         return [member for member, _ in self._list()]
 
-    def _extract(self, keep: Keep, output: Output) -> list[Member]:
+    def _extract(self, wants: Wants, output: Output) -> list[Member]:
         listed = self._list()
-        wanted = [(member, info) for member, info in listed if keep(member.name)]
+        wanted = [(member, info) for member, info in listed if wants(member.name)]
         self.declined = len(listed) - len(wanted)
         self.how = "zipfile"
         for member, _ in wanted:

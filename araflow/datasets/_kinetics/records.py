@@ -11,11 +11,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
-from araflow.acquire import ingest, registry
+from araflow.acquire import registry
 from araflow.acquire.notes import read_note
 from araflow.acquire.types import Part
 from araflow.core.errors import SourceError
-from araflow.core.files import explained, replace_json
+from araflow.core.files import STATE, explained, replace_json
 from araflow.core.fingerprint import digest
 
 _GIVEN = "given.json"
@@ -57,7 +57,7 @@ class Records:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder / ingest.STATE / "parts"
+        self._folder = folder / STATE / "parts"
 
     def held(self, part: Part) -> Held | None:
         """Return what a part held, or ``None`` while it has not been fetched.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from araflow.acquire import ingest
+from araflow.acquire import walk
 from araflow.core.errors import SourceError
 from araflow.datasets._kinetics import lists
 from araflow.datasets._kinetics.index import REPLACED, is_replacement
@@ -68,7 +68,7 @@ class Videos:
         self._folder = folder
         self._by_name: dict[str, PurePosixPath] = {}
         self._replacements: dict[str, PurePosixPath] = {}
-        for path in [] if folder is None else sorted(ingest.files(folder), reverse=True):
+        for path in [] if folder is None else sorted(walk.files(folder), reverse=True):
             if lists.parse_name(path.name) is None or folder is None:
                 continue
             place = PurePosixPath(path.relative_to(folder).as_posix())
@@ -107,7 +107,7 @@ def listed(folder: Path, subsets: Sequence[str]) -> Iterator[lists.Listed]:
 
 
 def _entries(folder: Path, subsets: Sequence[str]) -> Iterator[lists.Listed]:
-    found = sorted(path for path in ingest.files(folder) if path.suffix in (".csv", ".txt"))
+    found = sorted(path for path in walk.files(folder) if path.suffix in (".csv", ".txt"))
     for subset in subsets:
         words = [word for word, meant in _SUBSETS.items() if meant == subset]
         exact = [path for path in found if path.stem in words]

@@ -25,11 +25,11 @@ def test_every_kind_is_unpacked(there, make):
 def test_only_what_is_kept_is_written_and_each_name_is_asked_for_once(there, make):
     asked = []
 
-    def keep(name: str) -> bool:
+    def wants(name: str) -> bool:
         asked.append(name)
         return name.startswith("walk/a")
 
-    assert there(make(FILES), keep=keep) == {"walk/a.avi": FILES["walk/a.avi"]}
+    assert there(make(FILES), wants=wants) == {"walk/a.avi": FILES["walk/a.avi"]}
     assert asked == list(FILES)
     assert there.done.declined == len(FILES) - 1
 
@@ -187,4 +187,4 @@ def test_members_larger_than_the_free_space_are_refused_by_their_declared_size(t
 def test_what_is_not_kept_needs_no_space(there, monkeypatch, kind):
     free = output.MARGIN + 4096
     monkeypatch.setattr(output.shutil, "disk_usage", lambda _: output.shutil._ntuple_diskusage(10**9, 0, free))
-    assert there(KINDS[kind]({"a": b"0" * 5000, "b": b"1"}), keep=lambda name: name == "b") == {"b": b"1"}
+    assert there(KINDS[kind]({"a": b"0" * 5000, "b": b"1"}), wants=lambda name: name == "b") == {"b": b"1"}

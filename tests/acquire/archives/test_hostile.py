@@ -47,7 +47,7 @@ def test_a_folder_that_would_lie_elsewhere_is_refused(there, kind, name):
 def test_a_member_that_is_not_wanted_is_judged_all_the_same(there, kind):
     there.archive.write_bytes(KINDS[kind]({"walk/a.avi": b"a", "../evil": b"evil"}))
     with pytest.raises(ArchiveError, match="outside the target folder"):
-        unpack(there.archive, there.target, keep=lambda name: name == "walk/a.avi")
+        unpack(there.archive, there.target, wants=lambda name: name == "walk/a.avi")
     assert there.beside() == []
 
 

@@ -84,7 +84,7 @@ def test_a_tool_is_asked_only_for_what_is_wanted(archive, tools, tool, tmp_path)
     tools(tool)
     for number, wanted in enumerate([["walk/a.avi"], [names[1]], [names[3]], [names[4], names[5]], names[1:3]]):
         target = tmp_path / f"out{number}"
-        done = unpack(path, target, keep=wanted.__contains__)
+        done = unpack(path, target, wants=wanted.__contains__)
         assert right(read(target), wanted, entry)
         assert (done.how, done.declined) == (tool, len(names) + 1 - len(wanted))
 
@@ -97,7 +97,7 @@ def test_a_name_that_bsdtar_takes_for_a_pattern_is_not_given_to_it():
 
 
 def test_stored_members_need_no_tool_though_others_do(nonsense, tools, tmp_path):
-    unpack(nonsense[0], tmp_path / "out", keep=lambda name: name == "stored.avi")
+    unpack(nonsense[0], tmp_path / "out", wants=lambda name: name == "stored.avi")
     assert read(tmp_path / "out") == {"stored.avi": b"stored"}
 
 
@@ -288,4 +288,4 @@ def test_damaged_compressed_data_is_never_taken_for_right(archive, tools, tool, 
     for number, offset in enumerate((0, 50, 200, len(entry.data) - 5)):
         path.write_bytes(data[: where + offset] + bytes([data[where + offset] ^ 4]) + data[where + offset + 1 :])
         with pytest.raises(ArchiveError, match=f"no tool here wrote what its header declares:\n  {tool}"):
-            unpack(path, tmp_path / f"out{number}", keep=lambda name: name == "walk/a.avi")
+            unpack(path, tmp_path / f"out{number}", wants=lambda name: name == "walk/a.avi")

@@ -66,7 +66,7 @@ def test_a_target_and_files_have_the_usual_permissions(there):
 def test_an_archive_none_of_whose_members_is_wanted_is_an_error(there):
     there.archive.write_bytes(zip_bytes(FILES))
     with pytest.raises(ArchiveError, match="none of its 5 members is wanted"):
-        unpack(there.archive, there.target, keep=lambda _: False)
+        unpack(there.archive, there.target, wants=lambda _: False)
     assert there.beside() == []
 
 
@@ -91,13 +91,13 @@ def test_a_place_that_cannot_be_written_to_is_an_error_of_ours(tmp_path):
 def test_an_interrupt_leaves_nothing(there, kind):
     there.archive.write_bytes(KINDS[kind](FILES))
 
-    def keep(name: str) -> bool:
+    def wants(name: str) -> bool:
         if name.startswith("run"):
             raise KeyboardInterrupt
         return True
 
     with pytest.raises(KeyboardInterrupt):
-        unpack(there.archive, there.target, keep)
+        unpack(there.archive, there.target, wants)
     assert there.beside() == []
 
 
@@ -131,12 +131,12 @@ def test_what_a_killed_run_left_is_cleared_away_but_not_what_another_is_doing(th
     code = f"""
 import pathlib, time
 from araflow.acquire.archives import unpack
-def keep(name):
+def wants(name):
     if name.startswith("run"):
         print("there", flush=True)
         time.sleep(60)
     return True
-unpack(pathlib.Path({str(there.archive)!r}), pathlib.Path({str(there.target)!r}), keep)
+unpack(pathlib.Path({str(there.archive)!r}), pathlib.Path({str(there.target)!r}), wants)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "there\n"
@@ -160,14 +160,14 @@ def test_of_two_at_once_one_wins_and_the_other_says_so(there):
     barrier = threading.Barrier(2, timeout=20)
     results = []
 
-    def keep(name: str) -> bool:
+    def wants(name: str) -> bool:
         if name == "-x.avi":
             barrier.wait()
         return True
 
     def run() -> None:
         try:
-            results.append(unpack(there.archive, there.target, keep))
+            results.append(unpack(there.archive, there.target, wants))
         except ArchiveError as error:
             results.append(error)
 
