@@ -103,7 +103,7 @@ def draw_clips(folder: Path, count: int) -> list[Path]:
 
 
 def find_clips(folder: Path) -> list[Path]:
-    from araflow.media.video import VIDEO_SUFFIXES
+    from araflow.media.source_files import VIDEO_SUFFIXES
 
     clips = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in VIDEO_SUFFIXES)
     if not clips:

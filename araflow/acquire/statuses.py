@@ -12,7 +12,7 @@ from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.notes import read_table, write_table
 from araflow.core.clip import Clip
 from araflow.core.tally import Tally
-from araflow.media.video import declared_size
+from araflow.media.source_files import declared_size
 
 STATUS_FILE = "clips.csv"
 _COLUMNS = ("key", "label", "subset", "file", "status")

@@ -22,7 +22,7 @@ from araflow import __version__, optical
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import ClipError, OutputError, UnavailableError
 from araflow.core.fingerprint import digest
-from araflow.media import flow_files, png, quantize, video
+from araflow.media import flow_files, png, quantize, source_files, video
 from araflow.media.fields import GrayFrame
 from araflow.store.draft import ClipDraft
 from araflow.store.layout import LOSSLESS, stem
@@ -153,7 +153,7 @@ def hash_source(source: Path) -> tuple[int, str]:
             checksum = hashlib.file_digest(file, "sha256")
             return file.tell(), checksum.hexdigest()
     total, checksum = 0, hashlib.sha256()
-    for path in video.frame_files(source):
+    for path in source_files.frame_files(source):
         size, inner = hash_source(path)
         total += size
         checksum.update(f"{path.name}\0{inner}\n".encode("utf-8", "surrogateescape"))

@@ -22,7 +22,7 @@ from araflow.core.errors import SourceError, SpecError
 from araflow.core.files import PROOF, STATE
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import Dataset, _folder_csv
-from araflow.media.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 class Folder(Dataset):

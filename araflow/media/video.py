@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
-import struct
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -24,14 +22,13 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from araflow.core.errors import ClipError
+from araflow.media.source_files import declared_size, frame_files
 
 RgbFrame = NDArray[np.uint8]
 """uint8, (height, width, 3), channels R, G, B."""
 Frames = Generator[RgbFrame, None, None]
 """Frames in display order. Close it to close the file; a frame is valid until the next one is asked for."""
 
-VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"})
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 _OPEN = {
     # FFmpeg goes by content: a text file that is a playlist would make it open other files, or addresses.
     "format_whitelist": "avi,mov,mp4,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg,m4v,h264,hevc,ivf,nut,dv,gif",
@@ -75,18 +72,6 @@ def read(source: Path) -> tuple[VideoInfo, Frames]:
         OSError: The file cannot be read.
     """
     return _read_images(source) if source.is_dir() else _read_video(source)
-
-
-def frame_files(folder: Path) -> list[Path]:
-    """Return the image files of a folder in natural order (``2.png`` before ``10.png``)."""
-    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(files, key=_natural)
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sort key; the name itself settles ``1.png`` and ``01.png``, which the file system lists in any order."""
-    parts = re.split(r"([0-9]+)", path.name)  # text and number by turns
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
 
 
 def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
@@ -203,33 +188,6 @@ def _read_image(path: Path) -> RgbFrame:
     if image is None:
         raise ClipError("decode-error", f"{path.name} is not a readable image")
     return image.astype(np.uint8, copy=False)
-
-
-def declared_size(path: Path) -> int | None:
-    """Return how many bytes the container says the file has at least, or ``None`` where it does not say.
-
-    A file that is shorter was cut: players show its beginning without a word. RIFF (AVI) states its size in bytes 4 to
-    7; ISO media (MP4, MOV) is a row of boxes, each with its size first (ISO/IEC 14496-12, section 4.2).
-    """
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF" and len(head) == 12:
-            return 8 + int(struct.unpack("<I", head[4:8])[0])
-        if head[4:8] != b"ftyp":
-            return None
-        end, size = 0, path.stat().st_size
-        while end < size:
-            file.seek(end)
-            box = file.read(16)
-            if len(box) < 8:
-                return end + 8
-            length = int(struct.unpack(">I", box[:4])[0])
-            if length == 1 and len(box) == 16:
-                length = int(struct.unpack(">Q", box[8:])[0])
-            if length < 8:  # 0 means "to the end of the file"; anything else is damage, which the decoder will name
-                return None
-            end += length
-        return end
 
 
 def _message(error: Exception) -> str:

@@ -11,7 +11,7 @@ from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, SourceError, SpecError
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import folder
-from araflow.media.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def make(root: Path, *names: str) -> Path:

@@ -14,7 +14,7 @@ import pytest
 import araflow
 from araflow.core.clip import REASONS
 from araflow.core.errors import ClipError
-from araflow.media import video
+from araflow.media import source_files, video
 
 
 def picture(index, width, height):
@@ -357,9 +357,9 @@ def test_clips_read_by_turns_keep_their_own_complaints(damaged, tmp_path, settin
 def test_a_cut_avi_is_told_by_its_header(tmp_path, kept):
     path = encode(tmp_path / "clip.avi", 12)
     data = path.read_bytes()
-    assert video.declared_size(path) == len(data)
+    assert source_files.declared_size(path) == len(data)
     path.write_bytes(data[: int(kept * len(data))] if isinstance(kept, float) else data[:kept])
-    assert video.declared_size(path) == len(data)
+    assert source_files.declared_size(path) == len(data)
     assert reason(path) == "truncated"
 
 
@@ -368,7 +368,7 @@ def test_a_cut_avi_is_told_by_its_header(tmp_path, kept):
 def test_a_cut_mp4_is_told_by_its_boxes(tmp_path, options, kept):
     path = encode(tmp_path / "clip.mp4", 12, options=options)
     data = path.read_bytes()
-    assert video.declared_size(path) == len(data)
+    assert source_files.declared_size(path) == len(data)
     path.write_bytes(data[: int(kept * len(data))] if isinstance(kept, float) else data[:kept])
     assert reason(path) == "truncated"
 
@@ -414,7 +414,7 @@ def box(kind, body, *, large=False, size=None):
 def test_declared_size(tmp_path, data, expected):
     path = tmp_path / "file"
     path.write_bytes(data)
-    assert video.declared_size(path) == expected
+    assert source_files.declared_size(path) == expected
 
 
 def test_no_cut_or_flip_of_a_clip_crashes_the_process(tmp_path):
@@ -424,7 +424,7 @@ def test_no_cut_or_flip_of_a_clip_crashes_the_process(tmp_path):
     script = """
 import random, sys
 from pathlib import Path
-from araflow.media import video
+from araflow.media import source_files, video
 from araflow.core.errors import ClipError
 work = Path(sys.argv[1])
 for name in ("clip.avi", "clip.mp4"):
@@ -483,13 +483,13 @@ def test_a_folder_of_frames_is_read_in_natural_order(tmp_path):
 def test_natural_order_is_total_and_independent_of_the_file_system(tmp_path, monkeypatch, names):
     for name in names:
         (tmp_path / name).touch()
-    found = [path.name for path in video.frame_files(tmp_path)]
+    found = [path.name for path in source_files.frame_files(tmp_path)]
     assert sorted(found) == sorted(names)
     if names[0] != "01.png":
         assert found == names
     for order in (sorted(names), sorted(names, reverse=True)):
         monkeypatch.setattr(Path, "iterdir", lambda self, order=order: (self / name for name in order))
-        assert [path.name for path in video.frame_files(tmp_path)] == found
+        assert [path.name for path in source_files.frame_files(tmp_path)] == found
 
 
 def test_png_of_every_kind_gives_8_bit_rgb(tmp_path):

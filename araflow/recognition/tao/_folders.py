@@ -20,7 +20,7 @@ from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome
 from araflow.core.errors import ClipError, SourceError, SpecError
 from araflow.core.files import PROOF
 from araflow.datasets.hmdb51 import parse_name
-from araflow.media.video import IMAGE_SUFFIXES
+from araflow.media.source_files import IMAGE_SUFFIXES
 from araflow.recognition.streams import Modality
 from araflow.store.manifest import SCHEMA, Manifest
 
