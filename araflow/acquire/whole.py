@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from araflow.acquire import fetch, ingest, registry, terms
+from araflow.acquire import archives, fetch, ingest, registry, terms
 from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import Artefact
@@ -243,10 +243,8 @@ def _unpack(
         found = ingest.ingest(fetched.path, folder.path, dataset.places(wanted), report=report)
         if not any(place.parts[0] == what for place in found):
             raise ArchiveError(f"{fetched.path} (from {fetched.url}): holds none of the {what} that are wanted")
-    except NoToolError:
-        raise
-    except ArchiveError:
-        if way.sha256 is None:
+    except ArchiveError as error:
+        if way.sha256 is None and not archives.may_be_good(error):
             fetch.forget(fetched.path)  # what arrived is not known to be right: the next run asks again
         raise
     folder.note_download(fetched)

@@ -643,6 +643,9 @@ def test_a_registry_file_that_is_absent_or_malformed_is_an_error_that_names_it(t
         registry.load("hmdb51")
     with pytest.raises(SourceError, match=r"hmdb51\.yaml"):
         hmdb51.dataset.check(DatasetSpec(), accept_licence=True)
+    if content is not None:  # a manifest does not say that nothing is known
+        with pytest.raises(SourceError, match=r"hmdb51\.yaml"):
+            terms.provenance(DatasetSpec(), Sources(None, None))
 
 
 @pytest.mark.parametrize(

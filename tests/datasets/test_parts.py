@@ -1,7 +1,9 @@
 """Parts of a dataset in its folder: what is remembered of each, what is placed, what is deleted."""
 
 import dataclasses
+import errno
 import json
+import shutil
 import threading
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +14,8 @@ from hypothesis import strategies as st
 from kinetics_world import World, name, send
 
 from araflow.acquire import registry
+from araflow.acquire.archives import _output, _tar
+from araflow.acquire.fetch import _transfer
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.types import Part
 from araflow.core.clip import Clip
@@ -216,6 +220,30 @@ def test_without_knowing_what_is_replaced_no_part_is_opened_or_dropped(two):
         with pytest.raises(SourceError, match=rf"{record.name}: cannot be read"):
             use(1)
     assert (two.there(), record.read_text()) == (before, "{")
+
+
+def test_an_archive_that_has_no_room_or_that_the_disk_does_not_give_is_kept_and_not_asked_for_again(two, monkeypatch):
+    usage = shutil.disk_usage(two.folder.path.parent)
+    with monkeypatch.context() as patch:
+        patch.setattr(_output.shutil, "disk_usage", lambda _: usage._replace(free=_output.MARGIN + 5000))
+        patch.setattr(_transfer, "MARGIN", 0)
+        with pytest.raises(SourceError, match="more than the free space"):
+            two.open(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(_tar, "decompressed", lambda path: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error")))
+        with pytest.raises(SourceError, match="I/O error"):
+            two.open(1)
+    assert two.open(1) == [name(0), name(1)]
+    assert two.web.requests == ["/a.tar.gz"]
+
+
+def test_an_archive_that_is_damaged_is_forgotten_and_asked_for_again(two):
+    whole = two.web.files["/a.tar.gz"]
+    two.web.files["/a.tar.gz"] = whole[:-30] + bytes(30)
+    with pytest.raises(SourceError, match="cannot be unpacked"):
+        two.open(1)
+    two.web.files["/a.tar.gz"] = whole
+    assert two.open(1) == [name(0), name(1)]
 
 
 def test_parts_of_one_name_in_two_folders_or_subsets_are_two_parts(web, tmp_path):

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from araflow.acquire.archives._base import Archive, Member
 from araflow.acquire.archives._output import scratch
-from araflow.core.errors import ArchiveError
+from araflow.core.errors import ArchiveError, NoToolError
 
-__all__ = ["ARCHIVE_SUFFIXES", "Archive", "Member", "Unpacked", "is_archive", "open_archive", "unpack"]
+__all__ = ["ARCHIVE_SUFFIXES", "Archive", "Member", "Unpacked", "is_archive", "may_be_good", "open_archive", "unpack"]
 
 ARCHIVE_SUFFIXES: tuple[str, ...] = (
     ".rar",
@@ -108,6 +108,12 @@ def unpack(path: Path, target: Path, wants: Callable[[str], bool] = lambda _: Tr
             raise ArchiveError(f"{path}: cannot be unpacked into {target}: {error}") from error
         size = sum(member.size for member in written)
         return Unpacked(len(written), size, archive.declined, archive.dropped, archive.kind, archive.how)
+
+
+def may_be_good(error: ArchiveError) -> bool:
+    """Whether an archive may be whole though it was not unpacked: for want of a tool or of room, or for a disk."""
+    cause = error.__cause__  # what a decompressor says of damage can be an OSError, too, but without a number
+    return isinstance(error, NoToolError) or (isinstance(cause, OSError) and cause.errno is not None)
 
 
 def _kind(path: Path) -> Callable[[Path], Archive] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -88,7 +89,7 @@ class Output:
             raise ArchiveError(
                 f"{self.archive}: its members need more than the free space of {self.folder.parent}: at least "
                 f"{-self._free:,} bytes more. Free some, or name a folder on another disk"
-            )
+            ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def place(self, name: str) -> str:
         """Return the path of a member, with the folder above it made."""

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from araflow.acquire import fetch, ingest, registry
+from araflow.acquire import archives, fetch, ingest, registry
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.notes import DamagedNoteError
 from araflow.acquire.types import Part
@@ -269,8 +269,8 @@ class Parts:
         places = PartPlaces(self.index, lambda clip: clip.key not in theirs and taken(clip), replaces=part.replaces)
         try:
             placed = ingest.ingest(fetched.path, self.folder.path, places, report=report, again=True)
-        except ArchiveError:
-            if part.sha256 is None:
+        except ArchiveError as error:
+            if part.sha256 is None and not archives.may_be_good(error):
                 fetch.forget(fetched.path)  # what arrived is not known to be right: the next run asks again
             raise
         found = (self.index.get(name) for name in places.names)
