@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 INCOMPLETE = 3
-"""Exit status of a run that finished with clips quarantined or failed."""
+"""Exit status of a command that finished, but some clips were missing, quarantined or failed."""
 
 
 def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict: bool = False) -> NoReturn:

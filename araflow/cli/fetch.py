@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from araflow.cli.console import INCOMPLETE
+from araflow.cli.options import JSON
+
 if TYPE_CHECKING:
     from araflow.acquire.statuses import Acquired
     from araflow.core.spec import DatasetSpec
-
-_INCOMPLETE = 3
-"""Exit status of a run that finished with clips missing or cut short."""
 
 
 @click.command(
@@ -48,7 +48,7 @@ _INCOMPLETE = 3
     help="Ask YouTube for clips that no archive holds (Kinetics); needs yt-dlp and ffmpeg, and YouTube's terms apply.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be fetched; ask no server, write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+@JSON
 def fetch(
     name: str,
     folder: str | None,
@@ -160,4 +160,4 @@ def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
         if got.absent:
             click.echo("missing and corrupt clips are rows of a build all the same; --from FILE takes in what you have")
         click.echo(f"per clip: {Path(got.folder) / STATUS_FILE}\n{line}")
-    sys.exit(_INCOMPLETE if got.absent and spec.clips_per_class is None else 0)
+    sys.exit(INCOMPLETE if got.absent and spec.clips_per_class is None else 0)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from araflow.cli.options import JSON
+
 if TYPE_CHECKING:
     from araflow.media.fields import FlowField
     from araflow.optical.quality.measure import Quality, Setting
@@ -39,7 +41,7 @@ REPORT, PICTURE = "flow_quality.json", "flow_quality.jpg"
 )
 @click.option("--generated/--no-generated", default=True, show_default=True, help="Eight drawn pairs of known flow.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help=f"Write {REPORT} and {PICTURE} there.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+@JSON
 def flow_quality(
     backends: tuple[str, ...],
     algorithms: tuple[str, ...],

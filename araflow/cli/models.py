@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from araflow.cli.options import JSON
+
 if TYPE_CHECKING:
     from araflow.recognition.inspect import Layer
     from araflow.recognition.spec import ModelSpec
     from araflow.recognition.streams import Modality, Stream
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
 _CLASSES = 400
 """Classes that parameters are counted with: Kinetics-400's, as in most papers."""
 
 
 @click.group(invoke_without_command=True)
-@_JSON
+@JSON
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
     """List the architectures of recognisers, or show one of them, or a checkpoint.
@@ -75,7 +76,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
     metavar="PNG",
     help="Of CHECKPOINT: draw the filters of its first layer (of both streams: PNG's name with -rgb and -flow).",
 )
-@_JSON
+@JSON
 def show(
     target: str,
     modality: Modality | None,

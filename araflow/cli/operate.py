@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow.cli.console import INCOMPLETE, finish, logged, progress
+from araflow.cli.options import JSON
 from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from araflow.build.status import Status
     from araflow.core.clip import ClipRecord
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
 _OUT = click.argument("out")
 
 
@@ -28,7 +28,7 @@ _OUT = click.argument("out")
 @click.option(
     "--watch", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Say it again, until no run is at work."
 )
-@_JSON
+@JSON
 def status(out: str, watch: float | None, as_json: bool) -> None:
     """Show how far the build of OUT is: done, left, by class, why not, rate and time left.
 
@@ -71,7 +71,7 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
 @click.option("--class", "label", metavar="CLASS", help="Only of this class.")
 @click.option("--reason", "code", metavar="CODE", help="Only those with this reason code, such as missing.")
 @click.option("--dry-run", is_flag=True, help="Show which clips, and change nothing.")
-@_JSON
+@JSON
 def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: bool, as_json: bool) -> None:
     """Try again what failed: forget why, and run the build of OUT again with its own settings.
 
@@ -147,7 +147,7 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
 @click.command()
 @_OUT
 @click.option("--yes", is_flag=True, help="Remove it; without this, it is only shown.")
-@_JSON
+@JSON
 def clean(out: str, yes: bool, as_json: bool) -> None:
     """Show what OUT holds that no run needs any more, with sizes; remove it with --yes.
 

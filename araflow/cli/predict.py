@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from araflow.cli.console import INCOMPLETE
+from araflow.cli.options import JSON, json_option
 from araflow.core.errors import AraflowError
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from araflow.recognition.prediction.runners import Device
     from araflow.recognition.spec import EvaluationMode
 
-_INCOMPLETE = 3
-"""Exit status of a run that finished with videos that could not be used."""
 _EXIT_STATUS = (
     "Exit status: 0 all done; 1 failed, or a setting or file is wrong; 2 wrong options; 3 finished, but some videos "
     "could not be used; 130 interrupted."
@@ -57,7 +57,7 @@ _SEGMENTS = click.option("--segments", type=click.IntRange(1), default=10, show_
     metavar="FILE",
     help="Another recogniser, which must name the same first class.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of a table.")
+@JSON
 @click.option(
     "--parquet", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the rows to FILE."
 )
@@ -147,7 +147,7 @@ def predict(
         )
     if against is not None and same < len(rows) - failed:
         raise AraflowError(f"{checkpoint} and {against} differ in {len(rows) - failed - same} of {len(rows) - failed}")
-    sys.exit(_INCOMPLETE if failed else 0)
+    sys.exit(INCOMPLETE if failed else 0)
 
 
 @click.command(epilog=_EXIT_STATUS)
@@ -159,7 +159,7 @@ def predict(
 @_SEGMENTS
 @_BACKEND
 @_DEVICE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of text.")
+@json_option("text")
 def features(
     checkpoint: Path,
     source: Path,
@@ -234,7 +234,7 @@ def features(
         click.echo(
             f"{len(found.keys)} clips{bad}, {found.vectors.shape[1]} features each, in {time.monotonic() - start:.1f} s"
         )
-    sys.exit(_INCOMPLETE if found.failed else 0)
+    sys.exit(INCOMPLETE if found.failed else 0)
 
 
 def _record(key: str, reason: str) -> ClipRecord | None:

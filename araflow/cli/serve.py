@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow.cli.console import say_error
+from araflow.cli.options import json_option
 
 if TYPE_CHECKING:
     from flows.server.runs import Asked
@@ -84,7 +85,7 @@ def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whos
     "-p", "--param", "given", multiple=True, metavar="NAME=VALUE", help="An argument of the flow; repeatable."
 )
 @click.option("--watch/--no-watch", default=True, show_default=True, help="Wait for its end.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of lines.")
+@json_option("lines")
 def run(flow: str, deployment: str, given: tuple[str, ...], watch: bool, as_json: bool) -> None:
     """Run a deployment by its flow's bare name, on the server that araflow up or araflow serve uses.
 

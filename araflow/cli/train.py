@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 
+from araflow.cli.options import json_option
+
 
 @click.command("train-eval")
 @click.option("--spec", "file", required=True, metavar="FILE", help="Experiment: a YAML file, or a shipped name.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Show what would be trained on what, and train nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
+@json_option("tables")
 def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     """Train a recogniser from a manifest and evaluate it, as a Prefect flow.
 
@@ -77,7 +79,7 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for metrics, predictions and the confusion matrix."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output instead of tables.")
+@json_option("tables")
 def evaluate(
     checkpoint: Path,
     manifest: Path,

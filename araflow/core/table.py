@@ -126,9 +126,13 @@ class Table:
         lines = [([visible(column.name) for column in self.columns], "bold")]
         lines += [([visible(cell) for cell in row], "") for row in self.rows]
         lines += [] if self.total is None else [([visible(cell) for cell in self.total], "bold")]
-        widths = [max(map(cell_len, cells)) for cells in zip(*(cells for cells, _ in lines), strict=True)]
+
+        def long(cell: str) -> int:
+            return len(cell) if cell.isascii() else cell_len(cell)
+
+        widths = [max(map(long, cells)) for cells in zip(*(cells for cells, _ in lines), strict=True)]
         for cells, style in lines:
-            gaps = [" " * (width - cell_len(cell)) for width, cell in zip(widths, cells, strict=True)]
+            gaps = [" " * (width - long(cell)) for width, cell in zip(widths, cells, strict=True)]
             triples = zip(self.columns, gaps, cells, strict=True)
             yield [gap + cell if column.right else cell + gap for column, gap, cell in triples], style
 
