@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import dataclasses
 import logging
 import time
@@ -21,12 +22,11 @@ from araflow.core.errors import AraflowError
 from araflow.core.table import as_markdown
 from araflow.deploy import products
 from araflow.deploy.products import Product
-from araflow.recognition import experiment, reading
+from araflow.recognition import experiment
 from araflow.recognition import results as outcome
 from araflow.recognition.evaluation.answers import Evaluation
-from araflow.recognition.experiment import Prepared
+from araflow.recognition.experiment import Experiment, Prepared
 from araflow.recognition.results import Result
-from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.training import run as running
 from araflow.recognition.training.run import Trained
 from flows import arguments, show
@@ -48,9 +48,13 @@ _SETTING_OF = {
     "out": "out",
 }
 """The flow's own arguments that are settings."""
+_read: dict[str, Experiment] = {}
+"""By flow run, what its arguments say: read for the run's name, and handed on to the run."""
+_handed: contextvars.ContextVar[tuple[Experiment, list[Prepared]] | None]
+_handed = contextvars.ContextVar("experiment that the command has read and prepared already", default=None)
 
 
-def resolve(given: dict[str, Any]) -> ExperimentSpec:
+def resolve(given: dict[str, Any]) -> Experiment:
     """Read the experiment; the flow's own arguments stand above ``overrides``, which stand above the file.
 
     Args:
@@ -64,16 +68,16 @@ def resolve(given: dict[str, Any]) -> ExperimentSpec:
         own.append(f"training.seed={given['seed']}")
     if given.get("protocols"):
         own.append(f"protocols={list(given['protocols'])}")
-    return reading.read(given["spec"], [*given["overrides"], *own]).spec
+    return experiment.read(given["spec"], [*given["overrides"], *own])
 
 
 def _run_name() -> str:
-    """Say experiment and what is trained, as in ``sample_flow-arn_2d-flow``."""
+    """Say experiment and what is trained, as in ``sample_flow-arn_2d-flow``; looks at no data and writes nothing."""
     try:
-        spec = resolve(runtime.flow_run.parameters)
+        found = _read[str(runtime.flow_run.id)] = resolve(runtime.flow_run.parameters)
     except AraflowError:
         return "refused"  # the flow itself says why
-    return f"{spec.name}-{spec.network.architecture}-{spec.network.modality}"
+    return found.title
 
 
 @task(name="train", task_run_name="train{name}", cache_policy=NO_CACHE)
@@ -166,15 +170,23 @@ def train_eval(
 
 @plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
 def _train_eval(given: dict[str, Any]) -> State[dict[str, Result]]:
-    line, results = staged(resolve(given))
+    handed = _handed.get()
+    if handed is not None:
+        line, results = staged(*handed)
+    else:
+        named = _read.pop(str(runtime.flow_run.id), None)
+        line, results = staged(named or resolve(given))
     return Completed(message=line, data=results)
 
 
-def staged(spec: ExperimentSpec, after: Sequence[PrefectFuture[Any]] = ()) -> tuple[str, dict[str, Result]]:
+def staged(
+    found: Experiment, prepared: Sequence[Prepared] | None = None, after: Sequence[PrefectFuture[Any]] = ()
+) -> tuple[str, dict[str, Result]]:
     """Run the stages of a training in the flow run that calls.
 
     Args:
-        spec: The experiment.
+        found: The experiment.
+        prepared: The same with its clips, per protocol; ``None``: they are looked at now.
         after: What made the manifest, for the graph.
 
     Returns:
@@ -185,16 +197,15 @@ def staged(spec: ExperimentSpec, after: Sequence[PrefectFuture[Any]] = ()) -> tu
     """
     start = time.monotonic()
     results: dict[str, Result] = {}
-    for own in experiment.under_protocols(spec):
-        name = f"-{own.split.protocol}" if spec.protocols and own.split else ""
-        prepared = experiment.prepare(own)
-        for note in prepared.notes:
+    for own in prepared or experiment.prepare_all(found):
+        name = f"-{own.spec.split.protocol}" if found.spec.protocols and own.spec.split else ""
+        for note in own.notes:
             log.warning("%s", note)
         # Called and not submitted: on the main thread Ctrl-C ends a training. A task that is called hands back its
         # failure as a state.
-        trained = train(name, quote(prepared), return_state=True, wait_for=after).result()
-        done = evaluate(name, quote(prepared), trained, return_state=True).result()
-        results[name.removeprefix("-") or "split"] = Result(prepared, trained, done)
+        trained = train(name, quote(own), return_state=True, wait_for=after).result()
+        done = evaluate(name, quote(own), trained, return_state=True).result()
+        results[name.removeprefix("-") or "split"] = Result(own, trained, done)
     for key, result in results.items():  # now that all is trained: what fails here costs nothing of it
         name = "" if key == "split" else f"-{key}"
         quoted = quote(result.prepared)
@@ -205,22 +216,30 @@ def staged(spec: ExperimentSpec, after: Sequence[PrefectFuture[Any]] = ()) -> tu
     if len(results) > 1:
         table = outcome.side_by_side(results)
         show.markdown(table, "protocols", "The same network under each split.")
-    line = outcome.last_line(spec, results, time.monotonic() - start)
+    line = outcome.last_line(found.spec, results, time.monotonic() - start)
     log.info("%s", line)
     return line, results
 
 
-def run(spec: ExperimentSpec, file: str, overrides: Sequence[str]) -> dict[str, Result]:
+def run(found: Experiment, prepared: list[Prepared], file: str, overrides: Sequence[str]) -> dict[str, Result]:
     """Run the flow here and now.
 
     Args:
-        spec: What ``file`` and ``overrides`` say.
+        found: What ``file`` and ``overrides`` say.
+        prepared: The same with its clips, per protocol.
         file: See the flow's argument ``spec``.
         overrides: See the flow's argument.
 
     Raises:
         AraflowError: The run failed.
     """
-    labels = (spec.network.architecture, spec.network.modality)
-    results: dict[str, Result] = run_to_end(train_eval, dict, labels, spec=file, overrides=list(overrides))
+    network = found.spec.network
+    named = train_eval.with_options(flow_run_name=found.title)
+    token = _handed.set((found, prepared))
+    try:
+        results: dict[str, Result] = run_to_end(
+            named, dict, (network.architecture, network.modality), spec=file, overrides=list(overrides)
+        )
+    finally:
+        _handed.reset(token)
     return results

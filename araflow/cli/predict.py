@@ -118,7 +118,7 @@ def predict(
             there = [] if other is None else predictions(other, video, flow=other_flow)
             return found, sum(one.labels[0] == two.labels[0] for one, two in zip(found, there, strict=False))
 
-        for clip, answer, reason in predicting.each(clips, work):
+        for clip, answer, reason in predicting.attempted(clips, work):
             found = None if answer is None else answer[0]
             same += 0 if answer is None else answer[1]
             name = str(clip.source or clip.name)

@@ -31,19 +31,19 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
     araflow train-eval --spec hmdb5_arn_2d_rgb protocols='[official, random, group]'
     araflow train-eval --spec tao_experiment.yaml manifest=data/hmdb5
     """
-    from araflow.recognition import experiment, reading, require, results, tao
+    from araflow.recognition import experiment, require, results, tao
 
     require.packages("torch", "lightning", "safetensors", "matplotlib")
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else None
-        read = reading.read(file, overrides, scratch=scratch)
+        read = experiment.read(file, overrides)
+        # What cannot work fails now, not after a server has been started.
+        prepared = experiment.prepare_all(read, scratch)
         if read.fields and not as_json:
             tao.print_report(read.fields)
-        # What cannot work fails now, not after a server has been started.
-        prepared = [experiment.prepare(spec) for spec in experiment.under_protocols(read.spec)]
         if dry_run and as_json:
             plans = [results.plan(one) for one in prepared]
-            click.echo(json.dumps({"fields": reading.fields_json(read), "plan": plans}, indent=2))
+            click.echo(json.dumps({"fields": tao.to_json(read.fields), "plan": plans}, indent=2))
         elif dry_run:
             for one in prepared:
                 results.print_plan(one)
@@ -55,10 +55,10 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
     from flows import train_eval as flow
 
     start = time.monotonic()
-    found = flow.run(read.spec, file, overrides)
+    found = flow.run(read, prepared, file, overrides)
     if as_json:
         content_of = {name: result.to_json() for name, result in found.items()}
-        click.echo(json.dumps({"fields": reading.fields_json(read), "results": content_of}, indent=2))
+        click.echo(json.dumps({"fields": tao.to_json(read.fields), "results": content_of}, indent=2))
     else:
         results.print_results(found)
         click.echo(results.last_line(read.spec, found, time.monotonic() - start))

@@ -15,26 +15,33 @@ if TYPE_CHECKING:
     from araflow.recognition.data.clips import Clips
 
 
-def deviations(spec: ExperimentSpec) -> list[str]:
-    """Note where published weights are to see another window than they were published with: no error would say so.
-
-    Args:
-        spec: The experiment; its files of weights are there.
-    """
-    network, notes = spec.network, []
+def _deviations(spec: ExperimentSpec) -> list[str]:
+    """Note where weights are to see another window than they were made for: no error would say so."""
+    network, found = spec.network, []
     for stream in STREAMS[network.modality]:
         file = getattr(network.weights, stream) or network.weights.joint
-        if file is None or _is_ours(Path(file)):
+        if file is None:
             continue
-        own = _numbers(getattr(network, stream), stream)
-        published = _numbers(models.published(network.architecture, stream), stream)
-        changed = [f"{name} {own[name]} instead of {published[name]}" for name in own if own[name] != published[name]]
+        whose, window = _made_for(Path(file), network.architecture, stream)
+        own, theirs = _numbers(getattr(network, stream), stream), _numbers(window, stream)
+        changed = [f"{name} {own[name]} instead of {theirs[name]}" for name in own if own[name] != theirs[name]]
         if changed:
-            notes.append(
-                f"network.{stream}: another window than {network.architecture} was published with, whose weights may "
-                f"need that: {'; '.join(changed)}"
+            found.append(
+                f"network.{stream}: another window than {whose}: {'; '.join(changed)}; its weights may need that"
             )
-    return notes
+    return found
+
+
+def _made_for(weights: Path, architecture: str, stream: str) -> tuple[str, StreamSpec]:
+    """Return for which window a file of weights was made, and in words who says so."""
+    family = models.load(architecture)
+    published = f"{architecture} was published with", models.published(family, stream)
+    try:
+        trained = checkpoint.read_spec(weights)
+    except SourceError:  # not ours
+        return published
+    windows = {str(name): window for name, window in trained.windows.items()}
+    return (f"{weights.name} was trained on", windows[stream]) if stream in windows else published
 
 
 def _numbers(window: StreamSpec, stream: str) -> dict[str, Any]:
@@ -42,16 +49,7 @@ def _numbers(window: StreamSpec, stream: str) -> dict[str, Any]:
     return {**window.model_dump(), "mean": list(mean), "std": list(std)}
 
 
-def _is_ours(weights: Path) -> bool:
-    """Whether araflow wrote a file of weights: it was trained on a window of its own."""
-    try:
-        checkpoint.read_spec(weights)
-    except SourceError:
-        return False
-    return True
-
-
-def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> list[str]:
+def notes(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> list[str]:
     """Return notes on an experiment's clips.
 
     Args:
@@ -62,7 +60,7 @@ def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> li
     Raises:
         SpecError: Training or evaluating would be pointless.
     """
-    notes = []
+    found = _deviations(spec)
     for side in ("train", "test"):
         clips = sides[side]
         if not clips:
@@ -78,9 +76,9 @@ def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> li
         if side == "train" or spec.evaluation.absent_classes == "refuse":
             allow = "" if side == "train" else ", or set evaluation.absent_classes=report"
             raise SpecError(f"{shown}; choose another split, or build from more clips{allow}")
-        notes.append(f"{shown}; means over classes leave them out")
+        found.append(f"{shown}; means over classes leave them out")
     if spec.data.sampler == "consecutive":
-        notes += _short(spec, sides)
+        found += _short(spec, sides)
     in_pixels = "flow" in STREAMS[spec.network.modality] and spec.data.flow_scale == "pixels"
     if in_pixels or spec.data.short_clip == "refuse":
         from araflow.recognition.data.windows import EvaluationWindows  # it knows what pixels, and other samplers, need
@@ -88,10 +86,10 @@ def check(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> li
         for clips in sides.values():
             EvaluationWindows(clips, model)
     if not sides["val"]:
-        notes.append("no val clips: the last epoch counts, and nothing is chosen by its accuracy")
+        found.append("no val clips: the last epoch counts, and nothing is chosen by its accuracy")
         if spec.training.early_stopping:
             raise SpecError("training.early_stopping: there are no val clips to stop by; set split.val_fraction")
-    return notes
+    return found
 
 
 def _short(spec: ExperimentSpec, sides: dict[str, Clips]) -> list[str]:

@@ -1,19 +1,20 @@
-"""An experiment's settings held against its clips, before anything is trained."""
+"""An experiment: its file, ours or NVIDIA TAO's, read once, and its clips looked at once, before any training."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import logging
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from araflow import __version__
+from araflow.core import spec_file
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, SpecError
 from araflow.core.splits import Leakage
-from araflow.recognition import _checks
+from araflow.recognition import _checks, tao
 from araflow.recognition.spec import ExperimentSpec, FlowStorage, ModelSpec
 from araflow.recognition.streams import STREAMS
 from araflow.store.address import is_remote
@@ -23,7 +24,25 @@ from araflow.store.manifest import Manifest
 if TYPE_CHECKING:
     from araflow.recognition.data.clips import Clips
 
-log = logging.getLogger("araflow")
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Experiment:
+    """What an experiment's file says, with overrides; nothing has been looked at or written yet.
+
+    Attributes:
+        spec: Its settings.
+        fields: Of a TAO file, what became of each of its fields; else empty.
+        folders: The clips that a TAO file names; ``None`` where a manifest is there.
+    """
+
+    spec: ExperimentSpec
+    fields: list[tao.Field] = dataclasses.field(default_factory=list)
+    folders: tao.Folders | None = None
+
+    @property
+    def title(self) -> str:
+        """Say what is trained on what, as in ``sample_flow-arn_2d-flow``."""
+        return f"{self.spec.name}-{self.spec.network.architecture}-{self.spec.network.modality}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,6 +51,7 @@ class Prepared:
 
     Attributes:
         spec: Its settings.
+        out: Folder of the run.
         manifest: The clips.
         model: What the recogniser will know of itself.
         train: Training clips.
@@ -42,6 +62,7 @@ class Prepared:
     """
 
     spec: ExperimentSpec
+    out: Path
     manifest: Manifest
     model: ModelSpec
     train: Clips
@@ -50,10 +71,42 @@ class Prepared:
     leakage: Leakage
     notes: list[str]
 
-    @property
-    def out(self) -> Path:
-        """Folder of the run."""
-        return Path(self.spec.out)
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Clips:
+    """What all protocols have in common."""
+
+    manifest: Manifest
+    sha256: str
+    labels: tuple[str, ...]
+    flow: FlowStorage | None
+
+
+def read(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment's file; its data are not looked at, and nothing is written.
+
+    Args:
+        file: Path of a YAML file, or the bare name of a shipped one (``sample_flow``).
+        overrides: Settings on top, each ``dotted.key=value``: our keys, and for a TAO file its own too.
+
+    Raises:
+        SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
+    """
+    path = spec_file.find_config(file, "train")
+    origin = f"{path} with overrides" if overrides else str(path)
+    tree = spec_file.read(path)
+    if not tao.is_tao(tree):
+        spec_file.override(tree, overrides, ExperimentSpec)
+        return Experiment(spec_file.validate(tree, ExperimentSpec, origin))
+    theirs, ours = tao.split_overrides(overrides)
+    their_tree = spec_file.override(tree, theirs, ExperimentSpec)
+    tree, fields = tao.translate(their_tree)
+    spec_file.override(tree, ours, ExperimentSpec)
+    spec = spec_file.validate(tree, ExperimentSpec, origin)
+    if any(text.startswith("manifest=") for text in ours):
+        return Experiment(spec, fields)
+    spec = spec.model_copy(update={"manifest": str(Path(spec.out) / "tao" / "manifest.parquet")})
+    return Experiment(spec, fields, tao.folders(their_tree))
 
 
 def under_protocols(spec: ExperimentSpec) -> list[ExperimentSpec]:
@@ -68,14 +121,35 @@ def under_protocols(spec: ExperimentSpec) -> list[ExperimentSpec]:
     return found
 
 
-def prepare(spec: ExperimentSpec) -> Prepared:
-    """Read the manifest, settle the split, and refuse what cannot work; trains nothing and writes nothing.
+def prepare_all(experiment: Experiment, scratch: Path | None = None) -> list[Prepared]:
+    """Look at an experiment's clips once, and deal them out under each of its protocols.
+
+    The clips in a TAO file's folders are listed in a manifest, ``<out>/tao/manifest.parquet``. Nothing else is written,
+    and nothing is trained.
+
+    Args:
+        experiment: What was read.
+        scratch: Folder for that manifest instead of the run's, which is then left as it is.
 
     Raises:
         ManifestError: There is no such manifest, or it contradicts itself.
         SpecError: The settings do not fit the clips or this machine.
-        SourceError: A clip is not what its row says.
+        SourceError: A clip is not what its row says, or a TAO file's folders do not hold what they should.
     """
+    spec, written = experiment.spec, None
+    if experiment.folders is not None:
+        written = experiment.folders.manifest(scratch or Path(spec.manifest).parent, spec.network.modality)
+    clips = _clips(spec, written or Path(spec.manifest))
+    return [_dealt(own, clips) for own in under_protocols(spec)]
+
+
+def prepare(spec: ExperimentSpec) -> Prepared:
+    """Look at the clips of an experiment with one split; see ``prepare_all``."""
+    return _dealt(spec, _clips(spec, Path(spec.manifest)))
+
+
+def _clips(spec: ExperimentSpec, path: Path) -> _Clips:
+    """Read the manifest, and refuse what suits no split of it."""
     from araflow.recognition.data import clips
 
     for name, file in spec.network.weights.model_dump().items():
@@ -86,30 +160,38 @@ def prepare(spec: ExperimentSpec) -> Prepared:
             f"manifest: {spec.manifest} is in object storage, and training reads each frame many times: copy it to a "
             "folder first (aws s3 sync), which is then a dataset like any other"
         )
-    manifest = Manifest.read(Path(spec.manifest), clips.COLUMNS)
+    manifest = Manifest.read(path, clips.COLUMNS)
     labels = labels_of(manifest)
     if len(labels) < 2:
         raise SpecError(f"manifest: {spec.manifest} has {len(labels)} classes; a recogniser needs at least 2")
-    split_of = clips.split_of(manifest, spec.split)
+    flow = flow_storage(manifest, spec) if "flow" in STREAMS[spec.network.modality] else None
+    return _Clips(manifest, _sha256(path), labels, flow)
+
+
+def _dealt(spec: ExperimentSpec, known: _Clips) -> Prepared:
+    """Settle the split, and hold the settings against the clips of each side."""
+    from araflow.recognition.data import clips
+
+    split_of = clips.split_of(known.manifest, spec.split)
     model = ModelSpec(
         network=spec.network,
-        labels=labels,
+        labels=known.labels,
         sampler=spec.data.sampler,
         sample_rate=spec.data.sample_rate,
         short_clip=spec.data.short_clip,
         short_side=spec.data.short_side,
         center_crop=spec.data.center_crop,
-        flow=flow_storage(manifest, spec) if "flow" in STREAMS[spec.network.modality] else None,
+        flow=known.flow,
         split=spec.split,
-        manifest_sha256=_sha256(Path(spec.manifest)),
+        manifest_sha256=known.sha256,
         software=_software(),
     )
-    sides = {side: clips.clips_of(manifest, split_of, side) for side in ("train", "val", "test")}
+    sides = {side: clips.clips_of(known.manifest, split_of, side) for side in ("train", "val", "test")}
     if spec.shuffle_labels:
         sides["train"] = clips.shuffled(sides["train"], spec.training.seed)
-    notes = _checks.deviations(spec) + _checks.check(spec, model, sides)
-    leakage = clips.leakage(manifest, split_of).total
-    return Prepared(spec, manifest, model, sides["train"], sides["val"], sides["test"], leakage, notes)
+    notes = _checks.notes(spec, model, sides)
+    leakage = clips.leakage(known.manifest, split_of).total
+    return Prepared(spec, Path(spec.out), known.manifest, model, **sides, leakage=leakage, notes=notes)
 
 
 def labels_of(manifest: Manifest) -> tuple[str, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from araflow.core.errors import SpecError
-from araflow.recognition import models, require
+from araflow.recognition import models
 from araflow.recognition.spec import ModelSpec
-from araflow.recognition.streams import CHANNELS, STREAMS
+from araflow.recognition.streams import CHANNELS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +19,6 @@ def create(spec: ModelSpec) -> nn.Module:
     Raises:
         SpecError: The depth is not one of the architecture's, or the window is too small.
     """
-    require.torch()
     from araflow.recognition.models._joint import Joint
 
     network, classes = spec.network, len(spec.labels)
@@ -28,8 +27,8 @@ def create(spec: ModelSpec) -> nn.Module:
         allowed = ", ".join(map(str, architecture.DEPTHS)) or "null only"
         raise SpecError(f"network.depth: {network.depth} is not allowed for {network.architecture}; allowed: {allowed}")
     built = [
-        architecture.build(spec.stream(stream), CHANNELS[stream], classes, depth=network.depth, dropout=network.dropout)
-        for stream in STREAMS[network.modality]
+        architecture.build(window, CHANNELS[stream], classes, depth=network.depth, dropout=network.dropout)
+        for stream, window in spec.windows.items()
     ]
     return built[0] if len(built) == 1 else Joint(*built, classes=classes, hidden=network.hidden)
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from araflow.core.errors import SpecError
 from araflow.core.spec import Protocol, Quantizer, Settings, SplitSpec, plugin
 from araflow.recognition import models
+from araflow.recognition._training_spec import TrainingSpec
 from araflow.recognition.streams import CHANNELS, STREAMS, Modality, Stream, StreamSpec
 
 if TYPE_CHECKING:
@@ -63,13 +65,13 @@ class NetworkSpec(Settings):
     @classmethod
     def _published(cls, tree: Any) -> Any:  # noqa: ANN401 - whatever is to be validated
         """Fill in what is not set of the windows: as the architecture was published."""
-        filled, name = _tree(tree), _architecture(tree)
-        if filled is None or name is None:
+        filled, family = _tree(tree), _architecture(tree)
+        if filled is None or family is None:
             return tree
         for stream in CHANNELS:
             given = _tree(filled.get(stream, {}))
             if given is not None:
-                filled[stream] = {**models.published(name, stream).model_dump(), **given}
+                filled[stream] = {**models.published(family, stream).model_dump(), **given}
         return filled
 
     @model_validator(mode="after")
@@ -92,10 +94,13 @@ def _tree(value: object) -> dict[str, Any] | None:
     return dict(value) if isinstance(value, Mapping) else None
 
 
-def _architecture(network: object) -> str | None:
+def _architecture(network: object) -> models.Architecture | None:
     """Return the architecture that a network's settings name, if there is one of that name."""
     name = (_tree(network) or {}).get("architecture", NetworkSpec.model_fields["architecture"].default)
-    return name if name in models.names() else None
+    try:
+        return models.load(str(name))
+    except SpecError:
+        return None  # validation says which there are
 
 
 class DataSpec(Settings):
@@ -130,53 +135,6 @@ class DataSpec(Settings):
     )
     center_crop: bool = Field(False, description="Evaluate on a centre crop instead of the stretched frame.")
     workers: int | None = Field(None, ge=0, description="Loading processes; null: one per usable core, at most 8.")
-
-
-class OptimizerSpec(Settings):
-    """How weights are moved."""
-
-    name: Literal["sgd", "adamw"] = Field("sgd", description="Optimiser.")
-    lr: float = Field(5e-4, gt=0, description="Learning rate.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")
-    weight_decay: float = Field(5e-4, ge=0, description="Weight decay.")
-    schedule: Literal["multi_step", "cosine", "plateau", "constant"] = Field("multi_step", description="Schedule.")
-    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field((15, 25), description="Epochs of multi_step's decays.")
-    decay: float = Field(0.1, gt=0, lt=1, description="Factor of multi_step and plateau.")
-    patience: int = Field(1, ge=0, description="Epochs without gain before plateau decays.")
-    min_lr: float = Field(1e-4, ge=0, description="Least learning rate of plateau and cosine.")
-    warmup_epochs: int = Field(0, ge=0, description="Epochs of linear warm-up.")
-
-    @model_validator(mode="after")
-    def _warm_up_has_a_formula(self) -> Self:
-        if self.warmup_epochs and self.schedule == "plateau":
-            raise ValueError(
-                "warmup_epochs: plateau has no warm-up; use cosine, multi_step or constant, or set it to 0"
-            )
-        return self
-
-
-class TrainingSpec(Settings):
-    """How long, how fast, how reproducibly."""
-
-    epochs: int = Field(10, ge=1, description="Passes over the training clips.")
-    batch_size: int = Field(8, ge=1, description="Windows per step and device. TAO: 2 or 32.")
-    optimizer: OptimizerSpec = Field(default_factory=lambda: OptimizerSpec.model_validate({}))
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross entropy.")
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: each class weighs the inverse of its number of training clips."
-    )
-    clip_gradient: float = Field(0.0, ge=0, description="Largest norm of the gradient; 0: no limit.")
-    precision: Literal["32", "bf16", "16"] = Field("32", description="Arithmetic: 32-bit, or mixed.")
-    early_stopping: int | None = Field(
-        None, ge=1, description="Stop after so many validations without gain; null: never. Needs val clips."
-    )
-    validate_every: int = Field(1, ge=1, description="Epochs between validations.")
-    seed: int = Field(1234, ge=0, lt=2**32, description="Seed of weights, order, windows and augmentation.")
-    deterministic: bool = Field(True, description="Same bytes on every run, where the device can.")
-    accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="Device.")
-    devices: int = Field(1, ge=1, description="Devices per node.")
-    tensorboard: bool = Field(True, description="Write TensorBoard logs.")
-    mlflow: str | None = Field(None, min_length=1, description="Tracking address of MLflow (pip install mlflow).")
 
 
 class EvaluationSpec(Settings):
@@ -242,11 +200,11 @@ class ExperimentSpec(Settings):
     @classmethod
     def _published(cls, tree: Any) -> Any:  # noqa: ANN401 - whatever is to be validated
         """Fill in the short side that the architecture was published with, where it is not set."""
-        name = _architecture(tree.get("network")) if isinstance(tree, Mapping) else None
-        data = _tree(tree.get("data", {})) if name is not None else None
-        if name is None or data is None:
+        family = _architecture(tree.get("network")) if isinstance(tree, Mapping) else None
+        data = _tree(tree.get("data", {})) if family is not None else None
+        if family is None or data is None:
             return tree
-        return {**tree, "data": {"short_side": models.load(name).SHORT_SIDE, **data}}
+        return {**tree, "data": {"short_side": family.SHORT_SIDE, **data}}
 
     @field_validator("protocols")
     @classmethod
@@ -289,6 +247,11 @@ class ModelSpec(Settings):
     def streams(self) -> tuple[Stream, ...]:
         """The streams that it takes, in order."""
         return STREAMS[self.network.modality]
+
+    @property
+    def windows(self) -> dict[Stream, StreamSpec]:
+        """The window of each of its streams, in order."""
+        return {name: getattr(self.network, name) for name in STREAMS[self.network.modality]}
 
     def stream(self, name: str) -> StreamSpec:
         """Return the stream's own settings."""

@@ -5,17 +5,21 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import cv2
 import pytest
+import torch
 import training_world as world
 import yaml
 from click.testing import CliRunner
 from clip_world import LABELS
 
 from araflow.cli import main
-from araflow.recognition import experiment, reading, results, tao
+from araflow.recognition import experiment, results, tao
 from araflow.recognition.evaluation.write import read_predictions
 from araflow.recognition.training import run
+from araflow.store.manifest import Manifest
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -246,8 +250,7 @@ def tao_file(folders, tmp_path):
 def test_taos_files_run_as_they_are_and_again_find_all_done(tao_file, tmp_path, kind):
     path = tao_file(kind)
     for new in (1, 0):
-        spec = reading.read(path).spec
-        prepared = experiment.prepare(spec)
+        (prepared,) = experiment.prepare_all(experiment.read(path))
         trained = run.train(prepared)
         assert trained.new_epochs == new
         done = results.evaluate(prepared, trained.checkpoint)
@@ -255,6 +258,45 @@ def test_taos_files_run_as_they_are_and_again_find_all_done(tao_file, tmp_path, 
         assert done.labels == LABELS
     assert prepared.model.network.modality == {"rgb": "rgb", "of": "flow", "joint": "joint"}[kind]
     shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["rgb", "of", "joint"])
+def test_to_name_a_run_of_a_tao_file_nothing_is_written_and_no_image_opened(tao_file, tmp_path, monkeypatch, kind):
+    path = tao_file(kind)
+    with monkeypatch.context() as patched:
+        patched.setattr(cv2, "imread", lambda *_: pytest.fail("an image was opened"))
+        patched.setattr(Path, "iterdir", lambda _: pytest.fail("a folder was listed"))
+        found = experiment.read(path)
+    modality = {"rgb": "rgb", "of": "flow", "joint": "joint"}[kind]
+    assert found.title == f"{found.spec.name}-arn_2d-{modality}"
+    assert found.spec.manifest == str(tmp_path / "run/tao/manifest.parquet")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["tao.yaml"]
+
+
+def test_a_manifest_is_read_once_for_all_protocols(data, tmp_path, monkeypatch):
+    reads = []
+    once = Manifest.read
+    monkeypatch.setattr(Manifest, "read", lambda path, *columns: reads.append(path) or once(path, *columns))
+    spec = world.spec(data, tmp_path / "run", protocols=["official", "group"], split={"test_fraction": 0.4})
+    prepared = experiment.prepare_all(experiment.Experiment(spec))
+    assert [one.spec.split.protocol for one in prepared] == ["official", "group"]
+    assert [one.out for one in prepared] == [tmp_path / "run/official", tmp_path / "run/group"]
+    assert reads == [data]
+
+
+def test_a_dry_run_says_that_published_weights_are_to_see_another_window(data, tmp_path):
+    torch.save({}, tmp_path / "r2plus1d_18.pth")
+    settings = world.tree(data, tmp_path / "run", "rgb", network__architecture="r2plus1d_18")
+    settings["network"]["rgb"] = {"frames": 32, "width": 224, "height": 224, "mean": [0.5], "std": [0.5]}
+    settings["network"]["weights"] = {"rgb": str(tmp_path / "r2plus1d_18.pth")}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
+    shown = call("train-eval", "--spec", tmp_path / "own.yaml", "--dry-run").stdout
+    assert "note: network.rgb: another window than r2plus1d_18 was published with" in shown
+    assert "frames 32 instead of 16; width 224 instead of 112" in shown
+    del settings["network"]["rgb"]
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(settings))
+    shown = call("train-eval", "--spec", tmp_path / "own.yaml", "--dry-run").stdout
+    assert "rgb: 16 frames of 112x112" in shown and "another window" not in shown
 
 
 @pytest.mark.parametrize("kind", ["rgb", "of", "joint"])

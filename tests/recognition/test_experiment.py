@@ -185,6 +185,7 @@ def test_a_sampler_that_does_not_use_the_sample_rate_refuses_no_clip_for_it(prep
 # --- the window that an architecture was published with ---
 
 
+WINDOW = {"frames": 2, "width": 40, "height": 40}
 TORCHVISION = {
     "frames": 16,
     "width": 112,
@@ -237,12 +238,13 @@ def test_another_window_than_published_weights_were_made_for_is_said(prepare, tm
     assert "width" not in note and "std" not in note
 
 
-def test_of_our_own_weights_no_window_is_published(prepare, tmp_path):
+def test_our_own_weights_are_held_against_the_window_that_they_were_trained_on(prepare, tmp_path):
     model = prepare().model
     checkpoint.save(tmp_path / "own.safetensors", networks.create(model), model)
-    assert not any(
-        "published" in n for n in prepare(network__weights={"flow": str(tmp_path / "own.safetensors")}).notes
-    )
+    weights = {"network__weights": {"flow": str(tmp_path / "own.safetensors")}}
+    assert not any("another window" in note for note in prepare(**weights).notes)
+    (note,) = [n for n in prepare(**weights, network__flow={**WINDOW, "width": 48}).notes if "another window" in n]
+    assert "another window than own.safetensors was trained on: width 48 instead of 40;" in note
 
 
 def test_pixels_need_the_radii_of_every_clip(prepare, changed):

@@ -16,8 +16,9 @@ from araflow.optical import Availability
 from araflow.recognition import checkpoint
 from araflow.recognition.data import windows as data
 from araflow.recognition.evaluation.scores import fuse, score
-from araflow.recognition.prediction import video_plans, video_windows
-from araflow.recognition.prediction.predict import each, list_videos, predict, table
+from araflow.recognition.prediction import _video_plans as video_plans
+from araflow.recognition.prediction import _video_windows as video_windows
+from araflow.recognition.prediction.predict import attempted, list_videos, predict, table
 from araflow.recognition.prediction.video_flow import flow_maker
 from araflow.recognition.spec import EvaluationSpec, FlowStorage, ModelSpec
 
@@ -249,7 +250,7 @@ def test_other_videos_go_on_after_a_bad_one(tmp_path, videos):
     runner = video_world.runner(model())
     found = {
         clip.key: (len(result or []), reason)
-        for clip, result, reason in each(list_videos([tmp_path / "mixed"]), lambda path: predict(runner, path))
+        for clip, result, reason in attempted(list_videos([tmp_path / "mixed"]), lambda path: predict(runner, path))
     }
     assert found["some/a"] == (1, "")
     assert found["some/frames"] == (1, "")

@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from araflow.core.errors import SpecError, TrainingError
 from araflow.recognition import experiment
+from araflow.recognition._training_spec import OptimizerSpec, TrainingSpec
 from araflow.recognition.data import windows as windows
-from araflow.recognition.spec import OptimizerSpec, TrainingSpec
-from araflow.recognition.training import module as training
-from araflow.recognition.training import trainer as loop
+from araflow.recognition.training import _module as training
+from araflow.recognition.training import _trainer as loop
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,7 +12,8 @@ import torch
 from araflow.recognition import experiment
 from araflow.recognition.models import _resnet
 from araflow.recognition.spec import ExperimentSpec
-from araflow.recognition.training import module, run
+from araflow.recognition.training import _module as module
+from araflow.recognition.training import run
 
 KEYS = tuple(f"{label}/{number}" for label in clip_world.LABELS for number in range(4))
 

@@ -386,9 +386,9 @@ def test_a_cache_folder_that_cannot_be_written_says_so(bucket: Any, source: Path
 
 def test_training_from_it_is_refused_with_the_remedy(bucket: Any):
     pytest.importorskip("torch")
-    from araflow.recognition import experiment, reading
+    from araflow.recognition import experiment
 
-    spec = reading.read("sample_flow", [f"manifest=s3://{bucket.name}/out"]).spec
+    spec = experiment.read("sample_flow", [f"manifest=s3://{bucket.name}/out"]).spec
     with pytest.raises(SpecError, match=r"aws s3 sync"):
         experiment.prepare(spec)
 

@@ -1,11 +1,14 @@
-"""How windows travel from loading processes: our errors as values, and batches of what is none."""
+"""How windows come from loading processes, batch by batch; our errors travel as values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from araflow.core.errors import AraflowError
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
 
 
 class Guarded:
@@ -34,3 +37,30 @@ def collate(items: list[Any]) -> Any:  # noqa: ANN401 - a dict of tensors, or an
     from torch.utils.data import default_collate
 
     return next((item for item in items if isinstance(item, AraflowError)), None) or default_collate(items)
+
+
+def loader(windows: Any, size: int, workers: int, *, sampler: Any = None, kept: bool = True) -> DataLoader[Any]:  # noqa: ANN401
+    """Return what loads windows, ``size`` at a time; a batch is ``collate``'s.
+
+    Args:
+        windows: A dataset.
+        size: Windows in a batch.
+        workers: Loading processes; 0: none.
+        sampler: Order of items; ``None``: as they are.
+        kept: Whether the processes outlive an epoch.
+    """
+    import torch
+    from torch.utils.data import DataLoader
+
+    # Spawned: a forked process would share OpenCV's and OpenMP's threads in an unknown state.
+    several = {"multiprocessing_context": "spawn", "persistent_workers": kept} if workers else {}
+    return DataLoader(
+        Guarded(windows),  # type: ignore[arg-type] # torch wants its own class, but asks for no more than this
+        size,
+        sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=kept and torch.cuda.is_available(),
+        generator=torch.Generator(),  # the global one is dropout's, and is seeded by epoch
+        **several,  # type: ignore[arg-type]
+    )

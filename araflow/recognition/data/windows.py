@@ -112,6 +112,19 @@ class TrainingWindows(Dataset[dict[str, Tensor | int]]):
         tensors = self._reader.read(clip, window, functools.partial(transforms.training_view, self._data, rng=rng))
         return {**tensors, "label": clip.label_index, "clip": number}
 
+    def order(self, seed: int, rank: int, world: int, epoch: int) -> EpochSampler:
+        """Return the order of items, from an epoch on; one process's share of it.
+
+        Args:
+            seed: Seed of the order.
+            rank: 0-based number of this process.
+            world: Number of processes.
+            epoch: 0-based.
+        """
+        found = EpochSampler(len(self), seed, rank=rank, world=world)
+        found.set_epoch(epoch)
+        return found
+
 
 class EvaluationWindows(Dataset[dict[str, Tensor | int]]):
     """All windows by which clips are scored, clip by clip.
@@ -194,8 +207,8 @@ class _Reader:
     """What both datasets share: a window's files as tensors."""
 
     def __init__(self, clips: Sequence[VideoClip], model: ModelSpec, flow_scale: FlowScale) -> None:
-        self.specs = {stream: model.stream(stream) for stream in model.streams}
-        self._first = self.specs[model.streams[0]]
+        self.specs = model.windows
+        self._first = next(iter(self.specs.values()))
         self._in_pixels = "flow" in self.specs and flow_scale == "pixels"
         self.length = max(spec.frames for spec in self.specs.values())
         if self._in_pixels:
@@ -208,7 +221,8 @@ class _Reader:
         tensors: dict[str, Tensor] = {}
         view = None
         for stream, spec in self.specs.items():
-            indices = samplers.shorter(window, spec.frames).tolist()
+            own = window if spec.frames == len(window) else samplers.shorter(window, spec.frames)
+            indices = own.tolist()
             size, pictures = _peek(read_frames(clip, stream, indices))
             view = view or look(self._first, size)
             shown = transforms.cropped(pictures, spec, view)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from araflow.recognition.evaluation.metrics import ATTRIBUTES, Metrics, measure
 from araflow.recognition.evaluation.scores import Scored
 
-KEPT = ("split", "group", *ATTRIBUTES)
+DESCRIPTION = ("split", "group", *ATTRIBUTES)
 """Manifest columns that an evaluation keeps of each video."""
 
 
@@ -61,7 +61,7 @@ class Evaluation:
             SpecError: There is no video, or the arguments do not belong together.
             TrainingError: A probability is not a number; names the clip.
         """
-        rows = [{name: clip.row.get(name) for name in KEPT} for clip in clips]
+        rows = [{name: clip.row.get(name) for name in DESCRIPTION} for clip in clips]
         if split is not None:
             rows = [{**row, "split": split} for row in rows]
         targets = np.array([clip.label_index for clip in clips], dtype=np.int64)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.errors import AraflowError, SpecError, TrainingError
-from araflow.recognition.data.loading import Guarded, collate
+from araflow.recognition.data.loading import loader
 from araflow.recognition.spec import Compatibility
 from araflow.recognition.streams import CHANNELS
 
@@ -112,29 +112,19 @@ def score(
         TrainingError: The network answers with what is no number; names the clip.
     """
     import torch
-    from torch.utils.data import DataLoader
 
     total, keys = len(windows), tuple(clip.key for clip in windows.clips)
     if total == 0:
         raise SpecError("no clip to evaluate on: the split is empty")
     device = torch.device(device)
     size = _CPU_BATCH if device.type == "cpu" else batch_size
-    loader: DataLoader[Any] = DataLoader(
-        Guarded(windows),  # type: ignore[arg-type] # torch wants its own class, but asks for no more than this
-        size,
-        num_workers=workers,
-        collate_fn=collate,
-        # Spawned, as in training: a forked process would share OpenCV's threads in an unknown state.
-        multiprocessing_context="spawn" if workers else None,
-        generator=torch.Generator(),  # leaves the global one, on which a training may go on, as it is
-    )
     modes = [(module, module.training) for module in network.modules()]
     network.to(device).eval()
     clips, numbers, logits = [], [], []
     done = 0
     try:
         with torch.inference_mode():
-            for batch in loader:
+            for batch in loader(windows, size, workers, kept=False):
                 if isinstance(batch, AraflowError):
                     raise batch
                 count = len(batch["clip"])

@@ -23,7 +23,7 @@ import numpy as np
 from araflow.core.errors import OutputError, SourceError
 from araflow.core.files import parquet, replace
 from araflow.core.splits import Leakage
-from araflow.recognition.evaluation.answers import KEPT, Evaluation
+from araflow.recognition.evaluation.answers import DESCRIPTION, Evaluation
 from araflow.recognition.evaluation.metrics import ranked
 from araflow.recognition.evaluation.tables import markdown
 
@@ -119,7 +119,7 @@ def _title(evaluation: Evaluation) -> str:
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    texts = dict.fromkeys(("key", "label", "predicted", *KEPT), pa.string())
+    texts = dict.fromkeys(("key", "label", "predicted", *DESCRIPTION), pa.string())
     others = {
         "label_index": pa.int32(),
         "correct": pa.bool_(),
@@ -128,7 +128,7 @@ def _schema() -> pa.Schema:
         "windows": pa.int32(),
         "people": pa.int16(),
     }
-    names = ("key", "label", "label_index", "predicted", "correct", "probability", "top5", "windows", *KEPT)
+    names = ("key", "label", "label_index", "predicted", "correct", "probability", "top5", "windows", *DESCRIPTION)
     return pa.schema([(name, (texts | others)[name]) for name in names])
 
 
@@ -168,5 +168,5 @@ def read_predictions(path: Path) -> Evaluation:
         np.array([row["label_index"] for row in rows], dtype=np.int64),
         np.array([row["probability"] for row in rows], dtype=np.float64).reshape(len(rows), len(labels)),
         np.array([row["windows"] for row in rows], dtype=np.int64),
-        [{name: row[name] for name in KEPT} for row in rows],
+        [{name: row[name] for name in DESCRIPTION} for row in rows],
     )

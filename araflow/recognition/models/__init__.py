@@ -98,19 +98,16 @@ def load(name: str) -> Architecture:
     return cast(Architecture, importlib.import_module(f"araflow.recognition.models.{name}"))
 
 
-def published(name: str, stream: str) -> StreamSpec:
+def published(architecture: Architecture, stream: str) -> StreamSpec:
     """Return the window that an architecture was published with, for one stream.
 
     Means per rgb channel say nothing of u and v: flow then gets 0.5, which the middle level of its images is.
 
     Args:
-        name: The architecture.
+        architecture: What ``load`` returned.
         stream: ``rgb`` or ``flow``.
-
-    Raises:
-        SpecError: There is no such architecture.
     """
-    window = load(name).INPUT
+    window = architecture.INPUT
     if {len(window.mean), len(window.std)} <= {1, CHANNELS[stream]}:
         return window
     return window.model_copy(update={"mean": (0.5,), "std": (0.5,)})

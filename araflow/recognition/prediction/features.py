@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from araflow.core.clip import Clip, Outcome
 from araflow.core.errors import SourceError, SpecError, did_you_mean
 from araflow.core.files import explained, parquet, replace
-from araflow.recognition.prediction.predict import batches, each
+from araflow.recognition.prediction._video_windows import whole
+from araflow.recognition.prediction.predict import attempted, batches
 from araflow.recognition.prediction.runners import Runner, Tensors
 from araflow.recognition.prediction.video_flow import FlowMaker, flow_maker
-from araflow.recognition.prediction.video_windows import whole
 from araflow.recognition.spec import EvaluationMode, EvaluationSpec, ModelSpec
 from araflow.store.manifest import Manifest
 
@@ -195,7 +195,7 @@ def of_videos(
         windows = whole(video, runner.spec, flow, mode=mode, segments=segments)
         return _mean(runner, (tensors for _, tensors in batches(windows)))
 
-    for clip, vector, reason in each(videos, seen):
+    for clip, vector, reason in attempted(videos, seen):
         if vector is None:
             failed[clip.key] = reason
         else:

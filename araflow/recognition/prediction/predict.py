@@ -15,9 +15,9 @@ from araflow.core.clip import Clip
 from araflow.core.errors import ClipError, SourceError, SpecError
 from araflow.datasets import folder
 from araflow.recognition.evaluation.scores import Scores, fuse
+from araflow.recognition.prediction._video_windows import VideoWindow, sliding, whole
 from araflow.recognition.prediction.runners import Runner, Tensors
 from araflow.recognition.prediction.video_flow import FlowMaker, flow_maker
-from araflow.recognition.prediction.video_windows import VideoWindow, sliding, whole
 from araflow.recognition.spec import EvaluationMode
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def predict(
         runner: The recogniser.
         video: A video file, or a folder of frames.
         top: How many classes to name, at most.
-        window: Length of a sliding window in frames; ``video_plans.within`` says which of these are looked at.
+        window: Length of a sliding window in frames; ``_video_plans.within`` says which of these are looked at.
             ``None``: one prediction for the whole video.
         stride: Frames from one window's start to the next's; ``None``: windows without overlap.
         mode: ``center``, ``conv`` or ``all``; for a whole video only.
@@ -167,7 +167,7 @@ def list_videos(sources: Sequence[Path]) -> list[Clip]:
     return found
 
 
-def each(videos: Iterable[Clip], work: Callable[[Path], _T]) -> Iterator[tuple[Clip, _T | None, str]]:
+def attempted(videos: Iterable[Clip], work: Callable[[Path], _T]) -> Iterator[tuple[Clip, _T | None, str]]:
     """Do something with each video; one that cannot be used is an answer with its reason, not an error.
 
     Args:

@@ -19,7 +19,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,11 +68,8 @@ def train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | Non
         found = _claim(prepared, identity)
         if found is not None:
             return found
-        from araflow.recognition.training import trainer  # before quiet(): see there
-
         try:
-            with trainer.quiet():
-                return _train(prepared, identity, on_epoch)
+            return _train(prepared, identity, on_epoch)
         except OSError as error:
             where = error.filename or prepared.out
             raise OutputError(f"{where}: cannot be written: {error.strerror or error}") from error
@@ -173,13 +169,12 @@ def _train(
     prepared: Prepared, identity: dict[str, Any], on_epoch: Callable[[dict[str, float]], None] | None
 ) -> Trained:
     import torch
-    from lightning.pytorch.callbacks import EarlyStopping
 
     from araflow.recognition import checkpoint, pictures
     from araflow.recognition.data import windows as data
     from araflow.recognition.networks import create
-    from araflow.recognition.training import module as training
-    from araflow.recognition.training import trainer as training_loop
+    from araflow.recognition.training import _module as training
+    from araflow.recognition.training import _trainer as training_loop
     from araflow.recognition.weights import load_weights
 
     spec, settings, out = prepared.spec, prepared.spec.training, prepared.out
@@ -214,25 +209,8 @@ def _train(
         seed=settings.seed,
         workers=min(8, usable_cores()) if workers is None else workers,
     )
-    folder = out / "checkpoints"
-    history = training_loop.History(out / "history.json", settings.epochs, on_epoch)
-    callbacks: list[Any] = [history]
-    if validation is not None:
-        callbacks.append(training_loop.kept(folder, "best", monitor="val_top1"))
-        if settings.early_stopping:
-            callbacks.append(EarlyStopping("val_loss", patience=settings.early_stopping, mode="min"))
-    # Last, so that the file holds what the others have to say of the epoch.
-    callbacks.append(training_loop.kept(folder, "last"))
-    before, stopped = _so_far(folder / "last.ckpt", history.state_key)
-    if before:
-        log.info("going on after epoch %d", before)
-    if not stopped:
-        training_loop.fit(
-            training_loop.trainer(spec, accelerator, callbacks),
-            module,
-            loaders,
-            folder / "last.ckpt" if before else None,
-        )
+    before = training_loop.run(spec, accelerator, module, loaders, validated=validation is not None, on_epoch=on_epoch)
+    folder = out / training_loop.CHECKPOINTS
     for name in ("best", "last"):
         if (folder / f"{name}.ckpt").is_file():
             state = torch.load(folder / f"{name}.ckpt", weights_only=True, map_location="cpu")["state_dict"]
@@ -244,20 +222,6 @@ def _train(
     chosen = _checkpoint(out)
     assert chosen is not None
     return Trained(chosen, len(rows), len(rows) - before, rows)
-
-
-def _so_far(last: Path, history: str) -> tuple[int, bool]:
-    """Return how many epochs a checkpoint has seen, and whether early stopping has ended its training."""
-    import torch
-
-    if not last.is_file():
-        return 0, False
-    try:
-        states = torch.load(last, weights_only=True, map_location="cpu")["callbacks"]
-        stops = [state["stopped_epoch"] for state in states.values() if "stopped_epoch" in state]
-        return len(states[history]["rows"]), any(stops)
-    except (RuntimeError, LookupError, pickle.UnpicklingError, EOFError) as error:
-        raise OutputError(f"{last}: not a readable checkpoint; remove {last.parent} to train anew") from error
 
 
 def accelerator_of(spec: ExperimentSpec) -> str:

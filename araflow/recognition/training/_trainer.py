@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import math
+import pickle
 import re
 import sys
 import warnings
@@ -15,16 +16,18 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from araflow.core import errors
-from araflow.core.errors import TrainingError, UnavailableError
+from araflow.core.errors import OutputError, TrainingError, UnavailableError
 from araflow.core.files import draft, replace_json
 from araflow.recognition.spec import ExperimentSpec
 
 log = logging.getLogger("araflow")
+CHECKPOINTS = "checkpoints"
+"""Folder of what a training goes on from."""
 _LOUD = ("lightning.pytorch", "lightning.fabric")
 """Lightning's loggers; their level is set where it is first imported, so it must be by then."""
 
@@ -129,6 +132,60 @@ def kept(folder: Path, name: str, monitor: str | None = None) -> ModelCheckpoint
     """Return what writes ``<folder>/<name>.ckpt`` at the end of an epoch: each, or the best by ``monitor``."""
     # Lightning's own choice is the end of a validation, which not every epoch has, and which comes before History.
     return Kept(folder, name, monitor=monitor, mode="max", save_on_train_epoch_end=True, enable_version_counter=False)
+
+
+def run(
+    spec: ExperimentSpec,
+    accelerator: str,
+    module: LightningModule,
+    loaders: LightningDataModule,
+    *,
+    validated: bool,
+    on_epoch: Callable[[dict[str, float]], None] | None = None,
+) -> int:
+    """Train an experiment, or go on after its last whole epoch; return how many epochs there were before.
+
+    Args:
+        spec: The experiment.
+        accelerator: ``gpu`` or ``cpu``.
+        module: What to train.
+        loaders: On what.
+        validated: Whether there are clips to validate on.
+        on_epoch: Called after each epoch with its figures.
+
+    Raises:
+        AraflowError: See ``fit``.
+        OutputError: What an earlier run has left cannot be read.
+    """
+    out, settings = Path(spec.out), spec.training
+    folder = out / CHECKPOINTS
+    history = History(out / "history.json", settings.epochs, on_epoch)
+    callbacks: list[Callback] = [history]
+    if validated:
+        callbacks.append(kept(folder, "best", monitor="val_top1"))
+        if settings.early_stopping:
+            callbacks.append(EarlyStopping("val_loss", patience=settings.early_stopping, mode="min"))
+    # Last, so that the file holds what the others have to say of the epoch.
+    callbacks.append(kept(folder, "last"))
+    before, stopped = _so_far(folder / "last.ckpt", history.state_key)
+    if before:
+        log.info("going on after epoch %d", before)
+    if not stopped:
+        with quiet():
+            fit(trainer(spec, accelerator, callbacks), module, loaders, folder / "last.ckpt" if before else None)
+    return before
+
+
+def _so_far(last: Path, history: str) -> tuple[int, bool]:
+    """Return how many epochs a checkpoint has seen, and whether early stopping has ended its training."""
+    if not last.is_file():
+        return 0, False
+    try:
+        states = torch.load(last, weights_only=True, map_location="cpu")["callbacks"]
+        stops = [state["stopped_epoch"] for state in states.values() if "stopped_epoch" in state]
+        return len(states[history]["rows"]), any(stops)
+    except (RuntimeError, LookupError, pickle.UnpicklingError, EOFError) as error:
+        raise OutputError(f"{last}: not a readable checkpoint; remove {last.parent} to train anew") from error
 
 
 def fit(trainer: Trainer, module: LightningModule, loaders: LightningDataModule, checkpoint: Path | None) -> None:

@@ -13,7 +13,7 @@ from araflow.recognition.data import samplers
 from araflow.recognition.spec import ModelSpec
 from araflow.recognition.streams import Stream
 
-Indices = dict[Stream, list[int]]
+StreamIndices = dict[Stream, list[int]]
 """The places that each stream shows, in order."""
 Seen = dict[Stream, tuple[NDArray[np.uint8], float | None]]
 """What is seen at a place: per stream the cropped picture, and the radius of ``max_radius``."""
@@ -56,7 +56,7 @@ def within(places: int, spec: ModelSpec) -> NDArray[np.int64]:
     return first
 
 
-def per_stream(window: NDArray[np.int64], spec: ModelSpec) -> Indices:
+def per_stream(window: NDArray[np.int64], spec: ModelSpec) -> StreamIndices:
     """Return the places of each stream; a shorter stream's are drawn from the longer's.
 
     Args:
@@ -79,11 +79,11 @@ class Span:
 
     start: int
     end: int
-    indices: Indices
+    indices: StreamIndices
     pictures: dict[tuple[Stream, int], tuple[NDArray[np.uint8], float | None]] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def over(cls, indices: Indices) -> Span:
+    def over(cls, indices: StreamIndices) -> Span:
         """Return the window from the first to the last place that it shows."""
         every = [place for own in indices.values() for place in own]
         return cls(min(every), max(every) + 1, indices)
@@ -136,7 +136,7 @@ class Sliding:
 
     last = None
 
-    def __init__(self, window: int, stride: int, offsets: Indices) -> None:
+    def __init__(self, window: int, stride: int, offsets: StreamIndices) -> None:
         self._window, self._stride, self._offsets = window, stride, offsets
         self._shown = sorted({offset for own in offsets.values() for offset in own})
 

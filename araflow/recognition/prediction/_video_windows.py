@@ -25,8 +25,8 @@ from araflow.core.errors import ClipError, SpecError
 from araflow.media import video
 from araflow.media.fields import GrayFrame
 from araflow.recognition.data import samplers, transforms
+from araflow.recognition.prediction._video_plans import Listed, Plan, Seen, Sliding, Span, longest, per_stream, within
 from araflow.recognition.prediction.video_flow import FlowMaker, gains, stored
-from araflow.recognition.prediction.video_plans import Listed, Plan, Seen, Sliding, Span, longest, per_stream, within
 from araflow.recognition.spec import EvaluationMode, ModelSpec
 from araflow.recognition.streams import Stream
 

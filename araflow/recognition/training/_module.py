@@ -18,9 +18,9 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from araflow.core.errors import AraflowError, SpecError, TrainingError
-from araflow.recognition.data.loading import Guarded, collate
-from araflow.recognition.data.windows import EpochSampler, EvaluationWindows, TrainingWindows
-from araflow.recognition.spec import OptimizerSpec, TrainingSpec
+from araflow.recognition._training_spec import OptimizerSpec, TrainingSpec
+from araflow.recognition.data.loading import loader
+from araflow.recognition.data.windows import EvaluationWindows, TrainingWindows
 from araflow.recognition.streams import Stream
 
 _PLATEAU_MONITOR = {True: "val_loss", False: "train_loss"}
@@ -231,29 +231,13 @@ class Loaders(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of this process's share of an epoch."""
         assert self.trainer is not None
-        sampler = EpochSampler(
-            len(self._training), self._seed, rank=self.trainer.global_rank, world=self.trainer.world_size
-        )
         # Loading processes are given their first items before Lightning says which epoch it is.
-        sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        return self._loader(self._training, sampler=sampler)
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        sampler = self._training.order(self._seed, self.trainer.global_rank, self.trainer.world_size, epoch)
+        return loader(self._training, self._batch_size, self._workers, sampler=sampler)
 
     def val_dataloader(self) -> DataLoader[Any] | list[Any]:
         """Return the loader of the validation windows."""
         if self._validation is None:
             return []
-        return self._loader(self._validation)
-
-    def _loader(self, windows: Any, sampler: Any = None) -> DataLoader[Any]:  # noqa: ANN401
-        # Spawned: a forked process would share OpenCV's and OpenMP's threads in an unknown state.
-        several = {"multiprocessing_context": "spawn", "persistent_workers": True} if self._workers else {}
-        return DataLoader(
-            Guarded(windows),  # type: ignore[arg-type] # torch wants its own class, but asks for no more than this
-            self._batch_size,
-            sampler=sampler,
-            collate_fn=collate,
-            num_workers=self._workers,
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # the global one is dropout's, and is seeded by epoch
-            **several,  # type: ignore[arg-type]
-        )
+        return loader(self._validation, self._batch_size, self._workers)
