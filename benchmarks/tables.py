@@ -10,10 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from araflow.core.processes import usable_cores
+from araflow.core.table import Table, figures, names
 from benchmarks.results import Result
 
 TITLES = {
@@ -30,43 +28,44 @@ CONTENDERS = {"naive": "naive", "ffmpeg_script": "ffmpeg", "recipe_steps": "reci
 
 def show(results: Mapping[str, Result], clips: str, output: Path, absent: Mapping[str, str]) -> None:
     """Print the tables, the machine and what is compared with what."""
-    console = Console()
-    console.width = max(console.width, 112)
-    table = Table(title="CPU seconds per 1,000 frames, two processes")
-    ratios = [f"{title}\n/ araflow" for title in (*CONTENDERS.values(), "kernels") if title != "araflow"]
-    for heading in ("", "frames", *CONTENDERS.values(), "kernels", *ratios):
-        table.add_column(heading, justify="right" if heading else "left")
+    ratios = [f"{title} / araflow" for title in (*CONTENDERS.values(), "kernels") if title != "araflow"]
+    columns = (*names(""), *figures("frames", *CONTENDERS.values(), "kernels", *ratios))
+    rows: list[tuple[str, ...]] = []
     for name, result in results.items():
         spent = {who: result.per_1000(who) if who in result.cpu_s else None for who in CONTENDERS}
         ours = result.per_1000("single_pass")
-        table.add_row(
-            TITLES[name],
-            f"{result.frames:,}",
-            *("" if value is None else f"{value:.2f}" for value in (*spent.values(), result.floor)),
-            *("" if value is None else f"{value / ours:.2f}" for who, value in spent.items() if who != "single_pass"),
-            f"{result.floor / ours:.0%}",
+        rows.append(
+            (
+                TITLES[name],
+                f"{result.frames:,}",
+                *("" if value is None else f"{value:.2f}" for value in (*spent.values(), result.floor)),
+                *(
+                    "" if value is None else f"{value / ours:.2f}"
+                    for who, value in spent.items()
+                    if who != "single_pass"
+                ),
+                f"{result.floor / ours:.0%}",
+            )
         )
-    console.print(table)
+    Table(columns, rows, title="CPU seconds per 1,000 frames, two processes").print()
 
-    table = Table(title="The same with the starts apart")
-    for heading in ("", "naive", "araflow", "kernels", "naive\n/ araflow", "kernels\n/ araflow"):
-        table.add_column(heading, justify="right" if heading else "left")
+    columns = (*names(""), *figures("naive", "araflow", "kernels", "naive / araflow", "kernels / araflow"))
+    rows = []
     for name, result in results.items():
         naive, ours = (result.per_1000(who, with_start=False) for who in ("naive", "single_pass"))
         numbers = (f"{value:.2f}" for value in (naive, ours, result.floor, naive / ours))
-        table.add_row(TITLES[name], *numbers, f"{result.floor / ours:.0%}")
-    console.print(table)
+        rows.append((TITLES[name], *numbers, f"{result.floor / ours:.0%}"))
+    Table(columns, rows, title="The same with the starts apart").print()
 
-    table = Table(title="araflow's kernels alone, CPU milliseconds per frame")
-    names = list(dict.fromkeys(name for result in results.values() for name in result.kernels))
-    for heading in ("", *names):
-        table.add_column(heading, justify="right" if heading else "left")
+    kernels = list(dict.fromkeys(name for result in results.values() for name in result.kernels))
+    rows = []
     for name, result in results.items():
         times = {kernel: f"{median(values):.3f}" for kernel, values in result.kernels.items()}
-        table.add_row(TITLES[name], *(times.get(kernel, "") for kernel in names))
-    console.print(table)
+        rows.append((TITLES[name], *(times.get(kernel, "") for kernel in kernels)))
+    title = "araflow's kernels alone, CPU milliseconds per frame"
+    Table((*names(""), *figures(*kernels)), rows, title=title).print()
     for line in _notes(results, clips, output, absent):
-        console.print(line, soft_wrap=True, highlight=False)
+        print(line)
 
 
 def _notes(results: Mapping[str, Result], clips: str, output: Path, absent: Mapping[str, str]) -> Iterator[str]:

@@ -22,9 +22,7 @@ import zipfile
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
-from rich.table import Table
-
+from araflow.core.table import Table, figures, names
 from benchmarks.tables import machine
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
@@ -123,11 +121,7 @@ def _medians(runs: list[tuple[float | None, float | None]]) -> Times | None:
 
 def show(times: dict[str, dict[str, Times | None]], members: int, where: Path) -> None:
     """Print microseconds per member, and each tool's time over araflow's."""
-    table = Table(
-        title=f"µs per member of {members:,} (3 to 10 kB), and over araflow's time: with starts / starts apart"
-    )
-    for heading in ("", OURS, *TOOLS):
-        table.add_column(heading, justify="right" if heading else "left")
+    rows = []
     for kind, row in times.items():
         ours = row[OURS]
         if ours is None:
@@ -142,16 +136,13 @@ def show(times: dict[str, dict[str, Times | None]], members: int, where: Path) -
                 cells.append(
                     f"{theirs.whole / members * 1e6:.0f}: {theirs.whole / ours.whole:.2f} / {theirs.net / ours.net:.2f}"
                 )
-        table.add_row(kind, f"{ours.whole / members * 1e6:.0f}, apart {ours.net / members * 1e6:.0f}", *cells)
-    console = Console()
-    console.width = max(console.width, 110)
-    console.print(table)
+        rows.append((kind, f"{ours.whole / members * 1e6:.0f}, apart {ours.net / members * 1e6:.0f}", *cells))
+    title = f"µs per member of {members:,} (3 to 10 kB), and over araflow's time: with starts / starts apart"
+    Table((*names(""), *figures(OURS, *TOOLS)), rows, title=title).print()
     start = median(ours.start for row in times.values() if (ours := row[OURS]) is not None)
-    console.print(
+    print(
         f"Start of araflow: {start:.2f} s. araflow verifies every member, and lets none leave its folder. not all: did "
-        f"not write every member. Machine: {machine()}. Archives and output in {where}.",
-        highlight=False,
-        soft_wrap=True,
+        f"not write every member. Machine: {machine()}. Archives and output in {where}."
     )
 
 
