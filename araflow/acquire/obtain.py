@@ -111,7 +111,7 @@ def acquire(
         raise SourceError(f"{known.name}: the lists name no clips of the wanted classes")
     found = [(clip, path, statuses.status_of(path, replaced=clip.replaced)) for clip, path in videos]
     statuses.write(folder, found)
-    size = sum(path.stat().st_size for _, path, status in found if status != "missing")
+    size = sum(statuses.size_of(path) for _, path, _ in found)
     counts = statuses.by_class(found, labels)
     return Acquired(known.name, str(folder.path), counts.classes, counts.total, size, remarks)
 

@@ -62,6 +62,14 @@ def status_of(path: Path, *, replaced: bool = False) -> str:
     return "replaced" if replaced else "ok"
 
 
+def size_of(path: Path) -> int:
+    """Return a file's bytes; 0 for one that is not there, or that the disk does not give."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def write(folder: DatasetFolder, statuses: Sequence[tuple[Clip, Path, str]]) -> None:
     """Write where each clip lies and how it is.
 

@@ -200,9 +200,13 @@ def test_the_folder_of_something_else_is_refused_and_left_alone(folder, content)
 
 def test_what_a_later_version_writes_besides_is_kept(folder):
     folder.path.mkdir()
-    (folder.path / "dataset.json").write_text(json.dumps({"name": "hmdb51", "comment": "mine"}))
+    entry = {"name": "x", "url": "http://a/x.zip", "size": 1, "sha256": "0", "fetched": "then", "mirror": "a friend's"}
+    (folder.path / "dataset.json").write_text(json.dumps({"name": "hmdb51", "comment": "mine", "files": [entry]}))
     folder.accept()
-    assert json.loads((folder.path / "dataset.json").read_text())["comment"] == "mine"
+    folder.note_download(fetched("http://a/a.zip", "1"))
+    content = json.loads((folder.path / "dataset.json").read_text())
+    assert content["comment"] == "mine"
+    assert entry in content["files"]
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error_that_names_it(folder):

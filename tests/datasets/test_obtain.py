@@ -222,6 +222,16 @@ def test_of_some_classes_only_these_are_listed_in_the_order_asked_for(served):
     assert {p.name for p in (Path(got.folder) / "videos").iterdir()} == {"push", "walk"}
 
 
+def test_a_clip_that_the_disk_does_not_give_is_corrupt_and_no_crash(served):
+    got = acquire(spec(keep_archives=False))
+    victim = next((Path(got.folder) / "videos").rglob("*.avi"))
+    victim.unlink()
+    victim.symlink_to(victim.name)
+    again = acquire(spec(keep_archives=False))
+    assert totals(again)["corrupt"] == 1
+    assert again.bytes < got.bytes
+
+
 def test_a_folder_in_the_place_of_a_clip_is_no_crash(served):
     got = acquire(spec())
     victim = next((Path(got.folder) / "videos").rglob("*.avi"))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -23,6 +22,7 @@ from araflow.core.clip import Clip
 from araflow.core.errors import FetchError, SourceError, SpecError
 from araflow.core.spec import DatasetSpec
 from araflow.datasets._kinetics import lists, youtube
+from araflow.datasets._kinetics.gather import ask_youtube, fetch_all, sample
 from araflow.datasets._kinetics.parts import Parts
 from araflow.datasets._kinetics.shelves import ListPlaces, VideoPlaces, Videos, label_and_subset, listed
 
@@ -97,7 +97,11 @@ class Kinetics:
         chosen = (known.subsets[subset] for subset in spec.subsets)
         urls = frozenset(url for one in chosen for url in (one.parts, *one.annotations))
         files = Sources(folder.videos, folder.lists, spec.subsets, tuple(parts), downloads=urls)
-        return files if spec.clips_per_class is None else self._sample(files, folder, spec, report, progress)
+        if spec.clips_per_class is None:
+            return files
+        clips = self.list_clips(files, spec.classes)
+        once = Parts(folder, [part for part in files.parts if not part.replaces], clips)
+        return sample(once, files, clips, spec, report, progress)
 
     def at_hand(self, spec: DatasetSpec, work: Path) -> Sources | None:
         """Return what is here already: what the user has, or else the lists."""
@@ -126,10 +130,10 @@ class Kinetics:
         for path in given:
             parts.take(path, report)
         if not given and files.parts:
-            remarks += _fetch_all(parts, spec.keep_archives, report, progress)
+            remarks += fetch_all(parts, spec.keep_archives, report, progress)
             remarks += parts.remarks(spec.subsets, every_class=spec.classes is None)
             if spec.youtube:
-                remarks.append(_ask_youtube(parts, clips, report))
+                remarks.append(ask_youtube(parts, clips, report))
         listed = [(dataclasses.replace(clip, replaced=parts.is_replaced(clip)), parts.video(clip)) for clip in clips]
         return listed, remarks
 
@@ -220,48 +224,6 @@ class Kinetics:
         folder.note_download(got)
         return content
 
-    def _sample(
-        self,
-        files: Sources,
-        folder: DatasetFolder,
-        spec: DatasetSpec,
-        report: Callable[[str], None],
-        progress: Progress,
-    ) -> Sources:
-        """Fetch parts, in their order, until each class and subset has its clips; their videos are kept."""
-        clips = self.list_clips(files, spec.classes)
-        parts = Parts(folder, [part for part in files.parts if not part.replaces], clips)
-        most = spec.clips_per_class or 0
-        lacking = {group: min(most, listed) for group, listed in Counter(map(_group, clips)).items()}
-        chosen: set[str] = set()
-        opened: list[str] = []
-
-        def wanted(clip: Clip) -> bool:
-            """Take a clip as long as its class lacks some; asked again, the answer is the same."""
-            if clip.name not in chosen and lacking[_group(clip)] > 0:
-                lacking[_group(clip)] -= 1
-                chosen.add(clip.name)
-            return clip.name in chosen
-
-        for part in parts.parts:
-            if any(n > 0 and part.subset == own and part.label in (None, label) for (label, own), n in lacking.items()):
-                opened.append(part.url)
-                keep = spec.keep_archives
-                got = parts.try_open(
-                    part, wanted, keep_archive=keep, keep_videos=True, report=report, progress=progress
-                )
-                if got is None:  # other parts may have as many
-                    report(str(parts.failures[part]))
-        if short := sorted({str(label) for (label, _), number in lacking.items() if number > 0}):
-            report(f"the archives that could be had hold fewer clips of {', '.join(short[:5])} than asked for")
-        names = frozenset(PurePosixPath(name).name for name in chosen)
-        downloads = files.downloads | frozenset(opened)
-        return Sources(files.videos, files.splits, files.subsets, chosen=names, downloads=downloads)
-
-
-def _group(clip: Clip) -> tuple[str | None, str | None]:
-    return clip.label, clip.subset
-
 
 def _check_labels(path: Path, subset: str) -> None:
     entries = lists.read_annotations(path, subset)
@@ -273,25 +235,3 @@ def _replacement(known: Registry) -> Part:
     artefact = known.replacement
     assert artefact is not None, "the caller has looked"
     return Part(artefact.mirrors[0], None, replaces=True, size=artefact.size, sha256=artefact.sha256)
-
-
-def _fetch_all(
-    parts: Parts, keep_archives: bool | None, report: Callable[[str], None], progress: Progress
-) -> list[str]:
-    """Fetch every part; return what could not be had."""
-    for number, part in enumerate(parts.parts, start=1):
-        report(f"part {number} of {len(parts.parts)}: {registry.file_name(part.url)}")
-        clips = parts.try_open(
-            part, lambda clip: True, keep_archive=keep_archives, keep_videos=True, report=report, progress=progress
-        )
-        if clips is None:
-            report(str(parts.failures[part]))
-    return [f"not fetched: {error}" for error in parts.failures.values()]
-
-
-def _ask_youtube(parts: Parts, clips: Sequence[Clip], report: Callable[[str], None]) -> str:
-    if parts.failures:
-        return "YouTube: not asked, since a clip may be in an archive that could not be fetched"
-    route = parts.route()
-    route.fetch([clip.name for clip in clips if not parts.video(clip).is_file()], report)
-    return route.summary()
