@@ -1,1 +1,25 @@
-"""acquire."""
+"""Bytes from elsewhere: downloaded, unpacked, sorted into a dataset's folder. Knows no dataset.
+
+Others use: ``fetch`` (one file), ``archives``, ``ingest`` (archives within archives, in any layout), ``registry``
+(what is known of each dataset) and ``terms`` (under which it is had), ``folder``, ``notes`` and ``statuses`` (a
+dataset's folder and what is on record there), ``sources`` and ``whole`` (what a user has; a dataset in one piece),
+``obtain`` (what ``araflow fetch`` runs), ``types``.
+
+May import ``core`` and ``media``.
+"""
+
+__all__ = [
+    "archives",
+    "fetch",
+    "folder",
+    "ingest",
+    "notes",
+    "obtain",
+    "registry",
+    "sources",
+    "statuses",
+    "terms",
+    "types",
+    "walk",
+    "whole",
+]

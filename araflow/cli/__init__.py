@@ -1,4 +1,9 @@
-"""The command line. Thin: each command imports what it needs when it runs, so that ``--help`` answers at once."""
+"""The command line: one file per command group. Thin, and the one place where everything is put together.
+
+Each command imports what it needs when it runs, so that ``--help`` answers at once.
+
+May import everything, ``flows`` included.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,24 @@
-"""core."""
+"""What a clip, a specification, an error and a whole file are.
+
+Others use: ``clip``, ``spec`` (of a build; ``spec_file`` reads it from YAML), ``errors`` (all that are raised on
+purpose), ``files`` (written whole or not at all), ``splits``, ``table`` and ``tally`` (what people are shown),
+``fingerprint``, ``installed``, ``json_log``, ``processes`` and ``resources`` (shipped files, plug-ins, the cache).
+
+May import nothing of araflow.
+"""
+
+__all__ = [
+    "clip",
+    "errors",
+    "files",
+    "fingerprint",
+    "installed",
+    "json_log",
+    "processes",
+    "resources",
+    "spec",
+    "spec_file",
+    "splits",
+    "table",
+    "tally",
+]

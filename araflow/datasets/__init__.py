@@ -2,6 +2,8 @@
 
 A dataset's module has one ``dataset``, which is what ``Dataset`` spells out: what labels there are, where the videos
 come from, how the lists and names become ``Clip`` objects. Nothing outside its file knows it by name.
+
+May import ``acquire``, ``store``, ``optical`` and what lies below them.
 """
 
 from __future__ import annotations
@@ -17,14 +19,29 @@ from araflow.acquire.types import Sources
 from araflow.core import resources
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError, SpecError, did_you_mean
-from araflow.core.spec import DatasetSpec
 
 if TYPE_CHECKING:
     from araflow.acquire.folder import DatasetFolder
     from araflow.acquire.statuses import Acquired, Listed
+    from araflow.core.spec import DatasetSpec
     from araflow.datasets._kinetics.parts import Parts as Parts
     from araflow.datasets._kinetics.route import Route as Route
     from araflow.datasets._kinetics.youtube import Answer as Answer
+
+__all__ = [
+    "Dataset",
+    "acquire",
+    "check_classes",
+    "folder",
+    "hmdb51",
+    "kinetics400",
+    "kinetics600",
+    "kinetics700_2020",
+    "load",
+    "offer",
+    "sample",
+    "ucf101",
+]
 
 log = logging.getLogger(__name__)
 

@@ -1,1 +1,10 @@
-"""media."""
+"""Video in; PNG, JPEG and flow files in and out.
+
+Others use: ``video`` (decoding, and what a file says of itself), ``png`` and ``png_reader``, ``quantize`` (flow to 8
+bits and back), ``flow_files`` (``.flo``, 16-bit PNG), ``colours`` (flow as a picture), ``fields`` (what a frame and a
+field are), and what else ``__all__`` lists.
+
+May import ``core``.
+"""
+
+__all__ = ["colours", "fields", "flow_files", "png", "png_reader", "quantize", "source_files", "video"]

@@ -3,6 +3,8 @@
 A backend module offers what ``Backend`` spells out. One contract suite, ``tests/contract``, holds for all of them. A
 flow field belongs to the first frame of its pair: ``field[y, x]`` is how far, in pixels, the point at (x, y) of frame k
 has moved in frame k+1; u is to the right, v is down.
+
+May import ``core`` and ``media``.
 """
 
 from __future__ import annotations
@@ -11,11 +13,29 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from araflow.core import resources
 from araflow.core.errors import SpecError, UnavailableError
-from araflow.media.fields import FlowField, GrayFrame
+
+if TYPE_CHECKING:
+    from araflow.media.fields import FlowField, GrayFrame
+
+__all__ = [
+    "PRESETS",
+    "Availability",
+    "Backend",
+    "Choice",
+    "algorithms",
+    "backends",
+    "choose",
+    "elsewhere",
+    "glance",
+    "has_presets",
+    "load",
+    "needs_device",
+    "quality",
+]
 
 PRESETS = ("fastest", "fast", "balanced", "accurate")
 """What a preset may be called, the fastest first."""

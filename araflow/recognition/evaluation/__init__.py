@@ -1,1 +1,3 @@
-"""recognition/evaluation."""
+"""From windows to figures: scores per video, fusion of streams, metrics, tables."""
+
+__all__ = ["answers", "evaluate", "fusion", "metrics", "scores", "tables", "write"]

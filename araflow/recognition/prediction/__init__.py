@@ -1,1 +1,3 @@
-"""recognition/prediction."""
+"""From video files to labels and embeddings, by the same windows that evaluation sees."""
+
+__all__ = ["features", "predict", "runners", "video_flow"]

@@ -1,1 +1,3 @@
-"""recognition/training."""
+"""The training of one recogniser: Lightning's loop, what it optimises, and what it leaves behind."""
+
+__all__ = ["run"]
