@@ -1,52 +1,117 @@
-"""Types of the flows' own arguments, so that Prefect's form shows a drop-down, a number with limits, or a line of text.
+"""The flows' own arguments that are settings: one list per flow, from which Prefect's form follows.
 
 An argument that may be ``None`` is a switch between types there, without its limits and its help. So each has a value
-of its own that means "as the configuration says": ``configured``, 0, or nothing.
+of its own that means "as the configuration says": ``configured``, nothing, or the number below the least allowed one.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import types
 import typing
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from araflow.core import resources, spec
-from araflow.recognition import spec as recognition
-from araflow.recognition import streams
+import annotated_types
+from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic.fields import FieldInfo
 
 CONFIGURED = "configured"
-
-if TYPE_CHECKING:
-    Dataset = str
-    Protocol = str
-    Backend = str
-    Algorithm = str
-    Preset = str
-    Quantizer = str
-    OnError = str
-    Engine = str
-    Architecture = str
-    Modality = str
-    Accelerator = str
-    Mode = str
-else:  # lists of names that a type checker cannot follow
-
-    def _choice(*names: str) -> Any:  # noqa: ANN401 - an annotation is built
-        return spec.one_of(CONFIGURED, *names)
-
-    Dataset = _choice(*resources.plugins("datasets"))
-    Protocol = _choice(*typing.get_args(spec.Protocol))
-    Backend = _choice("auto", *resources.plugins("optical/backends"))
-    Algorithm = _choice(*typing.get_args(spec.Algorithm))
-    Preset = _choice(*typing.get_args(spec.Preset))
-    Quantizer = _choice(*typing.get_args(spec.Quantizer))
-    OnError = _choice(*typing.get_args(spec.OnError))
-    Engine = _choice(*typing.get_args(spec.Engine))
-    Architecture = _choice(*resources.plugins("recognition/models"))
-    Modality = _choice(*typing.get_args(streams.Modality))
-    Accelerator = _choice("auto", "cpu", "gpu")
-    Mode = _choice(*typing.get_args(recognition.EvaluationMode))
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def given(value: object) -> bool:
-    """Whether an argument says something else than the configuration."""
-    return value not in (None, "", 0, CONFIGURED) and value != []
+@dataclasses.dataclass(frozen=True, slots=True)
+class Argument:
+    """An argument of a flow that is a setting.
+
+    Attributes:
+        name: Its name.
+        key: The setting's, dotted.
+        help: What Prefect's form says of it.
+    """
+
+    name: str
+    key: str
+    help: str
+
+
+class Arguments:
+    """The arguments of a flow that are settings of a specification.
+
+    Args:
+        model: The specification.
+        listed: The arguments, in the form's order.
+    """
+
+    def __init__(self, model: type[BaseModel], *listed: Argument) -> None:
+        self._listed = listed
+        self._parameters = {one.name: _parameter(one, _field(model, one.key)) for one in listed}
+
+    def after(self, name: str) -> Callable[[_Function], _Function]:
+        """Give a function these arguments behind the one of that name, in place of its ``**given``, and their help."""
+
+        def add(function: _Function) -> _Function:
+            parameters: list[inspect.Parameter] = []
+            lines: list[str] = []
+            for one in inspect.signature(function, eval_str=True).parameters.values():
+                if one.kind is not inspect.Parameter.VAR_KEYWORD:
+                    parameters.append(one.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+                parameters += self._parameters.values() if one.name == name else ()
+            for line in inspect.cleandoc(function.__doc__ or "").splitlines():
+                lines.append(line)
+                if line.startswith(f"    {name}: "):
+                    lines += [f"    {one.name}: {one.help}" for one in self._listed]
+            function.__doc__ = "\n".join(lines)
+            function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what inspect looks for
+            return function
+
+        return add
+
+    def given(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what a run was given that says something else than the configuration, by the settings' dotted keys."""
+        return {
+            one.key: values[one.name]
+            for one in self._listed
+            if values.get(one.name) not in (None, self._parameters[one.name].default)
+        }
+
+
+def _field(model: type[BaseModel], key: str) -> FieldInfo:
+    *groups, name = key.split(".")
+    for group in groups:
+        model = typing.cast(type[BaseModel], model.model_fields[group].annotation)
+    return model.model_fields[name]
+
+
+def _parameter(argument: Argument, field: FieldInfo) -> inspect.Parameter:
+    annotation, default = _type(field)
+    return inspect.Parameter(argument.name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _type(field: FieldInfo) -> tuple[Any, Any]:
+    """The type of a setting without ``None``, and the value that stands for it."""
+    kind: Any = field.annotation
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+    names = [
+        name for one in field.metadata if isinstance(one, WithJsonSchema) for name in (one.json_schema or {})["enum"]
+    ]
+    if typing.get_origin(kind) is Literal:
+        names = list(typing.get_args(kind))
+    if names:
+        return Literal[(CONFIGURED, *names)], CONFIGURED
+    if typing.get_origin(kind) is tuple:
+        return list[typing.get_args(kind)[0]], []  # type: ignore[misc] # only known when it runs
+    if kind not in (int, float):
+        return str, ""
+    least, most = None, None
+    for one in field.metadata:
+        if isinstance(one, annotated_types.Ge):
+            least = kind(one.ge) - 1
+        elif isinstance(one, annotated_types.Gt):
+            least = kind(one.gt)
+        elif isinstance(one, annotated_types.Le):
+            most = one.le
+    assert least is not None, "a number that has no least has none that means: as configured"
+    return Annotated[kind, Field(ge=least, le=most)], least

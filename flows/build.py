@@ -7,80 +7,58 @@ import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
 from prefect import State, flow, runtime
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
-from pydantic import Field
 
-from araflow import optical
 from araflow.build.portions import Portion, Portions
-from araflow.build.run import settle
+from araflow.build.resolved import ResolvedBuild, resolve
 from araflow.core import spec_file
 from araflow.core.clip import Outcome
 from araflow.core.errors import AraflowError
 from araflow.core.spec import BuildSpec
 from araflow.store import summary
 from araflow.store.address import open_store
-from flows import arguments, executors, show
-from flows.server.embedded import run_to_end
-from flows.tasks import StageResult, audit, fetch, fetch_part, manifest, plainly, select
+from flows import executors, show
+from flows.arguments import Argument, Arguments
+from flows.executors.base import Executor
+from flows.server.embedded import resolved_by_command, run_to_end
+from flows.states import StageResult, without_traceback
+from flows.tasks import audit, fetch, fetch_part, manifest, select
 
 log = logging.getLogger("araflow.flows")
-_SETTING_OF = {
-    "dataset": "dataset.name",
-    "classes": "dataset.classes",
-    "source": "dataset.source",
-    "splits": "dataset.splits",
-    "protocol": "split.protocol",
-    "fold": "split.fold",
-    "backend": "optical.backend",
-    "algorithm": "optical.algorithm",
-    "preset": "optical.preset",
-    "quantizer": "optical.quantizer",
-    "bound": "optical.bound",
-    "workers": "run.workers",
-    "shard_size": "run.shard_size",
-    "on_error": "run.on_error",
-    "engine": "run.engine",
-    "dask_address": "run.dask_address",
-    "out": "out",
-}
+ARGUMENTS = Arguments(
+    BuildSpec,
+    Argument("dataset", "dataset.name", "Dataset; sample needs no data at all."),
+    Argument("classes", "dataset.classes", "Classes to take; none: as configured."),
+    Argument("source", "dataset.source", "Folder, archive or address of the videos; empty: as configured."),
+    Argument("splits", "dataset.splits", "Folder, archive or address of the split files."),
+    Argument("protocol", "split.protocol", "How clips are split."),
+    Argument("fold", "split.fold", "Official fold, 1 to 3; 0: as configured."),
+    Argument("backend", "optical.backend", "What computes optical flow."),
+    Argument("algorithm", "optical.algorithm", "Optical-flow algorithm."),
+    Argument("preset", "optical.preset", "Speed against error."),
+    Argument("quantizer", "optical.quantizer", "How flow becomes 8-bit."),
+    Argument("bound", "optical.bound", "Largest storable |u|, |v| in pixels per frame; 0: as configured."),
+    Argument("workers", "run.workers", "Decoding processes; 0: as configured, or one per core."),
+    Argument("shard_size", "run.shard_size", "Clips per task; 0: as configured."),
+    Argument("on_error", "run.on_error", "What a bad clip means."),
+    Argument("engine", "run.engine", "Where clips are made."),
+    Argument("dask_address", "run.dask_address", "Dask scheduler, such as tcp://head:8786, for engine dask."),
+    Argument("out", "out", "Output: a folder, or an address such as s3://bucket/name."),
+)
 """The flow's own arguments that are settings."""
 
 
-def resolve(given: dict[str, Any]) -> BuildSpec:
-    """Read the configuration; the flow's own arguments stand above ``overrides``, which stand above the file.
-
-    Args:
-        given: The flow's arguments by name.
-
-    Raises:
-        SpecError: A setting is wrong.
-    """
-    path = spec_file.find_config(given["config"])
-    tree = spec_file.override(spec_file.read(path), given["overrides"], BuildSpec)
-    for name, setting in _SETTING_OF.items():
-        if arguments.given(given.get(name)):
-            *groups, key = setting.split(".")
-            branch = tree
-            for group in groups:
-                branch = branch.setdefault(group, {})
-            branch[key] = given[name]
-    return spec_file.parse(tree, f"{path} with the flow's arguments")
-
-
 def _run_name() -> str:
-    """Say dataset, backend and algorithm, as in ``hmdb5-opencv-dis-balanced``."""
-    try:
-        spec = resolve(runtime.flow_run.parameters)
-        recipe = settle(spec, accept_licence=True)[0]
-    except AraflowError:
-        return "refused"  # the flow itself says why
-    return "-".join([spec.name, recipe.backend, recipe.algorithm, *([recipe.preset] if recipe.preset else [])])
+    """Say dataset, backend and algorithm; before these are known, of which configuration the run is."""
+    resolved = resolved_by_command(ResolvedBuild)
+    return Path(str(runtime.flow_run.parameters["config"])).stem if resolved is None else resolved.name
 
 
 @flow(
@@ -88,102 +66,74 @@ def _run_name() -> str:
     flow_run_name=_run_name,
     task_runner=ThreadPoolTaskRunner(max_workers=2),  # type: ignore[arg-type] # Prefect's variance
 )
-def build(
+@ARGUMENTS.after("overrides")
+@without_traceback
+def build(  # noqa: D417
     config: str = "hmdb5",
     overrides: list[str] = [],  # noqa: B006
-    dataset: arguments.Dataset = "configured",
-    classes: list[str] = [],  # noqa: B006
-    source: str = "",
-    splits: str = "",
-    protocol: arguments.Protocol = "configured",
-    fold: Annotated[int, Field(ge=0, le=3)] = 0,
-    backend: arguments.Backend = "configured",
-    algorithm: arguments.Algorithm = "configured",
-    preset: arguments.Preset = "configured",
-    quantizer: arguments.Quantizer = "configured",
-    bound: Annotated[float, Field(ge=0, le=4096)] = 0.0,
-    workers: Annotated[int, Field(ge=0)] = 0,
-    shard_size: Annotated[int, Field(ge=0)] = 0,
-    on_error: arguments.OnError = "configured",
-    engine: arguments.Engine = "configured",
-    dask_address: str = "",
-    out: str = "",
     strict: bool = False,
     accept_licence: bool = False,
     train: str = "",
+    **given: Any,  # noqa: ANN401 - settings, each of its own type
 ) -> State[StageResult]:
     """Turn a dataset's videos into RGB frames, optical flow and a manifest.
 
     Args:
         config: Configuration: a YAML file, or a shipped name such as hmdb5.
         overrides: Any other settings, each dotted.key=value.
-        dataset: Dataset; sample needs no data at all.
-        classes: Classes to take; none: as configured.
-        source: Folder, archive or address of the videos; empty: as configured.
-        splits: Folder, archive or address of the split files.
-        protocol: How clips are split.
-        fold: Official fold, 1 to 3; 0: as configured.
-        backend: What computes optical flow.
-        algorithm: Optical-flow algorithm.
-        preset: Speed against error.
-        quantizer: How flow becomes 8-bit.
-        bound: Largest storable |u|, |v| in pixels per frame; 0: as configured.
-        workers: Decoding processes; 0: as configured, or one per core.
-        shard_size: Clips per task; 0: as configured.
-        on_error: What a bad clip means.
-        engine: Where clips are made.
-        dask_address: Dask scheduler, such as tcp://head:8786, for engine dask.
-        out: Output: a folder, or an address such as s3://bucket/name.
         strict: Any clip that is not done fails the run.
         accept_licence: I accept the dataset's licence; download it.
         train: Experiment to train on the manifest, in this run: a file, or a shipped name.
     """
-    return _build(locals())
-
-
-@plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
-def _build(given: dict[str, Any]) -> State[StageResult]:
-    spec = resolve(given)
-    recipe, why = settle(spec, accept_licence=given["accept_licence"])
-    executors.check(spec)
-    experiment = _experiment(given["train"], spec)
-    log.info("optical flow: %s", why)
+    resolved = resolved_by_command(ResolvedBuild)
+    if resolved is None:
+        # The flow's own arguments stand above the overrides, which stand above the file.
+        spec = spec_file.load(config, overrides, ARGUMENTS.given(given))
+        resolved = resolve(spec, accept_licence=accept_licence)
+        show.name_run(resolved.name)
+    spec = resolved.spec
+    executors.check(spec.run)
+    experiment = _experiment(train, spec)
+    log.info("optical flow: %s", resolved.why)
     start, made = time.monotonic(), 0
     with open_store(spec.out).locked() as store:
         # Here and not on a thread: a download or an unpacking can then be interrupted. A task that is called hands back
         # its failure as a state.
-        files = fetch(spec, quote(store), return_state=True).result()
-        selected = select.submit(
-            spec, files, quote(store), recipe.fingerprint, given["accept_licence"], return_state=False
-        )
+        files = fetch(quote(resolved), quote(store), return_state=True).result()
+        selected = select.submit(quote(resolved), files, quote(store), return_state=False)
         selection = selected.result()
-        show.size(len(selection.clips))
+        show.name_run(f"{resolved.name}-{len(selection.clips)}-clips")
         progress = show.Progress(len(selection.clips))
-        portions = Portions(spec, files, selection, recipe, store)
+        portions = Portions(resolved, files, selection, store)
         extracted: list[PrefectFuture[StageResult]] = []
         # quote: Prefect would look into every clip for futures.
-        with executors.start(spec, recipe, store, progress.advance) as engine:
+        with executors.start(resolved, store, progress.advance) as executor:
             under_way: collections.deque[tuple[Portion, list[PrefectFuture[StageResult]]]] = collections.deque()
             for portion in portions:
                 before: list[PrefectFuture[Any]] = [selected]
                 if portion.name:
                     before.append(fetch_part.submit(portion.name, quote(portion), return_state=False))
                     before[-1].result()
-                under_way.append((portion, engine.extract(portion.clips, before)))
+                under_way.append((portion, executor.extract(portion.clips, before)))
                 extracted += under_way[-1][1]
                 if len(under_way) >= spec.run.parts_at_once:
-                    made += _settle(*under_way.popleft(), engine, progress)
+                    made += _wait_for(*under_way.popleft(), executor, progress)
             while under_way:
-                made += _settle(*under_way.popleft(), engine, progress)
+                made += _wait_for(*under_way.popleft(), executor, progress)
         written = manifest.submit(
-            spec, quote(portions.labelled()), recipe, quote(files), quote(store), return_state=False, wait_for=extracted
+            quote(resolved),
+            quote(portions.labelled()),
+            quote(files),
+            quote(store),
+            return_state=False,
+            wait_for=extracted,
         )
         audited = audit.submit(quote(written.result()), return_state=False, wait_for=[written])
         checked = audited.result()
     seconds = time.monotonic() - start
     line = summary.last_line(written.result(), made, seconds)
     log.info("%s", line)
-    if given["strict"] and set(checked.counts) - {Outcome.DONE, Outcome.FILTERED}:
+    if strict and set(checked.counts) - {Outcome.DONE, Outcome.FILTERED}:
         raise AraflowError(f"strict: {line}")
     if experiment is not None:
         from flows import train_eval
@@ -192,8 +142,8 @@ def _build(given: dict[str, Any]) -> State[StageResult]:
     return Completed(message=line, data=dataclasses.replace(checked, stage="build", made=made, seconds=seconds))
 
 
-def _settle(
-    portion: Portion, begun: list[PrefectFuture[StageResult]], engine: executors.Engine, progress: show.Progress
+def _wait_for(
+    portion: Portion, begun: list[PrefectFuture[StageResult]], executor: Executor, progress: show.Progress
 ) -> int:
     """Wait until a portion's clips are made; return how many were worked on."""
     made = 0
@@ -203,46 +153,43 @@ def _settle(
         except AraflowError:
             raise
         except Exception as error:
-            raise engine.explain(error) from error
+            raise executor.explain(error) from error
         made += result.made
-        if not engine.counts_clips:
+        if not executor.counts_clips:
             progress.advance(sum(result.counts.values()))
     portion.close()
     return made
 
 
-def _experiment(name: str, spec: BuildSpec) -> Any:  # noqa: ANN401 - an ExperimentSpec, whose module is not imported
+def _experiment(name: str, spec: BuildSpec) -> Any:  # noqa: ANN401 - an Experiment, whose module is not imported
     """Read the experiment that follows the build, before any work starts."""
     if not name:
         return None
     from flows import train_eval
 
-    return train_eval.resolve({"spec": name, "overrides": [], "manifest": spec.out})
+    return train_eval.read(name, (), {"manifest": spec.out})
 
 
-def run(
-    spec: BuildSpec, config: str, overrides: Sequence[str], *, accept_licence: bool = False, strict: bool = False
-) -> StageResult:
+def run(resolved: ResolvedBuild, config: str, overrides: Sequence[str], *, strict: bool = False) -> StageResult:
     """Run the flow here and now, under the name ``build-<name>``.
 
     Args:
-        spec: What ``config`` and ``overrides`` say.
+        resolved: What ``config`` and ``overrides`` say.
         config: See the flow's argument.
         overrides: See the flow's argument.
-        accept_licence: See the flow's argument.
         strict: See the flow's argument.
 
     Raises:
         AraflowError: The run failed.
     """
-    named = build.with_options(name=f"build-{spec.name}")
-    choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
+    spec, recipe = resolved.spec, resolved.recipe
     return run_to_end(
-        named,
+        build.with_options(name=f"build-{spec.name}"),
         StageResult,
-        (spec.dataset.name, choice.backend, choice.algorithm),
+        (spec.dataset.name, recipe.backend, recipe.algorithm),
+        resolved,
         config=config,
         overrides=list(overrides),
-        accept_licence=accept_licence,
+        accept_licence=resolved.accept_licence,
         strict=strict,
     )

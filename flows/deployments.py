@@ -6,18 +6,12 @@ the bare name.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-from prefect import Flow
-from prefect.deployments.runner import RunnerDeployment
-from prefect.types.entrypoint import EntrypointType
 
 from araflow.core.errors import SpecError, did_you_mean
 from flows.build import build
 from flows.executors.workers import extract_range
-from flows.server import settings
+from flows.server.deployment import Deployment
 from flows.train_eval import train_eval
 
 build_sample = build.with_options(name="build-sample")
@@ -28,65 +22,11 @@ build_kinetics400 = build.with_options(name="build-kinetics400")
 build_kinetics600 = build.with_options(name="build-kinetics600")
 build_kinetics700_2020 = build.with_options(name="build-kinetics700_2020")
 
-_ENGINES = {
+_WHERE = {
     "local": "Clips are made on the machine that runs it.",
     "workers": "Clips are made by every machine that polls the work pool.",
     "dask": "Clips are made on the Dask cluster at dask_address.",
 }
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Deployment:
-    """A flow under a name, with the arguments that make it what the name says.
-
-    Attributes:
-        flow: The flow.
-        name: Name of the deployment.
-        attribute: Name of the flow in this module.
-        parameters: Arguments that are set; a run may set them otherwise.
-        description: What the UI says.
-        on_pool: It runs on the work pool, and is not served.
-    """
-
-    flow: Flow[..., Any]
-    name: str
-    attribute: str
-    parameters: dict[str, Any]
-    description: str
-    on_pool: bool = False
-
-    @property
-    def full_name(self) -> str:
-        """Flow and deployment, as Prefect wants it."""
-        return f"{self.flow.name}/{self.name}"
-
-    def for_runner(self) -> RunnerDeployment:
-        """Return what Prefect serves, or registers with a work pool."""
-        deployment = RunnerDeployment.from_flow(
-            self.flow,
-            self.name,
-            parameters=self.parameters,
-            description=self.description,
-            tags=[settings.TAG],
-            entrypoint_type=EntrypointType.MODULE_PATH,
-            work_pool_name=settings.POOL if self.on_pool else None,
-            job_variables={"env": settings.FOR_RUNS} if self.on_pool else None,
-        )
-        # Prefect would send its defaults for these, and with them undo what the user has set in the UI.
-        deployment.model_fields_set.difference_update({"schedules", "paused"})
-        deployment.entrypoint = f"{__name__}.{self.attribute}"  # Prefect takes the function's own name
-        return deployment
-
-    def for_file(self) -> dict[str, Any]:
-        """Return the entry of ``prefect.yaml``."""
-        return {
-            "name": self.name,
-            "description": self.description,
-            "tags": [settings.TAG],
-            "entrypoint": f"flows/deployments.py:{self.attribute}",
-            "parameters": self.parameters,
-            "work_pool": {"name": settings.POOL, "job_variables": {"env": settings.FOR_RUNS}},
-        }
 
 
 def _all() -> Iterator[Deployment]:
@@ -94,7 +34,7 @@ def _all() -> Iterator[Deployment]:
         if not attribute.startswith("build_"):
             continue
         config = flow.name.removeprefix("build-")
-        for engine, text in _ENGINES.items():
+        for engine, text in _WHERE.items():
             parameters = {"config": config} | ({} if engine == "local" else {"engine": engine})
             about = f"Turn a dataset's videos into RGB frames, optical flow and a manifest. {text}"
             yield Deployment(flow, engine, attribute, parameters, about)

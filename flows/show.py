@@ -50,15 +50,13 @@ def shown(create: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> 
         return None
 
 
-def size(clips: int) -> None:
-    """Add the number of clips to the run's name, which begins with what was known before."""
+def name_run(name: str) -> None:
+    """Give the run another name, now that more is known of it."""
     context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
+    if context is None or context.flow_run is None or context.flow_run.name == name:
         return
-    run, more = context.flow_run, f"-{clips}-clips"
-    if not run.name.endswith(more):
-        with get_client(sync_client=True) as client:
-            shown(client.update_flow_run, flow_run_id=run.id, name=run.name + more)
+    with get_client(sync_client=True) as client:
+        shown(client.update_flow_run, flow_run_id=context.flow_run.id, name=name)
 
 
 class Progress:

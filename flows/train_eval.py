@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import dataclasses
 import logging
 import time
-from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
 
 from prefect import State, flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
-from pydantic import Field
 
-from araflow.core import spec as specs
-from araflow.core.errors import AraflowError
 from araflow.core.table import as_markdown
 from araflow.deploy import products
 from araflow.deploy.products import Product
@@ -27,61 +24,65 @@ from araflow.recognition import results as outcome
 from araflow.recognition.evaluation.answers import Evaluation
 from araflow.recognition.experiment import Experiment, Prepared
 from araflow.recognition.results import Result
+from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.training import run as running
 from araflow.recognition.training.run import Trained
-from flows import arguments, show
+from flows import show
+from flows.arguments import Argument, Arguments
 from flows.executors import limits
-from flows.server.embedded import run_to_end
-from flows.tasks import plainly
+from flows.server.embedded import resolved_by_command, run_to_end
+from flows.states import without_traceback
 
 log = logging.getLogger("araflow.flows")
 
-_SETTING_OF = {
-    "manifest": "manifest",
-    "architecture": "network.architecture",
-    "modality": "network.modality",
-    "epochs": "training.epochs",
-    "batch_size": "training.batch_size",
-    "lr": "training.optimizer.lr",
-    "accelerator": "training.accelerator",
-    "mode": "evaluation.mode",
-    "out": "out",
-}
+ARGUMENTS = Arguments(
+    ExperimentSpec,
+    Argument("manifest", "manifest", "A manifest, or a build's output folder; empty: as configured."),
+    Argument("architecture", "network.architecture", "Network; see araflow models."),
+    Argument("modality", "network.modality", "What it sees."),
+    Argument("epochs", "training.epochs", "Passes over the training clips; 0: as configured."),
+    Argument("batch_size", "training.batch_size", "Windows per step and device; 0: as configured."),
+    Argument("lr", "training.optimizer.lr", "Learning rate; 0: as configured."),
+    Argument("seed", "training.seed", "Seed of weights, order, windows and augmentation; -1: as configured."),
+    Argument("accelerator", "training.accelerator", "Device."),
+    Argument("protocols", "protocols", "Train under each; none: as configured."),
+    Argument("mode", "evaluation.mode", "How a test clip is scored."),
+    Argument("out", "out", "Folder of the run; empty: as configured."),
+)
 """The flow's own arguments that are settings."""
-_read: dict[str, Experiment] = {}
-"""By flow run, what its arguments say: read for the run's name, and handed on to the run."""
-_handed: contextvars.ContextVar[tuple[Experiment, list[Prepared]] | None]
-_handed = contextvars.ContextVar("experiment that the command has read and prepared already", default=None)
 
 
-def resolve(given: dict[str, Any]) -> Experiment:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Resolved:
+    """What a command has read and prepared already; without ``prepared``, what a run has read."""
+
+    experiment: Experiment
+    prepared: list[Prepared] | None = None
+
+
+def read(spec: str, overrides: Sequence[str], given: Mapping[str, Any]) -> Experiment:
     """Read the experiment; the flow's own arguments stand above ``overrides``, which stand above the file.
 
     Args:
-        given: The flow's arguments by name.
+        spec: See the flow's argument.
+        overrides: See the flow's argument.
+        given: The flow's arguments that are settings, by name.
 
     Raises:
         SpecError: A setting is wrong.
     """
-    own = [f"{key}={given[name]}" for name, key in _SETTING_OF.items() if arguments.given(given.get(name))]
-    if given.get("seed", -1) >= 0:
-        own.append(f"training.seed={given['seed']}")
-    if given.get("protocols"):
-        own.append(f"protocols={list(given['protocols'])}")
-    return experiment.read(given["spec"], [*given["overrides"], *own])
+    own = [f"{key}={value}" for key, value in ARGUMENTS.given(given).items()]
+    return experiment.read(spec, [*overrides, *own])
 
 
 def _run_name() -> str:
-    """Say experiment and what is trained, as in ``sample_flow-arn_2d-flow``; looks at no data and writes nothing."""
-    try:
-        found = _read[str(runtime.flow_run.id)] = resolve(runtime.flow_run.parameters)
-    except AraflowError:
-        return "refused"  # the flow itself says why
-    return found.title
+    """Say experiment and what is trained; before these are known, of which file the run is."""
+    resolved = resolved_by_command(_Resolved)
+    return Path(str(runtime.flow_run.parameters["spec"])).stem if resolved is None else resolved.experiment.title
 
 
 @task(name="train", task_run_name="train{name}", cache_policy=NO_CACHE)
-@plainly
+@without_traceback
 def train(name: str, prepared: Prepared) -> Trained:
     """Train, or go on where an earlier run ended."""
     with limits.slot("gpu") if running.accelerator_of(prepared.spec) == "gpu" else contextlib.nullcontext():
@@ -91,7 +92,7 @@ def train(name: str, prepared: Prepared) -> Trained:
 
 
 @task(name="evaluate", task_run_name="evaluate{name}", cache_policy=NO_CACHE)
-@plainly
+@without_traceback
 def evaluate(name: str, prepared: Prepared, trained: Trained) -> Evaluation:
     """Score the test clips, and publish the figures."""
     done = outcome.evaluate(prepared, trained.checkpoint)
@@ -104,21 +105,21 @@ def evaluate(name: str, prepared: Prepared, trained: Trained) -> Evaluation:
 
 
 @task(name="export", task_run_name="export{name}", cache_policy=NO_CACHE)
-@plainly
+@without_traceback
 def export(name: str, prepared: Prepared, trained: Trained) -> Product:
     """Write the recogniser as an ONNX file."""
     return _said(products.export(prepared, trained.checkpoint))
 
 
 @task(name="engine", task_run_name="engine{name}", cache_policy=NO_CACHE)
-@plainly
+@without_traceback
 def engine(name: str, prepared: Prepared, exported: Product) -> Product:
     """Build a TensorRT engine, where TensorRT and a GPU are."""
     return _said(products.engine(prepared, exported))
 
 
 @task(name="bench", task_run_name="bench{name}", cache_policy=NO_CACHE)
-@plainly
+@without_traceback
 def bench(name: str, prepared: Prepared, exported: Product, built: Product) -> Product:
     """Time the engine, or else the ONNX file."""
     return _said(products.bench(prepared, exported, built))
@@ -133,49 +134,24 @@ def _said(made: Product) -> Product:
 
 
 @flow(name="train-eval", flow_run_name=_run_name)
-def train_eval(
+@ARGUMENTS.after("overrides")
+@without_traceback
+def train_eval(  # noqa: D417
     spec: str,
     overrides: list[str] = [],  # noqa: B006
-    manifest: str = "",
-    architecture: arguments.Architecture = "configured",
-    modality: arguments.Modality = "configured",
-    epochs: Annotated[int, Field(ge=0)] = 0,
-    batch_size: Annotated[int, Field(ge=0)] = 0,
-    lr: Annotated[float, Field(ge=0)] = 0.0,
-    seed: Annotated[int, Field(ge=-1)] = -1,
-    accelerator: arguments.Accelerator = "configured",
-    protocols: list[specs.Protocol] = [],  # noqa: B006
-    mode: arguments.Mode = "configured",
-    out: str = "",
+    **given: Any,  # noqa: ANN401 - settings, each of its own type
 ) -> State[dict[str, Result]]:
     """Train a recogniser from a manifest, and evaluate it.
 
     Args:
         spec: Experiment: a YAML file (ours or NVIDIA TAO's), or a shipped name.
         overrides: Any other settings, each dotted.key=value.
-        manifest: A manifest, or a build's output folder; empty: as configured.
-        architecture: Network; see araflow models.
-        modality: What it sees.
-        epochs: Passes over the training clips; 0: as configured.
-        batch_size: Windows per step and device; 0: as configured.
-        lr: Learning rate; 0: as configured.
-        seed: Seed of weights, order, windows and augmentation; -1: as configured.
-        accelerator: Device.
-        protocols: Train under each; none: as configured.
-        mode: How a test clip is scored.
-        out: Folder of the run; empty: as configured.
     """
-    return _train_eval(locals())
-
-
-@plainly  # not on the flow itself: Prefect reads a flow's types in the module that its function comes from
-def _train_eval(given: dict[str, Any]) -> State[dict[str, Result]]:
-    handed = _handed.get()
-    if handed is not None:
-        line, results = staged(*handed)
-    else:
-        named = _read.pop(str(runtime.flow_run.id), None)
-        line, results = staged(named or resolve(given))
+    resolved = resolved_by_command(_Resolved)
+    if resolved is None:
+        resolved = _Resolved(read(spec, overrides, given))
+        show.name_run(resolved.experiment.title)
+    line, results = staged(resolved.experiment, resolved.prepared)
     return Completed(message=line, data=results)
 
 
@@ -234,12 +210,6 @@ def run(found: Experiment, prepared: list[Prepared], file: str, overrides: Seque
         AraflowError: The run failed.
     """
     network = found.spec.network
-    named = train_eval.with_options(flow_run_name=found.title)
-    token = _handed.set((found, prepared))
-    try:
-        results: dict[str, Result] = run_to_end(
-            named, dict, (network.architecture, network.modality), spec=file, overrides=list(overrides)
-        )
-    finally:
-        _handed.reset(token)
+    labels, resolved = (network.architecture, network.modality), _Resolved(found, prepared)
+    results: dict[str, Result] = run_to_end(train_eval, dict, labels, resolved, spec=file, overrides=list(overrides))
     return results

@@ -14,8 +14,8 @@ from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import is_address
 from araflow.acquire.types import Sources
 from araflow.build import stages
-from araflow.build.extract import Job, Recipe, make
-from araflow.build.run import settle
+from araflow.build.extract import Job, make
+from araflow.build.resolved import ResolvedBuild, resolve
 from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import ClipError, SpecError
@@ -23,7 +23,6 @@ from araflow.core.fingerprint import digest
 from araflow.core.processes import usable_cores
 from araflow.core.spec import BuildSpec
 from araflow.core.tally import Tally
-from araflow.datasets import load
 from araflow.media.video import read
 from araflow.store.address import open_store
 
@@ -63,12 +62,12 @@ def plan(spec: BuildSpec) -> Plan:
         SourceError: They cannot be read.
         UnavailableError: The named backend is absent.
     """
-    recipe, why = settle(spec, accept_licence=True)
+    build = resolve(spec, accept_licence=True)
     with tempfile.TemporaryDirectory(prefix="araflow-plan-") as scratch:
-        files = _at_hand(spec, Path(scratch))
-        selection = stages.select(spec, files)
+        files = _at_hand(build, Path(scratch))
+        selection = stages.select(build, files)
         present = [clip for clip in selection.clips if clip.source is not None]
-        estimate, measured = _measure(spec, present, recipe, Path(scratch)) if present else (None, 0)
+        estimate, measured = _measure(build, present, Path(scratch)) if present else (None, 0)
     counts: Counter[tuple[str | None, str]] = Counter()
     for clip in selection.clips:
         counts[clip.label, "listed"] += 1
@@ -78,17 +77,19 @@ def plan(spec: BuildSpec) -> Plan:
         counts[label, "leaked"], counts[label, "leaked across classes"] = leak.same_class, leak.any_class
     by_class = Tally.of(counts, ("listed", *splits.SPLITS, "leaked", "leaked across classes"), selection.labels)
     found = len(present) if files.videos else None
-    return Plan(why, by_class.classes, by_class.total, found, estimate, measured)
+    return Plan(build.why, by_class.classes, by_class.total, found, estimate, measured)
 
 
-def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
+def _at_hand(build: ResolvedBuild, scratch: Path) -> Sources:
     """The files that are here already: folders as they are, archives unpacked into the scratch folder."""
+    assert build.dataset is not None, "there is no source besides"
+    spec = build.spec
     for name, text in (("source", spec.dataset.source), ("splits", spec.dataset.splits)):
         if text is not None and is_address(text):
             raise SpecError(
                 f"dataset.{name}: a plan downloads nothing, and {text} is an address; give a folder or archive"
             )
-    if (files := load(spec.dataset.name).at_hand(spec.dataset, scratch)) is not None:
+    if (files := build.dataset.at_hand(spec.dataset, scratch)) is not None:
         return files
     folder = DatasetFolder.of(spec.dataset, registry.load(spec.dataset.name))
     raise SpecError(
@@ -97,9 +98,8 @@ def _at_hand(spec: BuildSpec, scratch: Path) -> Sources:
     )
 
 
-def _measure(
-    spec: BuildSpec, present: list[Clip], recipe: Recipe, scratch: Path
-) -> tuple[dict[str, float] | None, int]:
+def _measure(build: ResolvedBuild, present: list[Clip], scratch: Path) -> tuple[dict[str, float] | None, int]:
+    recipe = build.recipe
     # A spread that does not depend on the order of files.
     spread = sorted(present, key=lambda clip: digest({"key": clip.key}))
     lengths = [length for clip in spread[:_CLIPS_PROBED] if (length := _header_frames(clip, recipe.max_frames))]
@@ -121,7 +121,7 @@ def _measure(
     if not frames or not lengths:
         return None, 0
     total = sum(lengths) / len(lengths) * len(present)
-    workers = spec.run.workers or usable_cores()
+    workers = build.spec.run.workers or usable_cores()
     flow_bytes = sum((record.flow_bytes or 0) + (record.lossless_bytes or 0) for record in records)
     return {
         "frames": round(total),

@@ -12,15 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from araflow.acquire import registry
-from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.types import Part, Sources
-from araflow.build.extract import Recipe
+from araflow.build.resolved import ResolvedBuild
 from araflow.build.shards import shards
 from araflow.build.stages import Selection
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
-from araflow.core.spec import BuildSpec
-from araflow.datasets import load
 from araflow.store.store import Store
 
 if TYPE_CHECKING:
@@ -33,29 +30,26 @@ class Portions:
     """Yields the portions of a build, in order.
 
     Args:
-        spec: Settings.
+        build: Settings, and how clips are made.
         files: What has been made local.
         selection: The clips.
-        recipe: How they are made.
         store: Where.
-        progress: Called while bytes arrive.
     """
 
     def __init__(
         self,
-        spec: BuildSpec,
+        build: ResolvedBuild,
         files: Sources,
         selection: Selection,
-        recipe: Recipe,
         store: Store,
-        progress: Progress = no_progress,
     ) -> None:
-        self.spec, self.files, self.selection = spec, files, selection
-        self._recipe, self._store, self._progress = recipe, store, progress
+        self.spec, self.files, self.selection = build.spec, files, selection
+        self._fingerprint, self._store = build.fingerprint, store
         self._seen: set[str] = set()
         self._parts: Parts | None = None
         if files.parts:
-            self._parts = load(spec.dataset.name).parts(spec.dataset, files, selection.clips)
+            assert build.dataset is not None, "a source has no parts"
+            self._parts = build.dataset.parts(build.spec.dataset, files, selection.clips)
 
     def __iter__(self) -> Iterator[Portion]:
         if self._parts is None:
@@ -127,7 +121,7 @@ class Portions:
         return True
 
     def _is_settled(self, clip: Clip) -> bool:
-        known = self._store.find(clip.key, self._recipe.fingerprint)
+        known = self._store.find(clip.key, self._fingerprint)
         return known is not None and known.outcome is not Outcome.FAILED and known.reason_code != "missing"
 
     def open_part(self, part: Part) -> tuple[Clip, ...]:
@@ -139,7 +133,6 @@ class Portions:
             keep_archive=self.spec.dataset.keep_archives,
             keep_videos=self.spec.dataset.keep_archives is True,
             report=log.info,
-            progress=self._progress,
         )
         if clips is None:
             log.error("%s", self._parts.failures[part])
@@ -170,7 +163,7 @@ class Portions:
         lasts = answer.lasts
         outcome = Outcome.QUARANTINED if lasts else Outcome.FAILED
         reason = f"{'missing' if lasts else 'io-error'}: in no archive; YouTube: {answer}"
-        self._note(ClipRecord(clip.key, outcome, reason, fingerprint=self._recipe.fingerprint))
+        self._note(ClipRecord(clip.key, outcome, reason, fingerprint=self._fingerprint))
 
     def _note(self, record: ClipRecord) -> None:
         self._store.write_record(record)
@@ -194,9 +187,9 @@ class Portions:
                 continue
             more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
             reason = f"io-error: in no part that could be fetched; not fetched: {parts[0].url}{more}"
-            known = self._store.find(clip.key, self._recipe.fingerprint)
+            known = self._store.find(clip.key, self._fingerprint)
             if known is None or known.outcome is not Outcome.DONE:
-                self._note(ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=self._recipe.fingerprint))
+                self._note(ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=self._fingerprint))
         return tuple(missing)
 
 

@@ -10,19 +10,16 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from araflow import optical
-from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.types import Sources
 from araflow.build import note, shards, stages
-from araflow.build.extract import Recipe
 from araflow.build.pool import WorkerPool
 from araflow.build.portions import Portions
+from araflow.build.resolved import ResolvedBuild, resolve
 from araflow.build.stages import Selection
 from araflow.core.clip import Clip, ClipRecord
-from araflow.core.errors import OutputError, SourceError, SpecError
+from araflow.core.errors import OutputError, SourceError
 from araflow.core.spec import BuildSpec
-from araflow.datasets import check_classes, folder, load
-from araflow.report.contact_sheet import write_contact_sheet
+from araflow.datasets import folder
 from araflow.store import audit
 from araflow.store.address import open_store
 from araflow.store.layout import MANIFEST
@@ -32,32 +29,6 @@ from araflow.store.store import Store
 log = logging.getLogger(__name__)
 
 
-def settle(spec: BuildSpec, *, accept_licence: bool = False, use_dataset: bool = True) -> tuple[Recipe, str]:
-    """Check what can be checked before any work starts, and settle the backend and the recipe.
-
-    Args:
-        spec: Settings.
-        accept_licence: The user accepts the dataset's licence, so that it may be downloaded.
-        use_dataset: The clips are those of ``spec.dataset``.
-
-    Returns:
-        The recipe, and a sentence that says which backend runs and why.
-
-    Raises:
-        SpecError: Unknown class, backend, algorithm or preset; a licence that is not accepted; a split that cannot be.
-        SourceError: A local source is not there.
-        UnavailableError: The backend is absent.
-    """
-    if use_dataset:
-        dataset = load(spec.dataset.name)
-        check_classes(dataset, spec.dataset.name, spec.dataset.classes)
-        dataset.check(spec.dataset, accept_licence=accept_licence)
-        if spec.split.protocol == "official" and not dataset.knows_splits(spec.dataset):
-            raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
-    choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
-    return Recipe.of(spec, choice), choice.why
-
-
 def build(
     spec: BuildSpec,
     *,
@@ -65,7 +36,6 @@ def build(
     source: Path | None = None,
     on_start: Callable[[int], None] = lambda clips: None,
     on_record: Callable[[ClipRecord, bool], None] = lambda record, made: None,
-    progress: Progress = no_progress,
 ) -> Manifest:
     """Make a dataset, or finish one that was begun.
 
@@ -76,7 +46,6 @@ def build(
             get no split.
         on_start: Called with the number of listed clips.
         on_record: Called after each clip with its record and whether anything was made.
-        progress: Called while bytes of a download arrive.
 
     Returns:
         The manifest, which is also written to ``spec.out``.
@@ -84,30 +53,57 @@ def build(
     Raises:
         AraflowError: See ``araflow.core.errors``; a bad clip is a row, not an error.
     """
-    recipe, why = settle(spec, accept_licence=accept_licence, use_dataset=source is None)
-    log.info("optical flow: %s", why)
-    output = open_store(spec.out)
-    selection = None
-    if source is not None:
-        spec = spec.model_copy(update={"name": "flow"})
-        selection = select_source(source, output)
-    with output.locked() as store, WorkerPool(spec.run.workers) as pool:
-        files = Sources(source, None)
+    resolved = resolve(spec, accept_licence=accept_licence, source=source)
+    return carry_out(resolved, on_start=on_start, on_record=on_record)
+
+
+def carry_out(
+    build: ResolvedBuild,
+    *,
+    on_start: Callable[[int], None] = lambda clips: None,
+    on_record: Callable[[ClipRecord, bool], None] = lambda record, made: None,
+    on_manifest: Callable[[Manifest], object] = lambda manifest: None,
+) -> Manifest:
+    """Make a dataset that has been resolved.
+
+    Args:
+        build: What, from what, and how.
+        on_start: Called with the number of listed clips.
+        on_record: Called after each clip with its record and whether anything was made.
+        on_manifest: Called with the manifest when it is written, while the output is still held.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        AraflowError: See ``araflow.core.errors``; a bad clip is a row, not an error.
+    """
+    log.info("optical flow: %s", build.why)
+    output, run = open_store(build.spec.out), build.spec.run
+    # A source is looked at before the output is made: a wrong one leaves nothing behind.
+    selection = None if build.source is None else select_source(build.source, output)
+    with output.locked() as store, WorkerPool(run.workers) as pool:
+        files = stages.prepare(build, store)
         if selection is None:
-            files = stages.prepare(spec, store, progress)
-            selection = stages.select(spec, files)
+            selection = stages.select(build, files)
         stages.check_output(store, selection)
-        note.write(store, spec, recipe.fingerprint, selection, source, accept_licence=accept_licence, plain=True)
-        on_start(len(selection.clips))
-        portions = Portions(spec, files, selection, recipe, store, progress)
-        for portion in portions:
-            for shard in shards.shards(portion.open(), spec.run.shard_size):
-                shards.extract_shard(shard, recipe, store, pool, spec.run, on_record)
-            portion.close()
-        manifest = stages.write_manifest(
-            spec, portions.labelled(), recipe, store, files=files, configured=source is None
+        note.write(
+            store,
+            build.spec,
+            build.fingerprint,
+            selection,
+            build.source,
+            accept_licence=build.accept_licence,
+            plain=True,
         )
-        write_contact_sheet(manifest)
+        on_start(len(selection.clips))
+        portions = Portions(build, files, selection, store)
+        for portion in portions:
+            for shard in shards.shards(portion.open(), run.shard_size):
+                shards.extract_shard(shard, build.recipe, store, pool, run, on_record)
+            portion.close()
+        manifest = stages.write_manifest(build, portions.labelled(), store, files=files)
+        on_manifest(manifest)
         audit.check(manifest)
     return manifest
 

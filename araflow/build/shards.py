@@ -103,8 +103,9 @@ def _try(
     def submit(job: Job) -> None:
         pending[pool.submit(extract.make, job, run.clip_timeout)] = job
 
+    fingerprint = recipe.fingerprint  # a digest of all that it says, which takes a while
     try:
-        for answer in store.map(lambda clip: _plan(clip, recipe, store), clips):
+        for answer in store.map(lambda clip: _plan(clip, recipe, fingerprint, store), clips):
             if isinstance(answer, Job):
                 submit(answer)
                 continue
@@ -135,21 +136,21 @@ def _try(
             future.cancel()
 
 
-def _plan(clip: Clip, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, bool]:
+def _plan(clip: Clip, recipe: Recipe, fingerprint: str, store: Store) -> Job | tuple[ClipRecord, bool]:
     """Decide what is to be done for a clip: a job, or its record and whether that is news."""
-    known, made = store.look(clip.key, recipe.fingerprint)
+    known, made = store.look(clip.key, fingerprint)
     if clip.source is None:
         if known is not None and (known.outcome is Outcome.DONE or known.reason_code == "missing"):
             return known, False
         reason = f"missing: {clip.name} is listed but not in the source"
-        return ClipRecord(clip.key, Outcome.QUARANTINED, reason, fingerprint=recipe.fingerprint), True
+        return ClipRecord(clip.key, Outcome.QUARANTINED, reason, fingerprint=fingerprint), True
     try:
         size, checksum = extract.hash_source(clip.source)
     except OSError as error:
         if known is not None and known.outcome is Outcome.DONE:
             return known, False  # as for a source that is gone
         reason = f"io-error: {error.strerror or error}"
-        return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=recipe.fingerprint), True
+        return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=fingerprint), True
     if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
         return known, False
     keep_rgb = made is not None and made.source_sha256 == checksum and made.rgb_fingerprint == recipe.rgb_fingerprint

@@ -12,15 +12,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from araflow.acquire import terms
-from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.types import Sources
 from araflow.build import extract
-from araflow.build.extract import Recipe
+from araflow.build.resolved import ResolvedBuild
 from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
-from araflow.core.spec import BuildSpec
-from araflow.datasets import check_classes, load
 from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
 from araflow.store.store import Store
@@ -44,26 +41,27 @@ class Selection:
     split_of: dict[str, str]
 
 
-def prepare(spec: BuildSpec, store: Store, progress: Progress = no_progress) -> Sources:
-    """Make the dataset's videos and split files local; the caller has checked the settings and holds the store's lock.
+def prepare(build: ResolvedBuild, store: Store) -> Sources:
+    """Make the videos and split files local; the caller holds the store's lock.
 
     Raises:
         SourceError: The source cannot be had.
     """
-    dataset = load(spec.dataset.name)
-    return dataset.prepare(spec.dataset, store.state, report=log.info, progress=progress)
+    if build.dataset is None:
+        return Sources(build.source, None)
+    return build.dataset.prepare(build.spec.dataset, store.state, report=log.info)
 
 
-def select(spec: BuildSpec, files: Sources) -> Selection:
+def select(build: ResolvedBuild, files: Sources) -> Selection:
     """List the clips of the wanted classes and give each its split.
 
     Raises:
-        SpecError: A class is unknown, or the split protocol needs what the clips do not have.
+        SpecError: The split protocol needs what the clips do not have.
         SourceError: A list or name cannot be read, or no clip is listed.
     """
-    dataset = load(spec.dataset.name)
-    labels = check_classes(dataset, spec.dataset.name, spec.dataset.classes)
-    clips = thin_out(dataset.list_clips(files, spec.dataset.classes), spec.dataset.clips_per_class)
+    assert build.dataset is not None, "the clips of a source are listed by select_source"
+    spec = build.spec
+    clips = thin_out(build.dataset.list_clips(files, spec.dataset.classes), spec.dataset.clips_per_class)
     split_of = splits.assign(clips, spec.split)
     wanted = {"train", "test"} | ({"val"} if spec.split.val_fraction else set())
     if spec.split.protocol == "official" and files.subsets:
@@ -71,10 +69,10 @@ def select(spec: BuildSpec, files: Sources) -> Selection:
     parts: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         parts[clip.label or ""].add(split_of[clip.key])
-    for label in labels or sorted(parts):
+    for label in build.labels or sorted(parts):
         if label in parts and (lacking := wanted - parts[label]):
             log.warning("class %s has no %s clips", label, " and no ".join(sorted(lacking)))
-    return selection(clips, str(files.videos or files.splits), labels, split_of)
+    return selection(clips, str(files.videos or files.splits), build.labels, split_of)
 
 
 def thin_out(clips: Sequence[Clip], most: int | None) -> list[Clip]:
@@ -128,14 +126,14 @@ def check_output(store: Store, selection: Selection) -> None:
         )
 
 
-def collect(clips: Sequence[Clip], recipe: Recipe, store: Store) -> list[ClipRecord]:
+def collect(clips: Sequence[Clip], fingerprint: str, store: Store) -> list[ClipRecord]:
     """Read every clip's record back from the output folder, in the clips' order.
 
     Raises:
         OutputError: A clip has no record: extraction has not finished.
     """
     records = []
-    found = store.map(lambda clip: store.find(clip.key, recipe.fingerprint), clips)
+    found = store.map(lambda clip: store.find(clip.key, fingerprint), clips)
     for clip, record in zip(clips, found, strict=True):
         if record is None:
             raise OutputError(f"{store.out}: {clip.key!r} has no record: run the build again to finish it")
@@ -143,41 +141,32 @@ def collect(clips: Sequence[Clip], recipe: Recipe, store: Store) -> list[ClipRec
     return records
 
 
-def write_manifest(
-    spec: BuildSpec,
-    selection: Selection,
-    recipe: Recipe,
-    store: Store,
-    *,
-    files: Sources = NOTHING,
-    configured: bool = True,
-) -> Manifest:
+def write_manifest(build: ResolvedBuild, selection: Selection, store: Store, *, files: Sources = NOTHING) -> Manifest:
     """Join the clips with their records and write the manifest.
 
     Args:
-        spec: Settings, which the manifest keeps.
+        build: The manifest keeps its settings, but not those of dataset and split where the clips are a source's.
         selection: The clips.
-        recipe: How they were made.
         store: Where.
         files: What was made local, for the record of where the clips come from.
-        configured: They are those of ``spec.dataset`` and ``spec.split``; else these settings had no part in them.
 
     Raises:
         OutputError: A clip has no record, or the file cannot be written.
     """
+    spec, configured = build.spec, build.source is None
     settings = spec.output_settings()
     if not configured:
         del settings["dataset"], settings["split"]
     manifest = Manifest.of(
         selection.clips,
-        collect(selection.clips, recipe, store),
+        collect(selection.clips, build.fingerprint, store),
         labels=selection.labels,
         split_of=selection.split_of,
         metadata={
             "name": spec.name,
             "spec": settings,
             "labels": list(selection.labels),
-            "software": extract.software(recipe.backend),
+            "software": extract.software(build.recipe.backend),
             "dataset": terms.provenance(spec.dataset, files) if configured else None,
         },
         folder=store.out,

@@ -40,18 +40,18 @@ def build(
     if dry_run:
         ctx.invoke(plan, config=config, overrides=overrides, as_json=as_json)
         return
-    from araflow.build.run import settle
+    from araflow.build.resolved import resolve
     from araflow.core import spec_file
 
-    spec = spec_file.load(config, overrides)
-    settle(spec, accept_licence=accept_licence)  # a wrong setting fails now, not after a server has been started
+    # A wrong setting fails now, not after a server has been started.
+    resolved = resolve(spec_file.load(config, overrides), accept_licence=accept_licence)
     from flows.server import settings
 
     settings.apply()
     from flows import build as building
 
-    result = building.run(spec, config, overrides, accept_licence=accept_licence, strict=strict)
-    finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
+    result = building.run(resolved, config, overrides, strict=strict)
+    finish(resolved.spec, made=result.made, seconds=result.seconds, as_json=as_json)
 
 
 @click.command()

@@ -56,7 +56,9 @@ def flow(
         _list_backends(as_json)
         return
     from araflow.build import run as building
+    from araflow.build.resolved import resolve
     from araflow.core import spec_file
+    from araflow.report.contact_sheet import write_contact_sheet
 
     if source is not None and given["out"] is None and not any(text.startswith("out=") for text in overrides):
         raise click.UsageError("--out is required with SOURCE")
@@ -64,7 +66,7 @@ def flow(
         raise click.UsageError(f"--set {idle[0]}: clips of SOURCE have no configured dataset and no split")
     paths = {"out": "out", "max_frames": "rgb.max_frames", "workers": "run.workers"}
     flat = [f"{paths.get(name, f'optical.{name}')}={value}" for name, value in given.items() if value is not None]
-    spec = spec_file.load(config, [*overrides, *flat])
+    resolved = resolve(spec_file.load(config, [*overrides, *flat]), accept_licence=accept_licence, source=source)
     start, made = time.monotonic(), 0
     with progress() as (on_start, advance):
 
@@ -73,8 +75,8 @@ def flow(
             made += worked_on
             advance(record)
 
-        building.build(spec, accept_licence=accept_licence, source=source, on_start=on_start, on_record=count)
-    finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)
+        building.carry_out(resolved, on_start=on_start, on_record=count, on_manifest=write_contact_sheet)
+    finish(resolved.spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)
 
 
 def _list_backends(as_json: bool) -> None:

@@ -87,7 +87,7 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
     from araflow.build import note as build_note
     from araflow.build import outputs
     from araflow.build import retry as again
-    from araflow.build.run import settle
+    from araflow.build.resolved import resolve
     from araflow.build.status import status as counted
     from araflow.core.clip import Outcome
 
@@ -110,12 +110,12 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
     source = None if note.source is None else Path(note.source)
     if source is not None and not source.exists():  # before anything is forgotten
         raise SourceError(f"{source}: no such file or folder, from which {out} was made")
-    recipe, why = settle(spec, accept_licence=note.accept_licence, use_dataset=source is None)
+    resolved = resolve(spec, accept_licence=note.accept_licence, source=source)
     now = counted(seen, time.time())
-    if now.done and recipe.fingerprint != note.fingerprint:
+    if now.done and resolved.fingerprint != note.fingerprint:
         raise SpecError(
-            f"{out}: this machine would make its clips in another way ({why}), and {now.done:,} done ones anew; retry "
-            "it where it was built, or run its araflow build again to make them all anew"
+            f"{out}: this machine would make its clips in another way ({resolved.why}), and {now.done:,} done ones "
+            "anew; retry it where it was built, or run its araflow build again to make them all anew"
         )
     if not chosen and now.complete:
         finish(spec, made=0, seconds=0.0, as_json=as_json)
@@ -126,13 +126,14 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
         start, made = time.monotonic(), 0
         with progress() as (on_start, advance):
             from araflow.build import run as building
+            from araflow.report.contact_sheet import write_contact_sheet
 
             def count(record: ClipRecord, worked_on: bool) -> None:
                 nonlocal made
                 made += worked_on
                 advance(record)
 
-            building.build(spec, accept_licence=note.accept_licence, source=source, on_start=on_start, on_record=count)
+            building.carry_out(resolved, on_start=on_start, on_record=count, on_manifest=write_contact_sheet)
         finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json)
     config, overrides = again.arguments(spec)
     from flows.server import settings
@@ -140,7 +141,7 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
     settings.apply()
     from flows import build as flow
 
-    result = flow.run(spec, config, overrides, accept_licence=note.accept_licence)
+    result = flow.run(resolved, config, overrides)
     finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
 
 

@@ -99,9 +99,11 @@ def run(flow: str, deployment: str, given: tuple[str, ...], watch: bool, as_json
     from flows.server import settings
 
     settings.apply()
+    from flows import deployments
     from flows.server import runs
 
     name = flow if "/" in flow else f"{flow}/{deployment}"
+    deployments.find([name])
     asked = runs.ask(name, dict(_parameter(text) for text in given))
 
     def tell(now: Asked) -> None:

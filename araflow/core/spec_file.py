@@ -32,19 +32,24 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load(config: str | Path, overrides: Sequence[str] = ()) -> BuildSpec:
+def load(
+    config: str | Path, overrides: Sequence[str] = (), arguments: Mapping[str, Any] = types.MappingProxyType({})
+) -> BuildSpec:
     """Read a build specification.
 
     Args:
         config: Path of a YAML file, or the bare name of a shipped one (``hmdb5``).
         overrides: See ``override``.
+        arguments: Values by dotted key, which stand above the overrides.
 
     Raises:
         SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
     """
     path = find_config(config)
     tree = override(read(path), overrides, BuildSpec)
-    return parse(tree, f"{path} with overrides" if overrides else str(path))
+    for key, value in arguments.items():
+        put(tree, key, value)
+    return parse(tree, f"{path} with overrides" if overrides or arguments else str(path))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -79,6 +84,28 @@ def override(tree: dict[str, Any], overrides: Sequence[str], model: type[BaseMod
     for text in overrides:
         _override(tree, text, model)
     return tree
+
+
+def put(tree: dict[str, Any], key: str, value: object) -> None:
+    """Set one value in a nested dict; a group that is not there, or is empty (``optical:``), is made.
+
+    Args:
+        tree: Settings; changed in place.
+        key: Dotted, such as ``optical.backend``.
+        value: The value.
+
+    Raises:
+        SpecError: What should be a group is a value.
+    """
+    *groups, name = key.split(".")
+    for group in groups:
+        child = tree.setdefault(group, {})
+        if child is None:
+            child = tree[group] = {}
+        if not isinstance(child, dict):
+            raise SpecError(f"{key}: {group} is a value, not a group of settings")
+        tree = child
+    tree[name] = value
 
 
 def find_config(config: str | Path, kind: str = "") -> Path:
@@ -120,9 +147,22 @@ def validate(tree: Mapping[str, Any], model: type[_Spec], origin: str) -> _Spec:
         SpecError: Names every wrong key with its full path, and what is allowed there.
     """
     try:
-        return model.model_validate(tree)
+        return model.model_validate(_without_empty_groups(tree, model))
     except ValidationError as error:
         raise SpecError(f"{origin}:\n  " + "\n  ".join(explain(error, model))) from None
+
+
+def _without_empty_groups(tree: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Leave out groups that set nothing (``optical:``), which YAML reads as null, unless null says something there."""
+    kept = dict(tree)
+    for name, field in model.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            if kept.get(name, {}) is None:
+                del kept[name]
+            elif isinstance(kept.get(name), Mapping):
+                kept[name] = _without_empty_groups(kept[name], group)
+    return kept
 
 
 def _override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> None:
@@ -135,14 +175,10 @@ def _override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> No
         value = (None if text == "null" else text) if _is_text(annotation) else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SpecError(f"override {override!r}: the value is not YAML: {error}") from error
-    for part in parts[:-1]:
-        child = tree.setdefault(part, {})
-        if child is None:
-            child = tree[part] = {}
-        if not isinstance(child, dict):
-            raise SpecError(f"override {override!r}: {part} is a value, not a group of settings")
-        tree = child
-    tree[parts[-1]] = value
+    try:
+        put(tree, ".".join(parts), value)
+    except SpecError as error:
+        raise SpecError(f"override {override!r}: {str(error).partition(': ')[2]}") from None
 
 
 def _is_text(annotation: Any) -> bool:  # noqa: ANN401 - a type

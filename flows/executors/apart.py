@@ -12,18 +12,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from araflow.build.extract import Recipe
 from araflow.build.pool import WorkerPool
 from araflow.core.clip import Attributes, Clip
 from araflow.core.errors import OutputError
 from araflow.core.spec import BuildSpec
-from araflow.store.address import open_store
 from araflow.store.store import Store
-from flows.executors import limits
-from flows.tasks import StageResult, extract_now, plainly
 
 _SECONDS_BETWEEN_LOOKS = 2.0
 _lock = threading.Lock()
@@ -89,24 +83,3 @@ def unpack(data: bytes) -> tuple[BuildSpec, Recipe, tuple[Clip, ...]]:
         row["source"] = None if row["source"] is None else Path(row["source"])
         clips.append(Clip(**row))
     return BuildSpec.model_validate(content["spec"]), Recipe(**content["recipe"]), tuple(clips)
-
-
-@task(name="extract", task_run_name="extract-shard-{shard:04d}", cache_policy=NO_CACHE)
-@plainly
-def extract_on_dask(shard: int, packed: bytes, parent: str) -> StageResult:
-    """Make the clips of one shard on a worker of a Dask cluster.
-
-    Args:
-        shard: Its number.
-        packed: The shard.
-        parent: The session of the build that asked.
-    """
-    from distributed import get_worker
-
-    spec, recipe, clips = unpack(packed)
-    # A machine may run one Dask worker with many threads, or many with one: each brings its share of the cores.
-    workers = spec.run.workers or get_worker().state.nthreads
-    with open_store(spec.out).session() as store:
-        pool = pool_for(store, parent, workers)
-        with limits.of_making(recipe.backend, while_waiting=lambda: pool.pause(0.0)):
-            return extract_now(f"shard {shard}", clips, spec, recipe, store, pool)

@@ -14,6 +14,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import httpx
@@ -23,12 +24,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
-from prefect.futures import as_completed
+from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Cancelled, Cancelling, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
-from araflow.build.extract import Recipe
+from araflow.build.resolved import ResolvedBuild
 from araflow.build.shards import shards
 from araflow.core.clip import Clip
 from araflow.core.errors import AraflowError, OutputError, PoolClosedError
@@ -37,12 +38,13 @@ from araflow.store.address import open_store
 from araflow.store.store import Store
 from flows.executors import limits
 from flows.executors.apart import everywhere, pack, pool_for, unpack
-from flows.tasks import StageResult, extract, plainly
+from flows.executors.base import SHARDS_AT_ONCE, Executor, Future, extract
+from flows.states import StageResult, without_traceback
 
 log = logging.getLogger("araflow.flows")
 DEPLOYMENT = "extract-range/workers"
-SHARDS_AT_ONCE = 2
-"""The next shard hashes its sources while the last clips of this one are still decoding."""
+_RANGES_AT_ONCE = 256
+"""Threads that wait for ranges, and nothing else."""
 _TRIES = 3
 """Runs of one range that may crash, each on a machine that dies, before the build gives up."""
 _SECONDS_WITHOUT_SERVER = 300.0
@@ -51,6 +53,32 @@ _SECONDS_TO_START = 300.0
 have an image to pull."""
 _SECONDS_UNTAKEN = 60.0
 """After which the log says that no worker takes a range."""
+
+
+@contextlib.contextmanager
+def start(build: ResolvedBuild, store: Store, on_clip: Callable[[int], None]) -> Iterator[Executor]:
+    """Have clips made by runs of ``extract-range`` on a work pool, which any number of machines poll.
+
+    See ``flows.executors.start``; ``on_clip`` is not called.
+    """
+    stop = threading.Event()
+    with ThreadPoolTaskRunner[StageResult](_RANGES_AT_ONCE) as runner:
+
+        def submit(number: int, clips: tuple[Clip, ...], after: Sequence[PrefectFuture[Any]]) -> Future:
+            parameters = {
+                "name": f"range-{number:04d}",
+                "clips": quote(clips),
+                "build": quote(build),
+                "store": quote(store),
+                "stop": quote(stop),
+            }
+            return runner.submit(extract_elsewhere, parameters, wait_for=after)
+
+        try:
+            yield Executor(submit, build.spec.run.range_size)
+        except BaseException:
+            stop.set()
+            raise
 
 
 class RangeLostError(Exception):
@@ -77,7 +105,7 @@ def extract_range(
     return _extract_range(out, name, parent)
 
 
-@plainly
+@without_traceback
 def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
     start, made = time.monotonic(), 0
     output = open_store(out)
@@ -89,7 +117,9 @@ def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
         pool = pool_for(store, parent, spec.run.workers)
         stack.callback(pool.close)  # whatever ends this, the shards end with it
         futures = [
-            extract.submit(number, quote(shard), spec, recipe, quote(store), quote(pool), return_state=False)
+            extract.submit(
+                number, quote(shard), quote(spec.run), quote(recipe), quote(store), quote(pool), return_state=False
+            )
             for number, shard in enumerate(shards(clips, spec.run.shard_size))
         ]
         counts: dict[str, int] = {}
@@ -111,13 +141,13 @@ def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
     retry_delay_seconds=2,
     retry_condition_fn=lambda task, run, state: RangeLostError.__name__ in (state.message or ""),  # Prefect's wording
 )
-@plainly
+@without_traceback
 def extract_elsewhere(
-    name: str, clips: tuple[Clip, ...], spec: BuildSpec, recipe: Recipe, store: Store, stop: threading.Event
+    name: str, clips: tuple[Clip, ...], build: ResolvedBuild, store: Store, stop: threading.Event
 ) -> StageResult:
     """Have the clips of one range made by whichever machine takes it from the work pool, until ``stop`` is set."""
-    store.write_state(_file(name), pack(clips, spec, recipe))
-    run = _start(name, spec, store)
+    store.write_state(_file(name), pack(clips, build.spec, build.recipe))
+    run = _start(name, build.spec, store)
     ended = _wait(run, name, stop)
     state = ended.state
     if state is None or state.type is StateType.CRASHED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
@@ -12,12 +13,13 @@ import sys
 import threading
 import types
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 import httpx
-from prefect import Flow, State, tags
+from prefect import Flow, State, runtime, tags
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
@@ -34,6 +36,35 @@ _CANCELLED = "cancelled; what is done is kept: run it again"
 _LOST = "ARAFLOW_SERVER_LOST"
 """Environment variable of a command that was started again without the server."""
 _Result = TypeVar("_Result")
+
+
+@dataclasses.dataclass(slots=True)
+class _Command:
+    """A command that runs a flow here and now.
+
+    Attributes:
+        resolved: What it has resolved already.
+        run: The flow's run, once it has begun.
+    """
+
+    resolved: object
+    run: UUID | None = None
+
+
+_command: ContextVar[_Command | None] = ContextVar("araflow_command", default=None)
+
+
+def resolved_by_command(kind: type[_Result]) -> _Result | None:
+    """Return what the command has resolved that runs this flow; ``None`` where the run was asked of a server.
+
+    A flow calls this first, and so the command knows its run.
+    """
+    command = _command.get()
+    if command is None:
+        return None
+    command.run = UUID(runtime.flow_run.id)
+    assert isinstance(command.resolved, kind), "run_to_end was given it"
+    return command.resolved
 
 
 @contextlib.contextmanager
@@ -80,14 +111,14 @@ def _reached() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched(begun: Sequence[UUID]) -> Iterator[None]:
+def _watched(command: _Command) -> Iterator[None]:
     """Do what the user's server says, and start the command again if that is lost on the way.
 
     Prefect would try to reach it for many minutes, in each of its threads and once more when Python exits. And it
     cancels only runs that it has started itself.
 
     Args:
-        begun: The run, once there is one.
+        command: It knows the run, once there is one.
     """
     url = PREFECT_API_URL.value()
     if url is None:
@@ -95,25 +126,25 @@ def _watched(begun: Sequence[UUID]) -> Iterator[None]:
         return
     over, cancelled = threading.Event(), threading.Event()
     watch = threading.Thread(
-        target=_watch, args=(url, begun, over, cancelled), name="araflow-server-watch", daemon=True
+        target=_watch, args=(url, command, over, cancelled), name="araflow-server-watch", daemon=True
     )
     watch.start()
     try:
         yield
     finally:
         over.set()
-        if cancelled.is_set():  # Prefect has taken the signal for a crash
+        if cancelled.is_set() and command.run is not None:  # Prefect has taken the signal for a crash
             with contextlib.suppress(httpx.HTTPError, ObjectNotFound), get_client(sync_client=True) as client:
-                client.set_flow_run_state(begun[0], Cancelled(message=_CANCELLED), force=True)
+                client.set_flow_run_state(command.run, Cancelled(message=_CANCELLED), force=True)
 
 
-def _watch(url: str, begun: Sequence[UUID], over: threading.Event, cancelled: threading.Event) -> None:
+def _watch(url: str, command: _Command, over: threading.Event, cancelled: threading.Event) -> None:
     missed = 0
     while not over.wait(_SECONDS_BETWEEN_LOOKS):
         try:
             httpx.get(f"{url.rstrip('/')}/health", timeout=_SECONDS_TO_ANSWER)
             missed = 0
-            if begun and _is_cancelled(begun[0]):
+            if command.run is not None and _is_cancelled(command.run):
                 log.warning("on the server: %s", _CANCELLED)
                 cancelled.set()
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -174,6 +205,7 @@ def run_to_end(
     flow: Flow[..., State[Any]],
     kind: type[_Result],
     labels: Sequence[str],
+    resolved: object,
     **arguments: Any,  # noqa: ANN401 - each flow has its own
 ) -> _Result:
     """Run a flow here and now, and return its result.
@@ -182,17 +214,19 @@ def run_to_end(
         flow: The flow.
         kind: Type of its result.
         labels: Tags of the run.
+        resolved: What the command has resolved, for the flow to take (``resolved_by_command``). Prefect, which keeps
+            and shows a run's arguments, does not see it.
         arguments: The flow's own.
 
     Raises:
         ServerLostError: The server was lost during the run.
         AraflowError: The run failed, or could not begin.
     """
-    begun: list[UUID] = []
-    noted = flow.with_options(on_running=[lambda flow, run, state: begun.append(run.id)])
+    command = _Command(resolved)
+    before = _command.set(command)
     try:
-        with _reached(), interruptible(), _watched(begun), tags(settings.TAG, *labels):
-            state = noted(**arguments, return_state=True)
+        with _reached(), interruptible(), _watched(command), tags(settings.TAG, *labels):
+            state = flow(**arguments, return_state=True)
     except httpx.HTTPStatusError as error:  # it answers, but refuses
         url = PREFECT_API_URL.value()
         raise AraflowError(
@@ -204,6 +238,8 @@ def run_to_end(
         raise ServerLostError(f"the Prefect server does not answer any more ({error}); run it again") from error
     except RuntimeError as error:  # before the run began: within it, errors become states
         raise AraflowError(f"Prefect could not run the flow: {error}") from error
+    finally:
+        _command.reset(before)
     # The embedded server announces its end when Python exits; the last line shall be what was made.
     logging.getLogger("prefect").setLevel(logging.WARNING)
     result = state.result(raise_on_failure=True)

@@ -26,8 +26,8 @@ from prefect.runner import Runner
 from prefect.settings import PREFECT_API_URL, temporary_settings, update_current_profile
 
 from araflow.core.errors import AraflowError
-from flows.deployments import Deployment
 from flows.server import settings
+from flows.server.deployment import Deployment
 from flows.server.embedded import answers
 
 log = logging.getLogger("araflow.flows")

@@ -15,7 +15,6 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
 from araflow.core.errors import ServerLostError, SpecError
-from flows import deployments
 from flows.server.embedded import server_url
 
 _SECONDS_WITHOUT_SERVER = 120.0
@@ -58,12 +57,11 @@ def ask(name: str, parameters: dict[str, Any]) -> Asked:
         parameters: The flow's arguments, which the server checks before the run exists.
 
     Raises:
-        SpecError: There is no such deployment, or an argument is wrong.
+        SpecError: The server has no such deployment, or an argument is wrong.
         AraflowError: No server answers.
         ServerLostError: It stops answering.
     """
     url = server_url()
-    deployments.find([name])
     try:
         return Asked.of(cast(FlowRun, run_deployment(name, parameters=parameters, timeout=0)))
     except ObjectNotFound as error:

@@ -13,6 +13,7 @@ from araflow import optical
 from araflow.build import extract, shards, stages
 from araflow.build.extract import Job, Recipe
 from araflow.build.pool import WorkerError, WorkerPool
+from araflow.build.resolved import resolve
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import OutputError, PoolClosedError, SourceError
 from araflow.core.processes import Lost
@@ -297,7 +298,7 @@ def test_outcomes_count_all_of_them():
 def test_a_manifest_is_not_written_before_every_clip_has_a_record(clips, store):
     shard(clips[:2], store)
     with pytest.raises(OutputError, match="'walk/c' has no record: run the build again"):
-        stages.write_manifest(settings(), stages.selection(clips, "here"), RECIPE, store)
+        stages.write_manifest(resolve(settings(), accept_licence=True), stages.selection(clips, "here"), store)
     assert not store.manifest.exists()
 
 

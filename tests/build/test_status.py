@@ -20,6 +20,7 @@ from araflow.build import note as build_note
 from araflow.build import run as build
 from araflow.build import status as operate
 from araflow.build.pool import WorkerPool
+from araflow.build.resolved import resolve
 from araflow.core import spec_file
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, OutputError
@@ -299,7 +300,8 @@ def test_the_note_holds_everywhere(drawn: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "drawn").symlink_to(drawn)
     spec = settings(Path("drawn"), Path("out"))
-    selection = build.stages.select(spec, build.stages.prepare(spec, open_store(Path("out"))))
+    resolved = resolve(spec)
+    selection = build.stages.select(resolved, build.stages.prepare(resolved, open_store(Path("out"))))
     with open_store(Path("out")).locked() as store:
         build_note.write(store, spec, "print", selection)
         build_note.write(store, spec, "print", selection, Path("drawn"), accept_licence=True, plain=True)
@@ -321,7 +323,8 @@ def test_the_note_holds_everywhere(drawn: Path, tmp_path: Path, monkeypatch: pyt
 
 def test_an_address_in_the_note_stays_one(drawn: Path, tmp_path: Path):
     spec = settings(drawn, tmp_path / "out")
-    selection = build.stages.select(spec, build.stages.prepare(spec, open_store(tmp_path / "out")))
+    resolved = resolve(spec)
+    selection = build.stages.select(resolved, build.stages.prepare(resolved, open_store(tmp_path / "out")))
     web = spec.dataset.model_copy(update={"source": "https://example.org/a.rar", "folder": "~/data"})
     build_note.write(open_store(tmp_path / "out"), spec.model_copy(update={"dataset": web}), "print", selection)
     note = build_note.read(open_store(tmp_path / "out"))

@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from araflow.build import clean as _rubbish
+from araflow.build import resolved
 from araflow.build import run as build
 from araflow.build.pool import WorkerPool
 from araflow.cli import main
@@ -213,13 +214,12 @@ def test_a_machine_that_would_make_done_clips_in_another_way_makes_none(
     out = tmp_path / "out"
     araflow("flow", videos, "--out", out, "--set", "run.retries=0")
     before = tree(out)
-    whole = build.settle
+    whole = resolved.resolve
 
     def elsewhere(*arguments: object, **more: object) -> object:
-        recipe, _ = whole(*arguments, **more)
-        return dataclasses.replace(recipe, backend="elsewhere"), "the GPU is gone"
+        return dataclasses.replace(whole(*arguments, **more), fingerprint="another", why="the GPU is gone")
 
-    monkeypatch.setattr(build, "settle", elsewhere)
+    monkeypatch.setattr(resolved, "resolve", elsewhere)
     refused = araflow("retry", out)
     assert refused.exit_code == 1
     assert "in another way (the GPU is gone), and 2 done ones anew" in refused.stderr

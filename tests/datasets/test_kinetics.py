@@ -12,6 +12,7 @@ from kinetics_world import LABELS, SLUGS, World, name, rows, statuses, tree, vid
 
 from araflow.acquire.types import Sources
 from araflow.build import stages
+from araflow.build.resolved import resolve
 from araflow.core.errors import SourceError, SpecError
 from araflow.datasets import kinetics400
 
@@ -321,4 +322,4 @@ def test_select_is_thin_out_of_the_listed_clips(world, tmp_path):
     spec = world.spec(clips_per_class=1, source=str(lay(tmp_path / "mine", LAYOUTS["class folders"])))
     files = kinetics400.dataset.prepare(spec.dataset, tmp_path / "work", report=str)
     clips = kinetics400.dataset.list_clips(files, None)
-    assert list(stages.select(spec, files).clips) == stages.thin_out(clips, 1)
+    assert list(stages.select(resolve(spec), files).clips) == stages.thin_out(clips, 1)

@@ -29,6 +29,7 @@ def test_it_ends_by_saying_what_was_made_and_where(built: Built):
     assert f"manifest: {folder}/out/manifest.parquet" in lines
     assert (folder / "out" / "contact_sheet.jpg").stat().st_size > 1000
     assert "drawn, not footage" in run.stdout
+    assert "hook" not in run.stdout + run.stderr, "what Prefect says of its own workings"
 
 
 def test_history_holds_the_run_and_every_task_run(server: Server, first_run: dict[str, Any]):

@@ -1,0 +1,72 @@
+"""A build whose settings have been checked, with all that they decide: dataset, classes, backend, recipe.
+
+A command resolves once, before any work starts, and hands the value on; nothing behind it reads the settings' file,
+looks through the backends or checks a setting again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from araflow import datasets, optical
+from araflow.build.extract import Recipe
+from araflow.core.errors import SpecError
+from araflow.core.spec import BuildSpec
+from araflow.datasets import Dataset
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResolvedBuild:
+    """A build that may begin.
+
+    Attributes:
+        name: Of a run: dataset, backend and algorithm, as in ``hmdb5-opencv-dis-balanced``.
+        spec: Settings.
+        recipe: How clips are made.
+        fingerprint: The recipe's.
+        why: A sentence that says which optical-flow backend runs, and why.
+        dataset: The module of ``spec.dataset``; ``None`` where the clips are those of ``source``.
+        labels: The classes to take, in label order; ``None`` takes those of the clips.
+        source: Video, folder or manifest that ``araflow flow`` was given instead of ``spec.dataset``.
+        accept_licence: The user accepts the dataset's licence, so that it may be downloaded.
+    """
+
+    name: str
+    spec: BuildSpec
+    recipe: Recipe
+    fingerprint: str
+    why: str
+    dataset: Dataset | None
+    labels: tuple[str, ...] | None = None
+    source: Path | None = None
+    accept_licence: bool = False
+
+
+def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | None = None) -> ResolvedBuild:
+    """Check what can be checked before any work starts, and choose the backend.
+
+    Args:
+        spec: Settings.
+        accept_licence: The user accepts the dataset's licence, so that it may be downloaded.
+        source: Take the clips of this instead of ``spec.dataset``.
+
+    Raises:
+        SpecError: Unknown class, backend, algorithm or preset; a licence that is not accepted; a split that cannot be.
+        SourceError: A local source is not there.
+        UnavailableError: The backend is absent.
+    """
+    dataset, labels = None, None
+    if source is None:
+        wanted = spec.dataset
+        dataset = datasets.load(wanted.name)
+        labels = datasets.check_classes(dataset, wanted.name, wanted.classes)
+        dataset.check(wanted, accept_licence=accept_licence)
+        if spec.split.protocol == "official" and not dataset.knows_splits(wanted):
+            raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
+    else:
+        spec = spec.model_copy(update={"name": "flow"})
+    choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
+    recipe = Recipe.of(spec, choice)
+    name = "-".join([spec.name, recipe.backend, recipe.algorithm, *([recipe.preset] if recipe.preset else [])])
+    return ResolvedBuild(name, spec, recipe, recipe.fingerprint, choice.why, dataset, labels, source, accept_licence)

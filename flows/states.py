@@ -1,0 +1,52 @@
+"""What stages hand on, and the states that their errors end in."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+from prefect import State
+from prefect.states import Cancelled, Failed
+
+from araflow.core.errors import AraflowError, PoolClosedError
+
+if logging.getLogger("araflow").level == logging.NOTSET:
+    # Prefect shows only warnings of loggers that do not ask for more.
+    logging.getLogger("araflow").setLevel(logging.INFO)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a stage hands on; an object, since Prefect draws an edge only where one is passed.
+
+    Attributes:
+        stage: Name of the stage.
+        counts: Clips by outcome.
+        made: Clips that were worked on, as against found done.
+        seconds: Wall time.
+    """
+
+    stage: str
+    counts: dict[str, int]
+    made: int = 0
+    seconds: float = 0.0
+
+
+def without_traceback(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """End in state Failed with the message of an error that araflow explains itself, without a traceback in the log."""
+
+    @functools.wraps(function)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _R | State[Any]:
+        try:
+            return function(*args, **kwargs)
+        except PoolClosedError as error:
+            return Cancelled(message=str(error), data=error)
+        except AraflowError as error:
+            return Failed(message=str(error), data=error)
+
+    return cast(Callable[_P, _R], run)  # Prefect turns a returned state into its result, or raises its error
