@@ -18,6 +18,7 @@ from araflow.store.store import Store
 
 _COLUMNS = ("key", "label", "outcome", "reason", "fingerprint", "source_sha256", "path")
 """Of the manifest, those that are looked at."""
+_OUTCOMES = frozenset(Outcome)
 _CLOCK_STEP = 1.0
 """Seconds by which a file may seem older than it is: file systems and other machines have clocks of their own."""
 
@@ -134,7 +135,7 @@ def read(store: Store) -> Output:
 def _entries_of(manifest: Manifest) -> Iterator[Entry]:
     """Yield what a manifest says of its clips."""
     for key, label, outcome, reason, fingerprint, digest, _ in manifest.columns(*_COLUMNS):
-        if outcome not in set(Outcome):
+        if outcome not in _OUTCOMES:
             raise ManifestError(
                 f"{manifest.folder}: clip {key!r} has the outcome {outcome!r}; allowed: {', '.join(Outcome)}"
             )
