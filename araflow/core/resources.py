@@ -5,7 +5,9 @@ Shipped ones lie beside the package in a checkout, and inside it when it is inst
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 from pathlib import Path
 
 from araflow.core.errors import UnavailableError
@@ -32,6 +34,13 @@ def plugins(package: str) -> tuple[str, ...]:
     """
     found = [*(_PACKAGE / package).glob("*.py"), *(path.parent for path in (_PACKAGE / package).glob("*/__init__.py"))]
     return tuple(sorted(path.stem for path in found if not path.stem.startswith("_")))
+
+
+@functools.cache
+def has_subsets(dataset: str) -> bool:
+    """Whether a dataset has subsets of its own: a fact about the world, so its file in ``data_manifests`` says it."""
+    facts = folder("data_manifests") / f"{dataset}.yaml"
+    return facts.is_file() and re.search("^subsets:", facts.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def cache_folder() -> Path:

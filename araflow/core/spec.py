@@ -7,9 +7,7 @@ takes part in ``BuildSpec.fingerprint``.
 
 from __future__ import annotations
 
-import functools
 import os
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
@@ -273,7 +271,7 @@ class BuildSpec(Settings):
                 isinstance(value, dict) and name != self.dataset.name
             ):  # a group is of the dataset that it is named after
                 del settings["dataset"][name]
-        if not _has_subsets(self.dataset.name):
+        if not resources.has_subsets(self.dataset.name):
             del settings["dataset"]["subsets"]
         if self.dataset.clips_per_class is None:
             del settings["dataset"]["clips_per_class"]
@@ -282,13 +280,6 @@ class BuildSpec(Settings):
     def fingerprint(self) -> str:
         """Return a digest of ``output_settings``: builds of the same input differ only where their fingerprints do."""
         return digest(self.output_settings())
-
-
-@functools.cache
-def _has_subsets(dataset: str) -> bool:
-    """Whether a dataset has subsets of its own: a fact about the world, so the file of such facts says it."""
-    facts = resources.folder("data_manifests") / f"{dataset}.yaml"
-    return facts.is_file() and re.search("^subsets:", facts.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def _output_settings(model: BaseModel) -> dict[str, Any]:
