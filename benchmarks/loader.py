@@ -34,10 +34,11 @@ from numpy.typing import NDArray
 
 from araflow.datasets._sample import draw_sample
 from araflow.media import png, video
-from araflow.recognition.data.frames import read_frames
+from araflow.recognition.data.clips import VideoClip
+from araflow.recognition.data.frames import load_window, read_frames
 from araflow.recognition.data.samplers import training_window
 from araflow.recognition.data.transforms import View, training_view
-from araflow.recognition.data.windows import TrainingWindows, VideoClip, load_window
+from araflow.recognition.data.windows import TrainingWindows
 from araflow.recognition.spec import DataSpec, ModelSpec
 
 LENGTH, SIDE, SHORT_SIDE, MEAN, STD = 32, 224, 256, 0.5, 0.5

@@ -13,6 +13,8 @@ from araflow.media.quantize import quantize
 from araflow.optical import load
 from araflow.recognition.data import transforms
 from araflow.recognition.data import windows as data
+from araflow.recognition.data.clips import VideoClip, clips_of, split_of
+from araflow.recognition.data.frames import load_window
 from araflow.recognition.data.samplers import evaluation_windows
 from araflow.recognition.spec import DataSpec, EvaluationSpec, FlowStorage, ModelSpec
 
@@ -28,7 +30,7 @@ def manifest(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(manifest):
-    return data.clips_of(manifest, data.split_of(manifest), "train")
+    return clips_of(manifest, split_of(manifest), "train")
 
 
 def model(modality="rgb", rgb=4, flow=4, scale="stored", **settings):
@@ -79,7 +81,7 @@ def test_a_window_with_flow_ends_with_the_flow(train):
 def test_a_mirrored_window_is_mirrored_in_every_stream_and_u_is_negated(tmp_path):
     ramp = np.tile(np.arange(100, 132, dtype=np.uint8), (24, 1))
     write_clip(tmp_path / "clips" / "a", np.stack([np.stack([ramp] * 3, -1)] * 3), [ramp + 20] * 2, [ramp] * 2)
-    clip = data.VideoClip("a", 0, tmp_path / "clips" / "a", 3, 2, "bound", 20.0, None, {})
+    clip = VideoClip("a", 0, tmp_path / "clips" / "a", 3, 2, "bound", 20.0, None, {})
     spec = model("joint", rgb=2, flow=2)
     still, turned = (windows([clip], spec, flip=flip)[0, 0] for flip in (0.0, 1.0))
     assert torch.equal(turned["rgb"], still["rgb"].flip(-1))
@@ -89,7 +91,7 @@ def test_a_mirrored_window_is_mirrored_in_every_stream_and_u_is_negated(tmp_path
 
 def test_flow_in_pixels_takes_the_radius_of_its_own_field(tmp_path):
     manifest = make(tmp_path, quantizer="max_radius")
-    clips = data.clips_of(manifest, data.split_of(manifest), "train")
+    clips = clips_of(manifest, split_of(manifest), "train")
     item = windows(clips, model("flow", flow=4), flow_scale="pixels", sampler="segments")[3, 2]
     stored = first_levels(windows(clips, model("flow", flow=4), sampler="segments")[3, 2]["flow"])
     radii = np.array([2.0 + level - 100 for level in stored])
@@ -98,7 +100,7 @@ def test_flow_in_pixels_takes_the_radius_of_its_own_field(tmp_path):
 
 
 def test_flow_in_pixels_without_a_scale_is_refused_before_training(manifest, train):
-    unknown = data.VideoClip("walk/1", 0, train[0].folder, 13, 12, "max_radius", None, None, {})
+    unknown = VideoClip("walk/1", 0, train[0].folder, 13, 12, "max_radius", None, None, {})
     with pytest.raises(SpecError, match=r"data\.flow_scale: pixels .* clip 'walk/1' .* use stored"):
         windows([train[0], unknown], model("flow"), flow_scale="pixels")
     with pytest.raises(SpecError, match=r"data\.flow_scale"):
@@ -127,7 +129,7 @@ def test_clips_that_are_too_short_are_named_where_they_are_refused(train):
 
 
 def test_evaluation_shows_every_window_of_every_clip_in_order(manifest):
-    clips = data.clips_of(manifest, data.split_of(manifest), "test")
+    clips = clips_of(manifest, split_of(manifest), "test")
     found = data.EvaluationWindows(clips, model(), EvaluationSpec.model_validate({"mode": "conv", "segments": 3}))
     assert len(found) == 9
     expected = evaluation_windows(
@@ -148,7 +150,7 @@ def test_evaluation_and_prediction_make_the_same_tensor(train):
             12, 4, sampler="consecutive", sample_rate=1, short_clip="loop", mode="center", segments=1
         )[0]
         for stream in ("rgb", "flow"):
-            frames = data.load_window(train[0], stream, index)
+            frames = load_window(train[0], stream, index)
             assert torch.equal(data.tensor_of(frames, stream, spec.stream(stream), **settings), item[stream])
             assert torch.equal(data.tensor_of(iter(frames), stream, spec.stream(stream), **settings), item[stream])
 
@@ -178,7 +180,7 @@ def test_the_same_tensors_come_from_any_number_of_processes(tmp_path):
     noise = [rng.integers(0, 256, (6, 24, 32, 3), dtype=np.uint8) for _ in range(3)]
     for number, rgb in enumerate(noise):
         write_clip(tmp_path / str(number), rgb, rgb[1:, ..., 0], rgb[1:, ..., 1])
-    clips = [data.VideoClip(str(n), n, tmp_path / str(n), 6, 5, "bound", 20.0, None, {}) for n in range(3)]
+    clips = [VideoClip(str(n), n, tmp_path / str(n), 6, 5, "bound", 20.0, None, {}) for n in range(3)]
     settings = {"crop": "random", "flip": 0.5, "contrast": 0.3, "short_side": 40, "clips_per_video": 6}
     augmented = windows(clips, model("joint"), **settings)
     alone = everything(augmented, 0)
@@ -218,7 +220,7 @@ def damaged(tmp_path, train, number=0):
     clip = train[number]
     folder = tmp_path / "damaged"
     shutil.copytree(clip.folder, folder)
-    return data.VideoClip("run/damaged", 1, folder, clip.frames, clip.flows, "bound", 20.0, None, {})
+    return VideoClip("run/damaged", 1, folder, clip.frames, clip.flows, "bound", 20.0, None, {})
 
 
 def spoil(file):
@@ -261,9 +263,9 @@ def test_pictures_of_several_sizes_make_no_array(tmp_path, train):
     clip = damaged(tmp_path, train)
     cv2.imwrite(str(clip.folder / "rgb" / "0001.png"), np.zeros((9, 7, 3), np.uint8))
     with pytest.raises(SourceError, match="rgb pictures are not of one size: 32x24, 7x9"):
-        data.load_window(clip, "rgb", [0, 1])
+        load_window(clip, "rgb", [0, 1])
     with pytest.raises(SourceError, match="no picture was asked for"):
-        data.load_window(clip, "rgb", [])
+        load_window(clip, "rgb", [])
 
 
 def test_loading_processes_do_not_import_what_they_do_not_need(train):
@@ -292,7 +294,7 @@ def test_flow_of_a_mirrored_video_is_the_flipped_flow_through_storage(tmp_path):
     for name, shown in (("video", video), ("mirror", [np.ascontiguousarray(frame[:, ::-1]) for frame in video])):
         fields = [quantize(field, "bound", 20.0)[:2] for field in load("opencv").compute(shown, "dis", "balanced")]
         write_clip(tmp_path / name, cv2.merge([np.stack(shown)] * 3), *zip(*fields, strict=True))
-        clips.append(data.VideoClip(name, 0, tmp_path / name, 5, 4, "bound", 20.0, None, {}))
+        clips.append(VideoClip(name, 0, tmp_path / name, 5, 4, "bound", 20.0, None, {}))
     spec = model("flow", flow=4)
     sized = {"flow": {"frames": 4, "width": 160, "height": 120, **RAW}, "modality": "flow"}
     spec = spec.model_copy(update={"network": type(spec.network).model_validate(sized)})

@@ -18,6 +18,7 @@ from araflow.core.errors import SpecError, TrainingError
 from araflow.recognition import experiment
 from araflow.recognition._training_spec import OptimizerSpec, TrainingSpec
 from araflow.recognition.data import windows as windows
+from araflow.recognition.data.clips import class_weights
 from araflow.recognition.training import _module as training
 from araflow.recognition.training import _trainer as loop
 
@@ -340,7 +341,7 @@ def test_warnings_and_loggers_are_afterwards_as_before():
 def test_balanced_weights_make_classes_count_alike(data, tmp_path):
     prepared = experiment.prepare(world.spec(data, tmp_path))
     clips = [*prepared.train, *prepared.train[:1]]
-    weights = windows.class_weights(clips, 3)
+    weights = class_weights(clips, 3)
     counts = np.bincount([clip.label_index for clip in clips])
     assert weights * counts == pytest.approx([10 / 3] * 3)
 

@@ -22,24 +22,11 @@ from torch.utils.data import Dataset, Sampler, get_worker_info
 
 from araflow.core.errors import SpecError
 from araflow.recognition.data import samplers, transforms
-from araflow.recognition.data.clips import VideoClip, class_weights, clips_of, leakage, shuffled, split_of
-from araflow.recognition.data.frames import load_window, read_frames
+from araflow.recognition.data.clips import VideoClip
+from araflow.recognition.data.frames import read_frames
 from araflow.recognition.spec import DataSpec, EvaluationSpec, FlowScale, ModelSpec
 from araflow.recognition.streams import Stream, StreamSpec
 
-__all__ = [
-    "EpochSampler",
-    "EvaluationWindows",
-    "TrainingWindows",
-    "VideoClip",
-    "class_weights",
-    "clips_of",
-    "leakage",
-    "load_window",
-    "shuffled",
-    "split_of",
-    "tensor_of",
-]
 _Look = Callable[[StreamSpec, tuple[int, int]], transforms.View]
 """Makes a view from the first stream's window and its pictures' height and width."""
 

@@ -25,7 +25,7 @@ _CPU_BATCH = 4
 
 
 class Scored(Protocol):
-    """What is asked of a clip; ``araflow.recognition.data.windows.VideoClip`` is one."""
+    """What is asked of a clip; ``araflow.recognition.data.clips.VideoClip`` is one."""
 
     @property
     def key(self) -> str:

@@ -171,6 +171,7 @@ def _train(
     import torch
 
     from araflow.recognition import checkpoint, pictures
+    from araflow.recognition.data import clips
     from araflow.recognition.data import windows as data
     from araflow.recognition.networks import create
     from araflow.recognition.training import _module as training
@@ -195,7 +196,7 @@ def _train(
         prepared.model.streams,
         settings,
         [clip.key for clip in prepared.train],
-        class_weights=torch.from_numpy(data.class_weights(prepared.train, len(prepared.model.labels)))
+        class_weights=torch.from_numpy(clips.class_weights(prepared.train, len(prepared.model.labels)))
         if balanced
         else None,
         freeze=spec.network.freeze,
