@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 from araflow.core.errors import SpecError  # noqa: E402
 from araflow.recognition import models, networks  # noqa: E402
 from araflow.recognition.spec import ModelSpec, NetworkSpec  # noqa: E402
-from araflow.recognition.streams import CHANNELS, STREAMS, StreamSpec  # noqa: E402
+from araflow.recognition.streams import CHANNELS, STREAMS, Layout, StreamSpec  # noqa: E402
 
 LABELS = tuple("abcde")
 FRAMES, HEIGHT, WIDTH = 9, 16, 24
@@ -152,6 +153,26 @@ def test_the_published_window_is_an_rgb_window_and_the_paper_can_be_found(name):
         network = architecture.build(architecture.INPUT, 3, 5, depth=None, dropout=0.5).eval()
         clip = torch.empty(1, 3, architecture.INPUT.frames, architecture.INPUT.height, architecture.INPUT.width)
         assert network(clip).shape == (1, 5)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_what_an_experiment_does_not_set_of_its_windows_is_as_published(name):
+    architecture = models.load(name)
+    network = NetworkSpec.model_validate({"architecture": name})
+    assert network.rgb == architecture.INPUT
+    sizes = ("frames", "width", "height")
+    assert [getattr(network.flow, size) for size in sizes] == [getattr(architecture.INPUT, size) for size in sizes]
+    assert network.flow.per_channel("flow")
+    assert min(architecture.INPUT.width, architecture.INPUT.height) <= architecture.SHORT_SIDE
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_its_layout_is_one_that_exports_know_and_weights_of_somebody_else_are_not_its_own(name):
+    architecture = models.load(name)
+    assert architecture.LAYOUT in typing.get_args(Layout)
+    assert architecture.rename({"patch_embed.proj.weight": torch.zeros(1)}) is None
+    own = networks.create(spec(name, "rgb")).state_dict()
+    assert models.renamed(own) == ("named as here and in torchvision", own)
 
 
 @pytest.mark.parametrize("name", [name for name in models.names() if models.load(name).LAYOUT == "NCTHW"])
