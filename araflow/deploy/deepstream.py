@@ -16,6 +16,7 @@ from pathlib import Path
 
 from araflow.core.errors import SpecError
 from araflow.core.files import write_all
+from araflow.core.table import as_markdown
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx.contract import OnnxModel
 from araflow.recognition.data.transforms import evaluation_view
@@ -205,10 +206,11 @@ def _sections(content: Mapping[str, Mapping[str, object]]) -> str:
 def _readme(model: OnnxModel, batch: int, sources: int, frame_size: tuple[int, int]) -> str:
     spec, own = model.spec, model.spec.stream(_STREAM)
     width, height = frame_size
+    name = as_markdown(model.path.name)
     reach = (own.frames - 1) * spec.sample_rate + 1
     return f"""# A recogniser on DeepStream
 
-Written by `araflow deepstream` from {model.path.name} ({spec.network.architecture}, {model.precision}, SHA-256
+Written by `araflow deepstream` from {name} ({spec.network.architecture}, {model.precision}, SHA-256
 {model.sha256}).
 
 | file | what it is |
