@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from araflow.acquire import fetch, registry, statuses
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.statuses import Acquired, Listed
+from araflow.acquire.types import Progress, no_progress
 from araflow.acquire.whole import archive_of
 from araflow.core.errors import SourceError, SpecError
 from araflow.core.spec import DatasetSpec
@@ -31,7 +32,7 @@ class Fetchable(Protocol):
         folder: DatasetFolder,
         given: Sequence[Path],
         report: Callable[[str], None],
-        progress: fetch.Progress,
+        progress: Progress,
     ) -> Listed:
         """Bring it into its folder."""
         ...
@@ -83,7 +84,7 @@ def acquire(
     *,
     given: Sequence[Path] = (),
     report: Callable[[str], None] = log.info,
-    progress: fetch.Progress = fetch.no_progress,
+    progress: Progress = no_progress,
 ) -> Acquired:
     """Bring a dataset into its folder, or finish what was begun; the licence has been accepted.
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from araflow.acquire import fetch, ingest, registry, walk
 from araflow.acquire.registry import is_address
+from araflow.acquire.types import Progress, no_progress
 from araflow.core.errors import SourceError
 from araflow.core.resources import cache_folder
 
@@ -18,7 +19,7 @@ def make_local(
     places: ingest.Places,
     what: str,
     report: Callable[[str], None],
-    progress: fetch.Progress = fetch.no_progress,
+    progress: Progress = no_progress,
 ) -> Path:
     """Return the folder for a source given as a folder, an archive or an http(s) address.
 

@@ -1,9 +1,17 @@
-"""What a dataset consists of before its clips are known: archives that are to be fetched, and folders that are here."""
+"""What a dataset consists of before its clips are known, archives to fetch and folders; and how progress is told."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+
+Progress = Callable[[str, int, int | None], None]
+"""Takes a file's name, its bytes so far (those of an earlier run included) and its bytes in all, if known."""
+
+
+def no_progress(name: str, done: int, total: int | None) -> None:
+    """Show nothing; the default of every ``progress``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from araflow.acquire import archives, fetch, ingest, registry, terms
-from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import Artefact
 from araflow.acquire.sources import make_local, short_digest
 from araflow.acquire.statuses import Listed, status_of
-from araflow.acquire.types import Sources
+from araflow.acquire.types import Progress, Sources, no_progress
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, FetchError, NoToolError, SourceError
 from araflow.core.spec import DatasetSpec

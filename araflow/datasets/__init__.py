@@ -14,8 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from araflow.acquire.fetch import Progress, no_progress
-from araflow.acquire.types import Sources
+from araflow.acquire.types import Progress, Sources, no_progress
 from araflow.core import resources
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError, SpecError, did_you_mean

@@ -14,9 +14,8 @@ from pathlib import Path, PurePosixPath
 
 from araflow.acquire import terms
 from araflow.acquire.archives import ARCHIVE_SUFFIXES
-from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.sources import make_local
-from araflow.acquire.types import Sources
+from araflow.acquire.types import Progress, Sources, no_progress
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError, SpecError
 from araflow.core.files import PROOF, STATE

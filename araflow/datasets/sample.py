@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from araflow.acquire.fetch import Progress, no_progress
-from araflow.acquire.types import Sources
+from araflow.acquire.types import Progress, Sources, no_progress
 from araflow.core.clip import Clip
 from araflow.core.errors import SpecError
 from araflow.core.fingerprint import digest

@@ -29,6 +29,7 @@ from araflow.acquire.fetch._pace import Pace
 from araflow.acquire.fetch._pace import amount as amount
 from araflow.acquire.fetch._part_file import PartFile, shown
 from araflow.acquire.fetch._receipts import Fetched as Fetched
+from araflow.acquire.types import Progress, no_progress
 from araflow.core.errors import FetchError
 from araflow.core.files import sync
 
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 """Takes one line for a log."""
-Progress = Callable[[str, int, int | None], None]
-"""Takes a file's name, its bytes so far (those of an earlier run included) and its bytes in all, if known."""
 
 _ATTEMPTS = 5
 """Attempts at one address without progress before it is given up."""
@@ -50,10 +49,6 @@ _LONGEST_PAUSE = 30.0
 _NOTHING_KNOWN = Wanted(None, None, "text")
 _LONGEST_WAIT = 120.0
 """Seconds that a server's Retry-After may ask for before the next mirror is taken instead."""
-
-
-def no_progress(name: str, done: int, total: int | None) -> None:
-    """Show nothing; the default of every ``progress``."""
 
 
 def download(

@@ -12,12 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from araflow.acquire import fetch, registry, terms
-from araflow.acquire.fetch import Progress, no_progress
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import Registry, Subset
 from araflow.acquire.sources import make_local
 from araflow.acquire.statuses import Listed
-from araflow.acquire.types import Part, Sources
+from araflow.acquire.types import Part, Progress, Sources, no_progress
 from araflow.core.clip import Clip
 from araflow.core.errors import FetchError, SourceError, SpecError
 from araflow.core.spec import DatasetSpec

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from araflow.acquire import registry
-from araflow.acquire.fetch import Progress
-from araflow.acquire.types import Sources
+from araflow.acquire.types import Progress, Sources
 from araflow.core.clip import Clip
 from araflow.core.spec import DatasetSpec
 from araflow.datasets._kinetics.parts import Parts

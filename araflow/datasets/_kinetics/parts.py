@@ -15,7 +15,7 @@ from pathlib import Path
 from araflow.acquire import archives, fetch, ingest, registry
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.notes import DamagedNoteError
-from araflow.acquire.types import Part
+from araflow.acquire.types import Part, Progress, no_progress
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, SourceError
 from araflow.datasets._kinetics.index import REPLACED, Index, PartPlaces
@@ -79,7 +79,7 @@ class Parts:
         keep_archive: bool | None,
         keep_videos: bool,
         report: Callable[[str], None],
-        progress: fetch.Progress = fetch.no_progress,
+        progress: Progress = no_progress,
     ) -> list[Clip]:
         """Make the wanted clips of one part local.
 
@@ -129,7 +129,7 @@ class Parts:
         keep_archive: bool | None,
         keep_videos: bool,
         report: Callable[[str], None],
-        progress: fetch.Progress = fetch.no_progress,
+        progress: Progress = no_progress,
     ) -> list[Clip] | None:
         """As ``open``, but a part that cannot be had is noted in ``failures`` and gives ``None``.
 
@@ -253,7 +253,7 @@ class Parts:
         part: Part,
         taken: Callable[[Clip], bool],
         report: Callable[[str], None],
-        progress: fetch.Progress,
+        progress: Progress,
     ) -> tuple[tuple[str, ...], frozenset[str]]:
         """Fetch and unpack; return the names of the clips in it, and the keys of those that lay there already."""
         fetched = fetch.download(
