@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -86,8 +87,9 @@ def _read(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        if not path.is_symlink():
-            return None
-        raise SourceError(f"{path}: cannot be read: it leads to {path.readlink()}, which is not there") from None
+        for place in (path, *path.parents):
+            if os.path.islink(place) and not os.path.exists(place):  # noqa: PTH110, PTH114 - Path's can raise
+                raise SourceError(f"{path}: cannot be read: {place} leads to where nothing is now") from None
+        return None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -112,6 +112,28 @@ def test_a_note_of_another_type_of_what_was_given_is_an_error_too(given, wrong):
     unchanged(given, state, lambda path: path.write_text(changed), given.build)
 
 
+@pytest.mark.parametrize("left", [(), ("clips",), ("replacements",), ("another",)])
+def test_a_note_of_what_was_given_that_lacks_something_is_an_error_too(given, left):
+    state = parts(given) / "given.json"
+    known = json.loads(state.read_text())
+    changed = json.dumps({key: known.get(key, []) for key in left})
+    unchanged(given, state, lambda path: path.write_text(changed), given.build)
+
+
+@pytest.mark.parametrize("level", [".araflow", ".araflow/parts"])
+def test_notes_on_a_disk_that_is_not_there_now_are_not_absent(given, tmp_path, level):
+    (given.data / level).rename(tmp_path / "elsewhere")
+    (given.data / level).symlink_to(tmp_path / "unmounted")
+    videos = worlds.tree(given.data / "videos")
+    with pytest.raises(SourceError, match="leads to where nothing is now"):
+        given.build()
+    assert worlds.tree(given.data / "videos") == videos
+    (given.data / level).unlink()
+    (given.data / level).symlink_to(tmp_path / "elsewhere")
+    given.build()
+    assert set(videos) <= set(worlds.tree(given.data / "videos"))
+
+
 @pytest.mark.parametrize("name", ["record", "given.json"])
 def test_what_a_later_version_writes_into_a_note_besides_is_kept(given, name, tmp_path):
     if name == "record":

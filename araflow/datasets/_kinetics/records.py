@@ -45,8 +45,8 @@ class Held(_Note):
 class Given(_Note):
     """Keys of the clips that the user gave, and of those of which the user gave replacements."""
 
-    clips: _Keys = frozenset()
-    replacements: _Keys = frozenset()
+    clips: _Keys
+    replacements: _Keys
 
 
 class Records:
@@ -78,7 +78,7 @@ class Records:
             SourceError: That is on record, but cannot be read.
         """
         remedy = "mend it, or give your videos again after you have deleted it (araflow fetch --from)"
-        return read_note(self._folder / _GIVEN, Given, remedy) or Given()
+        return read_note(self._folder / _GIVEN, Given, remedy) or Given(clips=frozenset(), replacements=frozenset())
 
     def write_held(self, part: Part, held: Held) -> None:
         """Keep what a part held: from now on it is not fetched again.
