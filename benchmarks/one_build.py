@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from araflow.build.extract import Recipe
     from araflow.build.pool import WorkerPool
+    from araflow.build.recipe import Recipe
     from araflow.core.clip import Clip, ClipRecord
     from araflow.core.spec import RunSpec
     from araflow.store.store import Store

@@ -10,7 +10,7 @@ import dataclasses
 from pathlib import Path
 
 from araflow import datasets, optical
-from araflow.build.extract import Recipe
+from araflow.build.recipe import Recipe
 from araflow.core.errors import SpecError
 from araflow.core.spec import BuildSpec
 from araflow.datasets import Dataset

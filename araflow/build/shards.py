@@ -13,8 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
 from araflow.build import extract
-from araflow.build.extract import Job, Recipe
+from araflow.build.extract import Job
 from araflow.build.pool import WorkerError, WorkerPool
+from araflow.build.recipe import Recipe
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
 from araflow.core.processes import Lost

@@ -12,8 +12,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from araflow.build.extract import Recipe
 from araflow.build.pool import WorkerPool
+from araflow.build.recipe import Recipe
 from araflow.core.clip import Attributes, Clip
 from araflow.core.errors import OutputError
 from araflow.core.spec import BuildSpec

@@ -13,8 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
 from araflow.build import shards
-from araflow.build.extract import Recipe
 from araflow.build.pool import WorkerPool
+from araflow.build.recipe import Recipe
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.spec import RunSpec
 from araflow.store.store import Store

@@ -15,7 +15,9 @@ import pytest
 
 from araflow import optical
 from araflow.build import extract
-from araflow.build.extract import Job, Recipe
+from araflow.build import recipe as recipes
+from araflow.build.extract import Job
+from araflow.build.recipe import Recipe
 from araflow.core.clip import REASONS, ClipRecord, Outcome
 from araflow.core.errors import OutputError
 from araflow.core.files import PROOF
@@ -648,6 +650,6 @@ def test_a_backends_resolved_parameters_count(monkeypatch):
 def test_a_new_file_format_makes_clips_again(monkeypatch, name):
     before = recipe_of()
     fingerprint, rgb_fingerprint = before.fingerprint, before.rgb_fingerprint
-    monkeypatch.setattr(extract, name, getattr(extract, name) + 1)
+    monkeypatch.setattr(recipes, name, getattr(recipes, name) + 1)
     assert recipe_of().fingerprint != fingerprint
     assert (recipe_of().rgb_fingerprint != rgb_fingerprint) == (name == "_RGB_FORMAT")

@@ -19,12 +19,13 @@ import sys
 from pathlib import Path
 from araflow import optical
 from araflow.build import extract
+from araflow.build.recipe import Recipe
 from araflow.core import spec_file
 from araflow.store.address import open_store
 
 flow = {"preset": "fastest", "quantizer": sys.argv[3]}
 given = spec_file.parse({"name": "test", "out": sys.argv[2], "optical": flow})
-recipe = extract.Recipe.of(given, optical.choose("opencv"))
+recipe = Recipe.of(given, optical.choose("opencv"))
 size, checksum = extract.hash_source(Path(sys.argv[1]))
 record = extract.make(extract.Job("clip", Path(sys.argv[1]), open_store(given.out), recipe, size, checksum, False))
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -11,8 +11,9 @@ import pytest
 
 from araflow import optical
 from araflow.build import extract, shards, stages
-from araflow.build.extract import Job, Recipe
+from araflow.build.extract import Job
 from araflow.build.pool import WorkerError, WorkerPool
+from araflow.build.recipe import Recipe
 from araflow.build.resolved import resolve
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import OutputError, PoolClosedError, SourceError

@@ -20,6 +20,7 @@ from contract_suite import Engine, texture, window
 import araflow
 from araflow import optical
 from araflow.build import extract
+from araflow.build.recipe import Recipe
 from araflow.core.errors import ClipError, SpecError, UnavailableError
 from araflow.optical import Availability
 from araflow.optical.backends import _blocks, vpi
@@ -280,7 +281,7 @@ def test_a_clip_is_failed_by_the_engine_and_quarantined_by_itself(jetson, tmp_pa
     source.mkdir()
     for k in range(3):
         cv2.imwrite(str(source / f"{k}.png"), window(k, width=64, height=height))
-    recipe = extract.Recipe(
+    recipe = Recipe(
         naming="card",
         max_frames=None,
         backend="vpi",
