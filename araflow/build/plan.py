@@ -14,7 +14,6 @@ from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import is_address
 from araflow.acquire.types import Sources
 from araflow.build import stages
-from araflow.build.extract import Job, make
 from araflow.build.resolved import ResolvedBuild, resolve
 from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord, Outcome
@@ -23,8 +22,6 @@ from araflow.core.fingerprint import digest
 from araflow.core.processes import usable_cores
 from araflow.core.spec import BuildSpec
 from araflow.core.tally import Tally
-from araflow.media.video import read
-from araflow.store.address import open_store
 
 _CLIPS_TIMED = 6
 _CLIPS_PROBED = 200
@@ -100,6 +97,9 @@ def _at_hand(build: ResolvedBuild, scratch: Path) -> Sources:
 
 def _measure(build: ResolvedBuild, present: list[Clip], scratch: Path) -> tuple[dict[str, float] | None, int]:
     recipe = build.recipe
+    from araflow.build.extract import Job, make  # what decodes; a plan from split files alone does without
+    from araflow.store.address import open_store
+
     # A spread that does not depend on the order of files.
     spread = sorted(present, key=lambda clip: digest({"key": clip.key}))
     lengths = [length for clip in spread[:_CLIPS_PROBED] if (length := _header_frames(clip, recipe.max_frames))]
@@ -134,6 +134,8 @@ def _measure(build: ResolvedBuild, present: list[Clip], scratch: Path) -> tuple[
 
 
 def _header_frames(clip: Clip, most: int | None) -> int | None:
+    from araflow.media.video import read
+
     try:
         info, frames = read(clip.source or Path())
         frames.close()

@@ -10,17 +10,19 @@ import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from araflow.acquire import terms
 from araflow.acquire.types import Sources
-from araflow.build import extract
 from araflow.build.resolved import ResolvedBuild
 from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
 from araflow.store.layout import MANIFEST
-from araflow.store.manifest import Manifest
 from araflow.store.store import Store
+
+if TYPE_CHECKING:  # selecting clips needs neither Arrow nor a decoder
+    from araflow.store.manifest import Manifest
 
 log = logging.getLogger(__name__)
 NOTHING = Sources(None, None)
@@ -119,6 +121,8 @@ def check_output(store: Store, selection: Selection) -> None:
     """
     if not store.place.exists(MANIFEST):
         return
+    from araflow.store.manifest import Manifest
+
     there = {key for (key,) in Manifest.read(store.manifest).columns("key")}
     if there and there.isdisjoint(clip.key for clip in selection.clips):
         raise OutputError(
@@ -153,6 +157,9 @@ def write_manifest(build: ResolvedBuild, selection: Selection, store: Store, *, 
     Raises:
         OutputError: A clip has no record, or the file cannot be written.
     """
+    from araflow.build.extract import software
+    from araflow.store.manifest import Manifest
+
     spec, configured = build.spec, build.source is None
     settings = spec.output_settings()
     if not configured:
@@ -166,7 +173,7 @@ def write_manifest(build: ResolvedBuild, selection: Selection, store: Store, *, 
             "name": spec.name,
             "spec": settings,
             "labels": list(selection.labels),
-            "software": extract.software(build.recipe.backend),
+            "software": software(build.recipe.backend),
             "dataset": terms.provenance(spec.dataset, files) if configured else None,
         },
         folder=store.out,
