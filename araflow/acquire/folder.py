@@ -15,18 +15,19 @@ import contextlib
 import datetime
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import filelock
 from pydantic import BaseModel, ConfigDict
 
-from araflow.acquire.fetch import Fetched
 from araflow.acquire.notes import read_note
 from araflow.acquire.registry import Registry
 from araflow.core.errors import SourceError
 from araflow.core.files import explained, replace_json
 from araflow.core.resources import cache_folder
 from araflow.core.spec import DatasetSpec
+
+if TYPE_CHECKING:
+    from araflow.acquire.fetch import Fetched
 
 
 class _Note(BaseModel):
@@ -76,6 +77,8 @@ class DatasetFolder:
         Raises:
             SourceError: The folder cannot be written.
         """
+        import filelock
+
         lock = filelock.FileLock(self.path / ".lock")
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,10 @@ from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
 from araflow.store.layout import MANIFEST
-from araflow.store.store import Store
 
-if TYPE_CHECKING:  # selecting clips needs neither Arrow nor a decoder
+if TYPE_CHECKING:  # selecting clips needs no store
     from araflow.store.manifest import Manifest
+    from araflow.store.store import Store
 
 log = logging.getLogger(__name__)
 NOTHING = Sources(None, None)

@@ -19,11 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import filelock
-
 from araflow.acquire.fetch import _answers as answers
 from araflow.acquire.fetch import _receipts as receipts
-from araflow.acquire.fetch import _transfer as transfer
 from araflow.acquire.fetch._answers import Wanted
 from araflow.acquire.fetch._pace import Pace
 from araflow.acquire.fetch._pace import amount as amount
@@ -126,6 +123,8 @@ def forget(target: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(target: Path, report: Report) -> Iterator[None]:
+    import filelock  # likewise: what downloads nothing does without
+
     lock = filelock.FileLock(target.with_name(f"{target.name}.lock"))
     try:
         lock.acquire(timeout=0)
@@ -142,6 +141,8 @@ def _from_mirrors(
     urls: Sequence[str], target: Path, part: PartFile, wanted: Wanted, pace: Pace, report: Report
 ) -> Fetched:
     import httpx
+
+    from araflow.acquire.fetch import _transfer as transfer
 
     failures = []
     with transfer.connect() as client:
@@ -160,6 +161,8 @@ def _from_mirrors(
 
 def _from_mirror(client: httpx.Client, url: str, part: PartFile, wanted: Wanted, pace: Pace, report: Report) -> None:
     """Attempt one address until the part is whole and right."""
+    from araflow.acquire.fetch import _transfer as transfer
+
     best, failed, fresh = part.offset(url, wanted.sha256), 0, False
     while True:
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import email.utils
 import re
 import time
 from typing import TYPE_CHECKING, Literal
@@ -133,10 +132,12 @@ def _retry_after(response: httpx.Response) -> float:
     text = response.headers.get("retry-after", "").strip()
     if text.isdecimal():
         return float(text)
+    from email.utils import parsedate_to_datetime
+
     try:
-        until = email.utils.parsedate_to_datetime(text).timestamp()
+        until = parsedate_to_datetime(text).timestamp()
     except ValueError:
         return 0.0
     with contextlib.suppress(ValueError, KeyError):
-        return max(0.0, until - email.utils.parsedate_to_datetime(response.headers["date"]).timestamp())
+        return max(0.0, until - parsedate_to_datetime(response.headers["date"]).timestamp())
     return max(0.0, until - time.time())
