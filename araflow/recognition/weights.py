@@ -99,10 +99,9 @@ def _fresh(network: nn.Module, target: State, found: State) -> set[str]:
 
 def _first_convolutions(network: nn.Module) -> set[str]:
     branches = {"rgb.": network.rgb, "flow.": network.flow} if isinstance(network, Joint) else {"": network}
-    return {
-        next(f"{prefix}{key}.weight" for key, m in branch.named_modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
-        for prefix, branch in branches.items()
-    }
+    # By the shape of its weights: what is no convolution has two axes at most.
+    kernels = ([key for key, own in branch.named_parameters() if own.dim() > 3] for branch in branches.values())
+    return {f"{prefix}{keys[0]}" for prefix, keys in zip(branches, kernels, strict=True) if keys}
 
 
 def _channels(value: Tensor, target: Tensor) -> str:
