@@ -24,8 +24,6 @@ from araflow.store.audit import validate
 
 pytestmark = pytest.mark.slow
 
-KILLS = 5
-"""Of each kind of run."""
 BOUNDS = {"a new build": 20.0, "a build with another bound over a finished one": 5.0}
 
 PROGRAM = """
@@ -119,9 +117,11 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.parametrize("kills", [2, pytest.param(5, marks=pytest.mark.proof)])
 @pytest.mark.parametrize("kind", BOUNDS)
 def test_a_build_killed_anywhere_ends_as_if_it_had_not_been(
     kind: str,
+    kills: int,
     source: Path,
     undisturbed: dict[float, Path],
     tmp_path: Path,
@@ -150,10 +150,10 @@ def test_a_build_killed_anywhere_ends_as_if_it_had_not_been(
     rng = random.Random(kind)
     found_at_kill = []
     with WorkerPool(2) as pool:  # the second runs share warm workers, which changes nothing but the time
-        for number in range(KILLS):
+        for number in range(kills):
             spec = fresh(str(number))
             out = tmp_path / str(number)
-            moment = times[0] + (number + rng.random()) / KILLS * duration
+            moment = times[0] + (number + rng.random()) / kills * duration
             events = [when for when in times if when <= moment]
             with started(spec) as (process, next_event):
                 for _ in events:

@@ -9,6 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'araflow[train]'")
 
+from small_networks import small_networks  # noqa: E402, F401
+
 from araflow.core.errors import SpecError  # noqa: E402
 from araflow.recognition import models, networks  # noqa: E402
 from araflow.recognition.spec import ModelSpec, NetworkSpec  # noqa: E402

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 from commands import Commands
-from conftest import Server
+from flow_world import Server
 
 from araflow.datasets._sample import draw_sample
 

@@ -53,6 +53,7 @@ class Commands:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
+        self._last: Command | None = None
 
     def __enter__(self) -> "Commands":
         # Not from the checkout, so that prefect.toml is not there to help.
@@ -76,7 +77,10 @@ class Commands:
     ) -> "Command":
         """Begin ``araflow`` with these arguments in a folder, or Python code; one at a time."""
         own = {name: value for name, value in os.environ.items() if name.startswith("ARAFLOW_") or name == "NO_PROXY"}
-        command = Command(arguments)
+        if self._last is not None and self._last.runs:  # of a test that has failed
+            os.killpg(self._last.pid, signal.SIGKILL)
+            self._last.wait()
+        command = self._last = Command(arguments)
         asked = {
             "modules": modules,
             "code": code,
@@ -104,7 +108,8 @@ class Command:
 
     def __init__(self, arguments: tuple[str, ...]) -> None:
         self._arguments = arguments
-        self.files = []
+        self.runs = True
+        self.files: list[str] = []
         for _ in range(2):
             number, path = tempfile.mkstemp()
             os.close(number)
@@ -117,6 +122,7 @@ class Command:
     def wait(self) -> subprocess.CompletedProcess[str]:
         """Wait for its end. Negative statuses are signals, as everywhere."""
         status = int(self.status())
+        self.runs = False
         said = [Path(path).read_text() for path in self.files]
         for path in self.files:
             Path(path).unlink()

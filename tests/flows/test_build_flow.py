@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from commands import Commands, clean
-from conftest import Built, Server, edges, write_config
+from flow_world import Built, Server, edges, write_config
 
 from flows.server import settings
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cluster_world import CRASHES, Cluster, Proxy, end, family, made, tree
 from commands import Commands
-from conftest import Server
+from flow_world import Server
 
 from araflow.store.manifest import Manifest
 

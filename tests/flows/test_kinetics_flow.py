@@ -8,7 +8,7 @@ import signal
 import psutil
 import pytest
 from commands import Command, Commands
-from conftest import Server, edges
+from flow_world import Server, edges
 from kinetics_world import World, rows, send, statuses, tree
 
 from araflow.store.manifest import Manifest

@@ -11,7 +11,7 @@ from typing import Any
 import mirrors
 import pytest
 from commands import Commands
-from conftest import Server
+from flow_world import Server
 
 from araflow.build import run as build
 from araflow.core.spec_file import parse

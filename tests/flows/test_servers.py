@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 from commands import Commands, clean
-from conftest import Server
+from flow_world import Server
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(300)]
 

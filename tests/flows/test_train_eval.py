@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from commands import TRAINING, Commands
-from conftest import Server, edges
+from flow_world import Server, edges
 
 sys.path.append(str(Path(__file__).parents[1] / "recognition"))
 import training_world as world

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import yaml
 from commands import clean
-from conftest import edges
+from flow_world import edges
 from prefect_server import serving
 
 from flows.server import settings

@@ -16,6 +16,8 @@ from araflow.recognition import models as registry
 from araflow.recognition.networks import create
 from araflow.recognition.spec import FlowStorage, ModelSpec
 
+AS_PUBLISHED = True
+
 COMMANDS = Group(commands={"models": models})
 
 

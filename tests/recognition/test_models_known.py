@@ -19,6 +19,7 @@ from araflow.recognition import models  # noqa: E402
 from araflow.recognition.models._joint import Joint  # noqa: E402
 from araflow.recognition.streams import StreamSpec  # noqa: E402
 
+AS_PUBLISHED = True
 State = dict[str, "torch.Tensor"]
 
 

@@ -315,7 +315,7 @@ def test_a_recogniser_is_opened_by_its_suffix(tmp_path, monkeypatch):
     runner = open_runner(file)
     rgb = np.zeros((2, 3, 8, 32, 32), np.float32)
     assert runner(rgb=rgb).shape == (2, 3)
-    assert runner.features(rgb=rgb).shape == (2, 512)
+    assert runner.features(rgb=rgb).shape == (2, 64)  # eight channels, doubled thrice
     for streams in ({"flow": rgb}, {}, {"rgb": rgb[:, :, :4]}, {"rgb": rgb.astype(np.float64)}):
         with pytest.raises(SpecError, match="streams"):
             runner(**streams)

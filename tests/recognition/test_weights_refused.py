@@ -15,6 +15,8 @@ from state_dicts import assert_loaded, build, joint, numbered, saved  # noqa: E4
 from araflow.core.errors import SourceError, SpecError  # noqa: E402
 from araflow.recognition.weights import load_weights  # noqa: E402
 
+AS_PUBLISHED = True
+
 NAME = "network.weights.rgb"
 
 

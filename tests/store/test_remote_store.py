@@ -232,7 +232,7 @@ def test_changed_settings_make_flow_anew_and_keep_the_frames(bucket: Any, source
 # --- killed ---
 
 
-@pytest.mark.parametrize("keep_rgb", [False, True])
+@pytest.mark.parametrize("keep_rgb", [pytest.param(False, marks=pytest.mark.proof), True])
 def test_killed_at_any_change_to_the_storage_nothing_half_there_counts(bucket: Any, keep_rgb: bool, tmp_path: Path):
     url = f"s3://{bucket.name}/out"
     store = open_store(url)

@@ -12,7 +12,8 @@ from typing import Literal
 
 from torch import nn
 
-from araflow.recognition.models._resnet import CLIPS, WIDTH, Kit, ResNet
+from araflow.recognition.models import _resnet
+from araflow.recognition.models._resnet import CLIPS, Kit, ResNet
 
 STEM_MIDDLE = 45
 """Channels between the spatial and the temporal half of R(2+1)D's stem (torchvision)."""
@@ -70,9 +71,9 @@ def video_resnet(kind: Literal["r3d", "mc3", "r2plus1d"], channels: int, classes
     """Return the 18-layer network of this kind for clips with ``channels`` channels per frame."""
     conv1: nn.Module
     if kind == "r2plus1d":
-        conv1 = _halves(channels, STEM_MIDDLE, WIDTH, 7, (1, 2))
+        conv1 = _halves(channels, STEM_MIDDLE, _resnet.WIDTH, 7, (1, 2))
     else:
-        conv1 = nn.Conv3d(channels, WIDTH, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+        conv1 = nn.Conv3d(channels, _resnet.WIDTH, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
     return ResNet(
         conv1,
         nn.Identity(),
