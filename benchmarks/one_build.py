@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,19 +52,21 @@ def one(kind: str, work: str, config: str) -> None:
         from flows.server import settings
 
         settings.apply()
+    from araflow.build.resolved import resolve
     from araflow.core import spec_file
 
-    spec = spec_file.parse(spec_file.read(Path(config)), config)
+    resolved = resolve(spec_file.load(config))
     if work != "real":
         do_no_work(float(work))
     if kind == "flow":
         from flows.build import run
 
-        counts = run(spec, config, []).counts
+        counts = run(resolved, config, []).counts
     else:
-        from araflow.build.run import build
+        from araflow.build.run import carry_out
+        from araflow.report.contact_sheet import write_contact_sheet
 
-        counts = dict(build(spec).outcomes())
+        counts = dict(carry_out(resolved, on_manifest=write_contact_sheet).outcomes())
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu, workers = (usage.ru_utime + usage.ru_stime for usage in (own, children))
     wall = time.monotonic() - start
@@ -103,7 +104,7 @@ def do_no_work(pause: float) -> None:
         return records
 
     shards.extract_shard = make
-    stages.collect = lambda clips, recipe, store: [kept[clip.key] for clip in clips]
+    stages.collect = lambda clips, fingerprint, store: [kept[clip.key] for clip in clips]
 
 
 if __name__ == "__main__":

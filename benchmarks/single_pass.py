@@ -29,6 +29,7 @@ def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, worke
     """Build a dataset from a folder of videos: frames, flow, records, manifest and contact sheet."""
     from araflow.build.run import build
     from araflow.core import spec_file
+    from araflow.report.contact_sheet import write_contact_sheet
 
     tree = {
         "name": "bench",
@@ -38,6 +39,7 @@ def build(videos: Path, out: Path, algorithm: str, max_frames: int | None, worke
         "out": str(out),
     }
     manifest = build(spec_file.parse(tree), source=videos)
+    write_contact_sheet(manifest)
     made = manifest.outcomes()
     if made["done"] < len(manifest):
         raise SystemExit(f"not every clip could be made: {dict(made)}")

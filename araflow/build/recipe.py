@@ -19,7 +19,7 @@ _FLOW_FORMAT = 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Recipe:
-    """The settings that one clip is made by, with the backend settled.
+    """The settings that one clip is made by, with the backend chosen.
 
     Attributes:
         naming: Frame naming rule.
@@ -47,7 +47,7 @@ class Recipe:
 
     @classmethod
     def of(cls, spec: BuildSpec, choice: optical.Choice) -> Recipe:
-        """Take the recipe out of a specification, with backend and algorithm settled.
+        """Take the recipe out of a specification, with backend and algorithm chosen.
 
         Raises:
             SpecError: The backend lacks the preset.
