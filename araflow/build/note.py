@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pydantic
+
 from araflow.core import spec_file
 from araflow.core.errors import OutputError
 from araflow.core.tally import NO_CLASS
@@ -51,6 +53,20 @@ class BuildNote:
     fingerprint: str
     label_of: dict[str, str | None]
     sources: tuple[str, ...] | None
+
+
+class _Content(pydantic.BaseModel):
+    """What of it is read again."""
+
+    spec: dict[str, Any]
+    source: str | None
+    accept_licence: bool
+    plain: bool
+    begun: str
+    fingerprint: str
+    sources: tuple[str, ...] | None
+    keys: list[str]
+    labels: list[str | None]
 
 
 def write(
@@ -105,17 +121,14 @@ def read(store: Store) -> BuildNote | None:
     if found is None:
         return None
     try:
-        content = json.loads(found)
-        sources = content["sources"]
-        return BuildNote(
-            **{name: content[name] for name in ("spec", "source", "accept_licence", "plain", "begun", "fingerprint")},
-            label_of=dict(zip(content["keys"], content["labels"], strict=True)),
-            sources=None if sources is None else tuple(sources),
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        content = _Content.model_validate_json(found).model_dump()
+        label_of = dict(zip(content.pop("keys"), content.pop("labels"), strict=True))
+    except ValueError as error:
+        why = " ".join(str(error).split())
         raise OutputError(
-            f"{store.out}: its note of what was built ({NAME}) cannot be read ({error}): run its araflow build again"
+            f"{store.out}: its note of what was built ({NAME}) cannot be read ({why}): run its araflow build again"
         ) from error
+    return BuildNote(**content, label_of=label_of)
 
 
 def settings(note: BuildNote, out: str) -> BuildSpec:

@@ -30,10 +30,6 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    if not isinstance(path, Path):  # an object, which appears whole
-        if not path.is_file() or path.read_bytes() != content:
-            path.write_bytes(content)
-        return
     if _says(path, content):
         _part(path).unlink(missing_ok=True)  # of a run that was killed
         return

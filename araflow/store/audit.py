@@ -161,8 +161,8 @@ def _check_images(row: dict[str, Any], files: dict[str, dict[str, int]], place: 
     expected = {"rgb": (row["height"], row["width"], 3), "u": (row["height"], row["width"])}
     expected |= {"v": expected["u"], LOSSLESS: expected["rgb"]}
     for kind, names in files.items():
-        for name in names:
-            data = np.frombuffer(place.read(f"{row['path']}/{name}") or b"", np.uint8)
+        for name, size in names.items():
+            data = np.frombuffer((place.read(f"{row['path']}/{name}") if size else None) or b"", np.uint8)
             try:
                 image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
             except cv2.error:  # a header that asks for the impossible

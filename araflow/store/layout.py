@@ -53,7 +53,7 @@ def holds_others(names: Collection[str]) -> bool:
         names: The folder's files, named from there.
     """
     names = set(names) - {*KINDS, LOSSLESS}  # empty folders
-    if any(name.endswith(f"/{PROOF}") for name in names):
+    if any(name.endswith(f"/{PROOF}") or name.startswith(f"{PROOF}/") for name in names):
         return True
     if PROOF in names or (not others(names) and all(name.count("/") == 1 for name in names)):
         return False  # without a proof, it is not there yet, or has lost it

@@ -11,6 +11,7 @@ import dataclasses
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from araflow.store._sessions import Sessions
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 
 
@@ -227,7 +228,7 @@ class LocalPlace:
                     if entry.is_dir():
                         below += [f"{inner}{entry.name}/"] if deep else []
                         continue
-                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                    with _absent_or_read(Path(entry.path)):  # removed meanwhile
                         found[inner + entry.name] = entry.stat().st_size
                 if empty and inner:
                     found[inner.rstrip("/")] = 0
@@ -248,6 +249,7 @@ class LocalPlace:
     def replace(self, name: str, content: bytes) -> None:
         """See ``Place``."""
         path = self.root / name
+        self.exists(name)  # what cannot be read is not written over
         with explained(self.root, "cannot be written to"):
             path.parent.mkdir(parents=True, exist_ok=True)
             replace(path, content)
@@ -341,6 +343,21 @@ def _absent_or_read(path: Path) -> Iterator[None]:
 def _refuse_unless_absent(path: str | Path, error: OSError) -> None:
     if error.errno not in _ABSENT:
         raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+    _refuse_lost(str(path))
+
+
+def _refuse_lost(path: str) -> None:
+    """Tell what is not there from what lies on a disk that is not there now."""
+    one = path
+    while one:
+        try:
+            mode = os.lstat(one).st_mode
+        except OSError:
+            one = one.rpartition("/")[0]
+            continue
+        if stat.S_ISLNK(mode) and not Path(one).exists():
+            raise OutputError(f"{path}: cannot be read: {one} is a link to what is not there")
+        return
 
 
 def _move_aside(folder: Path, aside: Path) -> bool:

@@ -1,7 +1,6 @@
 """Holds on object storage, and races for a clip in it, in fsspec's own memory: what no real server does on demand."""
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import json
@@ -12,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_store import KEY, bad, fill, make, record
+from store_world import KEY, Killed, fill, make, record
 
-from araflow.core.clip import Outcome
 from araflow.core.errors import OutputError
 from araflow.store import lease as _lease
 from araflow.store.address import open_store
@@ -180,10 +178,6 @@ def test_an_error_within_a_run_is_not_hidden(output: Store):
 # --- clips ---
 
 
-class Killed(BaseException):
-    """A process that ends here, with nothing tidied up."""
-
-
 class Requests:
     """Counts the requests to the storage, and does something just before one of them, or dies there."""
 
@@ -306,55 +300,3 @@ def test_one_that_is_killed_after_another_has_made_the_same_clip_leaves_that(out
                 with contextlib.suppress(Killed), requests.at(step, functools.partial(late, last, second)):
                     first()
                 assert is_whole(output), (step, last)
-
-
-def test_frames_that_are_gone_cannot_be_kept(output: Store):
-    with output.session() as bound:
-        make(bound, record(fingerprint="older"))
-        draft = bound.begin()
-        fill(draft, RECORD, keep_rgb=True)
-        output.place.remove([f"clips/{KEY}/rgb/0001.png"])
-        with pytest.raises(FileNotFoundError, match="the rgb files to keep are gone"):
-            bound.commit(draft, RECORD, keep_rgb=True)
-    assert output.find(KEY) is None
-
-
-def test_a_clip_inside_another_ones_folder_is_refused(output: Store):
-    with output.session() as bound:
-        make(bound, record("walk"))
-        with pytest.raises(OutputError, match="would lie inside another clip's folder"):
-            make(bound, RECORD)
-
-
-def test_records_and_clips_replace_each_other_as_in_a_folder(output: Store):
-    with output.session() as bound:
-        bound.write_record(bad())
-        assert output.find(KEY) == bad()
-        make(bound, RECORD)
-        assert output.find(KEY) == RECORD and not [name for name in objects(output) if "records" in name]
-        bound.write_record(dataclasses.replace(RECORD, outcome=Outcome.FAILED, reason="io-error: raced"))
-        bound.write_record(bad(fingerprint="second", outcome=Outcome.FAILED, reason="io-error: x", source_sha256=None))
-        assert output.find(KEY) == RECORD
-        assert output.find(KEY, "second").reason == "io-error: x"
-        bound.write_record(bad(fingerprint="second"))
-        assert [name for name in objects(output) if name.startswith("/clips")] == []
-        assert output.find(KEY) == bad(fingerprint="second")
-
-
-def test_names_that_look_like_patterns_are_names(output: Store):
-    with output.session() as bound:
-        make(bound, record("walk/v1"))
-        make(bound, record("walk/v[1]"))
-        make(bound, record("walk/v?"))
-        bound.remove_clip("walk/v[1]")
-        assert output.find("walk/v[1]") is None
-        assert output.find("walk/v1") == record("walk/v1")
-        bound.remove_clip("walk/v?")
-        assert output.find("walk/v1") == record("walk/v1")
-        assert {name.split("/")[3] for name in objects(output)} == {"v1"}
-
-
-def test_many_are_asked_for_at_once_and_come_in_order(output: Store):
-    assert list(output.map(lambda number: number * number, range(1000))) == [number**2 for number in range(1000)]
-    with pytest.raises(ZeroDivisionError):
-        list(output.map(lambda number: 1 // number, range(1000)))

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import s3_server
 from click.testing import CliRunner
-from test_store import KEY, make, record
+from store_world import KEY, make, record
 
 from araflow import cli
 from araflow.build import run as build
@@ -53,7 +53,7 @@ UPLOADS = """
 import os, signal, sys, traceback
 import s3fs
 from araflow.store.address import open_store
-from test_store import make, record
+from store_world import make, record
 
 url, fingerprint, keep_rgb = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
 original = s3fs.S3FileSystem._call_s3
@@ -81,27 +81,6 @@ for line in sys.stdin:  # a fork is faster than to import it all each time
             os._exit(1)
     print(os.waitpid(child, 0)[1], flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Server]:
-    with s3_server.started(tmp_path_factory.mktemp("swift")) as started:
-        yield started
-
-
-@pytest.fixture
-def bucket(server: s3_server.Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    """An empty bucket, as boto3 sees it."""
-    import boto3
-
-    for name, value in s3_server.environment(server).items():
-        monkeypatch.setenv(name, value)
-    name = request.node.originalname.removeprefix("test_").replace("_", "-")[:40].strip("-")
-    found = boto3.resource("s3", endpoint_url=server.url).Bucket(name)
-    if not found.creation_date:
-        found.create()
-    found.objects.all().delete()
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The output folder: a clip is there whole or not at all, and one run at a time writes."""
 
 import contextlib
-import dataclasses
 import errno
 import functools
 import os
@@ -16,16 +15,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from store_world import KEY, Killed, bad, fill, make, record, tree
 
-from araflow.core.clip import ClipRecord, Outcome
+from araflow.core.clip import Outcome
 from araflow.core.errors import OutputError
-from araflow.core.files import PROOF
 from araflow.store.address import open_store
-from araflow.store.draft import ClipDraft
-from araflow.store.layout import KINDS, stem
+from araflow.store.layout import stem
 from araflow.store.store import Store
 
-KEY = "walk/one two #1"
 Commit = Callable[[], None]
 NOBODY = 65534
 
@@ -35,45 +32,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = open_store(tmp_path / "out")
     with store.locked() as bound:
         yield bound
-
-
-def record(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRecord:
-    made = ClipRecord(key, Outcome.DONE, "complete", source_sha256="abc", frames=3, flows=2, fingerprint=fingerprint)
-    made = dataclasses.replace(made, rgb_bytes=3 * len("frame 0"), flow_bytes=4 * len(f"u 0 {fingerprint}"))
-    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
-
-
-def bad(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRecord:
-    found = {"outcome": Outcome.QUARANTINED, "reason": "truncated: cut", "frames": 1, "flows": 0}
-    return record(key, fingerprint, **{**found, **fields})
-
-
-def fill(draft: ClipDraft, made: ClipRecord, *, keep_rgb: bool = False) -> None:
-    """Write three frames whose content says which settings made them."""
-    for index in range(3):
-        name = stem("card", index, 3)
-        if not keep_rgb:
-            draft.write("rgb", f"{name}.png", f"frame {index}".encode())
-        if index < 2:
-            for kind in ("u", "v"):
-                draft.write(kind, f"{name}.jpg", f"{kind} {index} {made.fingerprint}".encode())
-
-
-def make(store: Store, made: ClipRecord, *, keep_rgb: bool = False) -> None:
-    draft = store.begin()
-    try:
-        fill(draft, made, keep_rgb=keep_rgb)
-        store.commit(draft, made, keep_rgb=keep_rgb)
-    finally:
-        draft.discard()
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != "lock"
-    }
 
 
 # --- names ---
@@ -104,27 +62,6 @@ def test_sorting_names_sorts_frames(naming, total, data):
 
 
 # --- whole or not at all ---
-
-
-def test_a_clip_is_not_there_before_it_is_whole(store: Store):
-    draft = store.begin()
-    for kind in KINDS:
-        draft.write(kind, "0000.x", b"data")
-    assert not store.place.exists("clips")
-    assert store.find(KEY) is None
-    draft.discard()
-    assert not list(store.work.iterdir())
-    assert not store.place.exists("clips")
-
-
-def test_a_clip_that_is_there_is_whole(store: Store):
-    make(store, record())
-    folder = store.clip_folder(KEY)
-    assert {path.name for path in folder.iterdir()} == {"rgb", "u", "v", PROOF}
-    assert [len(list((folder / kind).iterdir())) for kind in KINDS] == [3, 2, 2]
-    assert store.find(KEY) == store.find(KEY, "first") == record()
-    assert store.find(KEY, "other") is None
-    assert not list(store.work.iterdir())
 
 
 def test_nothing_but_frames_is_visible(store: Store):
@@ -165,39 +102,6 @@ def test_new_flow_keeps_the_rgb_files_themselves(store: Store):
     assert store.find(KEY, "first") is None
     assert store.find(KEY) == record(fingerprint="second")
     assert not list(store.work.iterdir())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    "damage", ["a file is gone", "the folder is gone", "a file too many", "no proof", "half a proof"]
-)
-def test_a_clip_with_missing_files_does_not_count(store: Store, kind: str, damage: str):
-    make(store, record())
-    folder = store.clip_folder(KEY)
-    if damage == "a file is gone":
-        next((folder / kind).iterdir()).unlink()
-    elif damage == "the folder is gone":
-        shutil.rmtree(folder / kind)
-    elif damage == "a file too many":
-        (folder / kind / "9999.png").touch()
-    elif damage == "no proof":
-        (folder / PROOF).unlink()
-    else:
-        (folder / PROOF).write_text((folder / PROOF).read_text()[:-20])
-    assert store.find(KEY) is None
-    make(store, record())
-    assert store.find(KEY) == record()
-
-
-def test_a_record_of_another_version_means_make_it_again(store: Store):
-    make(store, record())
-    proof = store.clip_folder(KEY) / PROOF
-    proof.write_text(proof.read_text().replace('"frames"', '"frame_count"'))
-    assert store.find(KEY) is None
-
-
-class Killed(BaseException):
-    """Stands in for the end of the process at one exact point."""
 
 
 STEPS = [(Path, name) for name in ("rename", "replace", "write_text", "unlink", "rmdir")] + [(shutil, "rmtree")]
@@ -264,50 +168,6 @@ def test_killed_at_any_step_the_next_run_makes_the_same(tmp_path: Path, monkeypa
 
 
 # --- records of clips that were not made ---
-
-
-def test_a_record_is_kept_and_removed_once_the_clip_is_made(store: Store):
-    store.write_record(bad())
-    assert store.find(KEY, "first") == bad()
-    assert not store.place.exists("clips")
-    store.write_record(bad(fingerprint="second"))
-    assert store.find(KEY, "first") is None
-    assert store.find(KEY) == bad(fingerprint="second")
-    make(store, record())
-    assert store.find(KEY) == record()
-    assert not list((store.state / "records").iterdir())
-
-
-def test_a_clip_found_bad_is_removed(store: Store):
-    make(store, record())
-    make(store, record("walk/other"))
-    store.write_record(bad())
-    assert not store.clip_folder(KEY).exists()
-    assert store.find(KEY) == bad()
-    assert store.find("walk/other") == record("walk/other")
-
-
-def test_a_clip_whose_source_is_gone_stays(store: Store):
-    make(store, record())
-    before = tree(store.out / "clips")
-    missing = bad(fingerprint="second", reason="missing: gone", source_sha256=None)
-    store.write_record(missing)
-    assert tree(store.out / "clips") == before
-    assert store.find(KEY, "first") == record()
-    assert store.find(KEY, "second") == missing
-
-
-@pytest.mark.parametrize("key", ["a", "walk/" + "n" * 251, "walk/" + "n" * 300, "walk/é#%?&'\"", "x/y/z"])
-def test_a_record_can_be_kept_for_any_key(store: Store, key: str):
-    store.write_record(bad(key))
-    assert store.find(key) == bad(key)
-
-
-def test_records_do_not_get_into_each_others_way(store: Store):
-    keys = ["a", "a/b", "a.json", "a.json/b", "A"]
-    for key in keys:
-        store.write_record(bad(key))
-    assert [store.find(key) for key in keys] == [bad(key) for key in keys]
 
 
 def test_a_record_that_cannot_be_written_says_so(store: Store):
@@ -378,13 +238,6 @@ def test_two_that_make_the_same_clip_at_once_both_end_well(tmp_path: Path, monke
     assert step > 3
 
 
-def test_a_failure_is_not_kept_where_another_process_has_made_the_clip(store: Store):
-    make(store, RECORD)
-    store.write_record(dataclasses.replace(RECORD, outcome=Outcome.FAILED, reason="io-error: its folder was taken"))
-    assert store.find(KEY) == RECORD
-    assert not list(store.state.rglob("records/*"))
-
-
 def test_what_a_dead_session_has_left_is_removed_and_a_live_ones_is_not(tmp_path: Path):
     output = open_store(tmp_path)
     code = HOLD.replace("locked()", "session() as bound").replace(
@@ -418,13 +271,6 @@ def test_a_file_system_without_locks_is_a_clear_error(tmp_path: Path, monkeypatc
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(OutputError, match="has no locks"), open_store(tmp_path).locked():
         pass
-
-
-def test_state_is_written_read_and_removed(store: Store):
-    store.write_state("ranges/one.json", b"{}")
-    assert store.read_state("ranges/one.json") == b"{}"
-    store.remove_state("ranges/one.json")
-    assert store.read_state("ranges/one.json") is None
 
 
 # --- one run at a time ---
@@ -464,15 +310,6 @@ def test_a_second_run_on_one_output_is_refused_while_the_first_one_lasts(tmp_pat
             pass
         process.communicate()
     with store.locked():
-        pass
-
-
-def test_within_one_process_too(tmp_path: Path):
-    with (
-        open_store(tmp_path).locked(),
-        pytest.raises(OutputError, match="another araflow run"),
-        open_store(tmp_path).locked(),
-    ):
         pass
 
 
@@ -537,40 +374,6 @@ def test_a_file_in_the_place_of_the_output_folder_says_so(tmp_path: Path):
         open_store(tmp_path / "out").locked(),
     ):
         pass
-
-
-def test_a_store_touches_nothing_by_itself(tmp_path: Path):
-    store = open_store(tmp_path / "out")
-    assert store.find(KEY) is None
-    assert not store.out.exists()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_clip_whose_files_are_not_whole_does_not_count(store: Store, kind: str):
-    """As after a power cut: the proof is there, and beside it a file that was never written out."""
-    make(store, record())
-    next((store.clip_folder(KEY) / kind).iterdir()).write_bytes(b"")
-    assert store.find(KEY) is None
-    assert store.find_made(KEY) is None
-
-
-def test_a_clip_that_failed_in_this_run_keeps_what_an_earlier_one_made(store: Store):
-    make(store, record())
-    store.write_record(bad(fingerprint="second", outcome=Outcome.FAILED, reason="timeout"))
-    assert store.find(KEY, "first") == record()
-    assert store.find(KEY, "second").outcome is Outcome.FAILED
-
-
-def test_a_folder_of_clips_is_never_replaced_by_a_clip(store: Store):
-    make(store, record())
-    before = tree(store.out / "clips")
-    with pytest.raises(OutputError, match="is no clip's folder"):
-        make(store, record("walk"))
-    with pytest.raises(OutputError, match="is no clip's folder"):
-        store.write_record(bad("walk"))
-    with pytest.raises(OutputError, match="inside another clip"):
-        make(store, record(f"{KEY}/inner"))
-    assert tree(store.out / "clips") == before
 
 
 def test_the_lock_is_free_afterwards_even_while_somebody_holds_on_to_it(tmp_path: Path):
