@@ -16,7 +16,7 @@ from araflow.build import note as build_note
 from araflow.build.note import BuildNote
 from araflow.core.errors import OutputError
 from araflow.core.files import STATE, explained
-from araflow.store import layout
+from araflow.store import layout, listing
 from araflow.store.layout import CONTACT_SHEET, MANIFEST
 from araflow.store.manifest import Manifest
 from araflow.store.store import Store
@@ -80,10 +80,10 @@ def _find(store: Store) -> list[_Found]:
     if note is not None or manifest is not None:
         listed = set() if note is None else set(note.label_of)
         listed |= set() if manifest is None else {key for (key,) in manifest.columns("key")}
-        found += [found for key in store.clips() if key not in listed for found in _clip(store, key)]
+        found += [found for key in listing.clips(store.place) if key not in listed for found in _clip(store, key)]
         found += [
             _file(Item("record of a clip that is not listed", name, size))
-            for name, record, size, _ in store.records()
+            for name, record, size, _ in listing.records(store.place)
             if record.key not in listed
         ]
     if note is not None:

@@ -181,10 +181,11 @@ def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
     measured.update(rgb_bytes=draft.written["rgb"], flow_bytes=draft.written["u"] + draft.written["v"])
     measured["lossless_bytes"] = draft.written.get(LOSSLESS)
     if job.keep_rgb:
-        kept = job.store.kept_rgb(job.key)
-        if len(kept) != count:
-            raise OSError(f"the rgb files to keep are {len(kept)}, the source has {count} frames")
-        measured["rgb_bytes"] = sum(kept)
+        earlier = job.store.read_proof(job.key)  # its files are looked for when they are taken over
+        if earlier is None or earlier.frames != count:
+            there = "gone" if earlier is None else earlier.frames
+            raise OSError(f"the rgb files to keep are {there}, the source has {count} frames")
+        measured["rgb_bytes"] = earlier.rgb_bytes
 
 
 def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:

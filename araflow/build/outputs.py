@@ -11,6 +11,7 @@ from araflow.build.note import BuildNote
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, OutputError
 from araflow.core.files import STATE
+from araflow.store import listing
 from araflow.store.address import is_remote, open_store
 from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
@@ -114,9 +115,9 @@ def read(store: Store) -> Output:
     else:
         return Output(store, None, None, None, running)
     again = begun(note) - _CLOCK_STEP if note is not None and running else None
-    unmade = {record.key: (record, time) for _, record, _, time in store.records()}
+    unmade = {record.key: (record, time) for _, record, _, time in listing.records(store.place)}
     entries = []
-    for (key, label), made in zip(label_of.items(), store.proofs(label_of, timed=running), strict=True):
+    for (key, label), made in zip(label_of.items(), listing.proofs(store.place, label_of, timed=running), strict=True):
         found = next(
             (one for one in (made, unmade.get(key)) if one is not None and one[0].fingerprint == fingerprint), None
         )

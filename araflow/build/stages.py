@@ -137,7 +137,8 @@ def collect(clips: Sequence[Clip], fingerprint: str, store: Store) -> list[ClipR
         OutputError: A clip has no record: extraction has not finished.
     """
     records = []
-    found = store.map(lambda clip: store.find(clip.key, fingerprint), clips)
+    # The audit holds the files against the rows afterwards.
+    found = store.map(lambda clip: store.find(clip.key, fingerprint, count_files=False), clips)
     for clip, record in zip(clips, found, strict=True):
         if record is None:
             raise OutputError(f"{store.out}: {clip.key!r} has no record: run the build again to finish it")

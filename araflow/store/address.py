@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any, cast
 
-from araflow.store.place import LocalPlace, Place
+from araflow.core.errors import OutputError, UnavailableError
+from araflow.store.local import LocalPlace
+from araflow.store.place import Place
 from araflow.store.store import Store
+
+_S3_CLIENT = {
+    "connect_timeout": 10,
+    "read_timeout": 20,
+    "retries": {"mode": "standard", "total_max_attempts": 4},
+}
+"""In seconds."""
 
 
 def is_remote(out: str) -> bool:
@@ -24,11 +34,27 @@ def open_place(out: str | Path) -> Place:
         UnavailableError: What reaches the address is not installed.
         OutputError: The address cannot be one.
     """
-    if not is_remote(str(out)):
-        return LocalPlace(Path(out))
-    from araflow.store.remote import open_remote
+    return _open_remote(str(out)) if is_remote(str(out)) else LocalPlace(Path(out))
 
-    return open_remote(str(out))
+
+def _open_remote(url: str) -> Place:
+    from araflow.store.remote import AT_ONCE, REMEDY, RemotePlace
+
+    try:
+        from upath import UPath
+
+        # A listing that is kept would not show what other machines write.
+        options: dict[str, Any] = {"use_listings_cache": False}
+        if url.startswith(("s3://", "s3a://")):
+            # Else each small object would be asked for its size before it is read.
+            options |= {"config_kwargs": {**_S3_CLIENT, "max_pool_connections": AT_ONCE}, "max_concurrency": 1}
+        root = UPath(url.rstrip("/"), **options)
+        _ = root.fs
+    except ImportError as error:
+        raise UnavailableError(f"out: {url} needs fsspec's libraries: pip install 'araflow[s3]' ({error})") from error
+    except (OSError, ValueError) as error:
+        raise OutputError(f"out: {url}: {error}; {REMEDY}") from error
+    return RemotePlace(cast(Path, root))
 
 
 def open_store(out: str | Path) -> Store:

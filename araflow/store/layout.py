@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from araflow.core.clip import ClipRecord
-from araflow.core.files import PROOF
+from araflow.core.files import PROOF, STATE
+from araflow.core.fingerprint import digest
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
     from araflow.core.spec import Naming
@@ -17,6 +18,7 @@ CONTACT_SHEET = "contact_sheet.jpg"
 KINDS = ("rgb", "u", "v")
 LOSSLESS = "flow"
 """The fourth folder of a clip, where 16-bit flow is asked for."""
+RECORDS = f"{STATE}/records"
 _FIRST = {"card": 0, "recipe": 1}
 _DIGITS = {"card": 4, "recipe": 6}
 
@@ -30,6 +32,17 @@ def stem(naming: Naming, index: int, total: int) -> str:
     """
     first = _FIRST[naming]
     return f"{index + first:0{max(_DIGITS[naming], len(str(total - 1 + first)))}d}"
+
+
+def clip_name(key: str) -> str:
+    """Return how a clip's folder is named from the output."""
+    return f"clips/{key}"
+
+
+def record_name(key: str) -> str:
+    """Return how the record of a clip that was not made is named from the output."""
+    # Not as the key: with ".json" behind it, that can be longer than a file name may be.
+    return f"{RECORDS}/{digest({'key': key})}.json"
 
 
 def is_same(made: ClipRecord | None, record: ClipRecord) -> bool:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
-from araflow.core.errors import AraflowError, OutputError, UnavailableError
+from araflow.core.errors import AraflowError, OutputError
 from araflow.core.fingerprint import digest
 from araflow.core.resources import cache_folder
 from araflow.store import lease
@@ -28,47 +28,16 @@ from araflow.store.lease import Lease
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_AT_ONCE = 32
+AT_ONCE = 32
 """Requests at once: an answer takes tens of milliseconds."""
 _PATTERN = frozenset("*?[")
 """Characters by which fsspec's ``rm`` takes a name for a pattern, which removes other clips: ``Title [id]``."""
-_S3_CLIENT = {
-    "connect_timeout": 10,
-    "read_timeout": 20,
-    "retries": {"mode": "standard", "total_max_attempts": 4},
-    "max_pool_connections": _AT_ONCE,
-}
-"""In seconds."""
 _S3_ROUNDS = 2
 """How often s3fs has the client try; for reading, twice within twice. Storage that never answers costs five minutes."""
 _REFUSED = {409, 412}
 """HTTP's Conflict (another one is just being made) and Precondition Failed (there is one)."""
-_REMEDY = "check the address, the credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and, for a "
-_REMEDY += "server of your own, AWS_ENDPOINT_URL; what is done is kept: run it again"
-
-
-def open_remote(url: str) -> RemotePlace:
-    """Return the place at an address.
-
-    Raises:
-        UnavailableError: What reaches it is not installed.
-        OutputError: The address cannot be one.
-    """
-    try:
-        from upath import UPath
-
-        # A listing that is kept would not show what other machines write.
-        options: dict[str, Any] = {"use_listings_cache": False}
-        if url.startswith(("s3://", "s3a://")):
-            # Else each small object would be asked for its size before it is read.
-            options |= {"config_kwargs": _S3_CLIENT, "max_concurrency": 1}
-        root = UPath(url.rstrip("/"), **options)
-        _ = root.fs
-    except ImportError as error:
-        raise UnavailableError(f"out: {url} needs fsspec's libraries: pip install 'araflow[s3]' ({error})") from error
-    except (OSError, ValueError) as error:
-        raise OutputError(f"out: {url}: {error}; {_REMEDY}") from error
-    return RemotePlace(cast(Path, root))
+REMEDY = "check the address, the credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) and, for a "
+REMEDY += "server of your own, AWS_ENDPOINT_URL; what is done is kept: run it again"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,7 +56,7 @@ class RemotePlace:
     @property
     def at_once(self) -> int:
         """See ``Place``."""
-        return _AT_ONCE
+        return AT_ONCE
 
     @property
     def sessions(self) -> Sessions:
@@ -118,11 +87,11 @@ class RemotePlace:
         try:
             yield
         except FileNotFoundError as error:
-            raise OutputError(f"{self}: no such bucket or folder ({error}); {_REMEDY}") from error
+            raise OutputError(f"{self}: no such bucket or folder ({error}); {REMEDY}") from error
         except AraflowError:
             raise
         except Exception as error:  # botocore's and aiohttp's are no OSErrors, and other systems have their own
-            raise OutputError(f"{self}: {type(error).__name__}: {error}; {_REMEDY}") from error
+            raise OutputError(f"{self}: {type(error).__name__}: {error}; {REMEDY}") from error
 
     # --- reading ---
 
@@ -178,9 +147,9 @@ class RemotePlace:
     def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
         """See ``Place``; many at once."""
         remaining = iter(items)
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
             # Few, or a first result would be long in coming.
-            while some := list(itertools.islice(remaining, 4 * _AT_ONCE)):
+            while some := list(itertools.islice(remaining, 4 * AT_ONCE)):
                 yield from threads.map(function, some)
 
     # --- writing ---

@@ -16,27 +16,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from araflow.core.clip import ClipRecord, Outcome
-from araflow.core.errors import OutputError
-from araflow.core.files import PROOF, STATE, explained
-from araflow.core.fingerprint import digest
-from araflow.store import layout
+from araflow.core.files import STATE, explained
+from araflow.store import _placing, layout
 from araflow.store.draft import ClipDraft
-from araflow.store.layout import KINDS, LOSSLESS, MANIFEST, is_same, is_whole
+from araflow.store.layout import KINDS, LOSSLESS, MANIFEST, clip_name, is_same, is_whole, record_name
 from araflow.store.place import Place
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _RANGES = f"{STATE}/ranges"
-_RECORDS = f"{STATE}/records"
-_MOST_TRIES = 20
-"""To place a clip while others do the same; each try that fails means that another one got on."""
 
 
 class Known(NamedTuple):
@@ -85,7 +79,7 @@ class Store:
 
     def clip_folder(self, key: str) -> Path:
         """Folder of a finished clip."""
-        return self.out / _clip(key)
+        return self.out / clip_name(key)
 
     # --- runs ---
 
@@ -189,25 +183,27 @@ class Store:
 
     # --- what is known of clips ---
 
-    def look(self, key: str, fingerprint: str | None = None) -> Known:
+    def look(self, key: str, fingerprint: str | None = None, *, count_files: bool = True) -> Known:
         """Return what is known of a clip; its folder is listed once, where it has a proof.
 
         Args:
             key: The clip's key.
             fingerprint: The settings that were asked for; ``None`` takes any.
+            count_files: Hold the clip's files against its proof; else the proof is taken at its word, and no folder is
+                listed.
 
         Raises:
             OutputError: What is there cannot be read.
         """
-        made = self.find_made(key)
+        made = self.find_made(key) if count_files else self.read_proof(key)
         if made is not None and fingerprint in (None, made.fingerprint):
             return Known(made, made)
-        unmade = self._find_unmade(key)
+        unmade = layout.parse(self.place.read(record_name(key)))
         return Known(unmade if unmade is not None and fingerprint in (None, unmade.fingerprint) else None, made)
 
-    def find(self, key: str, fingerprint: str | None = None) -> ClipRecord | None:
+    def find(self, key: str, fingerprint: str | None = None, *, count_files: bool = True) -> ClipRecord | None:
         """Return what is known of a clip: that it is made, or why it was not; see ``look``."""
-        return self.look(key, fingerprint).record
+        return self.look(key, fingerprint, count_files=count_files).record
 
     def find_made(self, key: str) -> ClipRecord | None:
         """Return the proof of a clip that is made, by whatever settings; ``None`` if it is not whole.
@@ -216,7 +212,7 @@ class Store:
             OutputError: What is there cannot be read.
         """
         record = self.read_proof(key)
-        return record if record is not None and is_whole(self.place.sizes(_clip(key)), record) else None
+        return record if record is not None and is_whole(self.place.sizes(clip_name(key)), record) else None
 
     def read_proof(self, key: str) -> ClipRecord | None:
         """Return the proof of a clip, without a look at its files; ``None`` if it has none.
@@ -224,53 +220,13 @@ class Store:
         Raises:
             OutputError: What is there cannot be read.
         """
-        return layout.parse(self.place.read(f"{_clip(key)}/{PROOF}"))
-
-    def _find_unmade(self, key: str) -> ClipRecord | None:
-        return layout.parse(self.place.read(_record(key)))
-
-    def clips(self) -> Iterator[str]:
-        """Yield the keys of all clips that have a proof, listed or not.
-
-        Raises:
-            OutputError: A folder cannot be read.
-        """
-        return self.place.holders("clips", PROOF)
-
-    def records(self) -> Iterator[tuple[str, ClipRecord, int, float | None]]:
-        """Yield the records of clips that were not made: its name, itself, its size and when each was written.
-
-        Raises:
-            OutputError: They cannot be read.
-        """
-        names = sorted(f"{_RECORDS}/{name}" for name in self.place.sizes(_RECORDS) if name.endswith(".json"))
-        for name, found in zip(names, self.map(self.place.read_timed, names), strict=True):
-            if found is not None and (record := layout.parse(found[0])) is not None:
-                yield name, record, len(found[0]), found[1]
-
-    def proofs(self, keys: Iterable[str], *, timed: bool) -> Iterator[tuple[ClipRecord, float | None] | None]:
-        """Yield the proof of each clip, ``None`` where there is none, and when it was written.
-
-        Args:
-            keys: The clips.
-            timed: The times are worth twice as many requests where the output lies at an address.
-
-        Raises:
-            OutputError: They cannot be read.
-        """
-        for found in self.map(lambda key: self.place.read_timed(f"{_clip(key)}/{PROOF}", ask=timed), keys):
-            record = None if found is None else layout.parse(found[0])
-            yield None if found is None or record is None else (record, found[1])
+        return _placing.read_proof(self.place, key)
 
     # --- writing clips ---
 
     def begin(self, *, lossless: bool = False) -> ClipDraft:
         """Start a clip in the work area, with a folder for 16-bit flow where ``lossless``."""
         return ClipDraft(self.work / uuid.uuid4().hex, (*KINDS, LOSSLESS) if lossless else KINDS)
-
-    def kept_rgb(self, key: str) -> list[int]:
-        """Return the sizes in bytes of the earlier clip's ``rgb`` files."""
-        return [size for name, size in self.place.sizes(_clip(key)).items() if name.startswith("rgb/")]
 
     def commit(self, draft: ClipDraft, record: ClipRecord, *, keep_rgb: bool) -> None:
         """Write the proof and have the clip appear, replacing what an earlier run made.
@@ -286,41 +242,7 @@ class Store:
             OutputError: The clip would lie inside another one's folder, or hold others.
             OSError: It cannot be written, or the ``rgb`` folder to keep is gone.
         """
-        key, name = record.key, _clip(record.key)
-        draft.seal(record)  # whatever needs space comes first: on a full disk the earlier clip stays
-        self._refuse_inside(key)
-        for _ in range(_MOST_TRIES):
-            there = self.place.sizes(name)
-            made = self.read_proof(key) if PROOF in there else None
-            if made is not None and is_same(made, record) and is_whole(there, made):  # another process was faster
-                self.remove_record(key)
-                return
-            self._refuse_others(key, there)
-            keep = layout.others(there)
-            if keep_rgb and draft.lacks("rgb"):
-                keep.add("rgb")
-                if sum(one.startswith("rgb/") for one in there) != record.frames:
-                    raise FileNotFoundError(errno.ENOENT, "the rgb files to keep are gone", str(self.clip_folder(key)))
-            # Its record goes before the clip is there: killed in between, nobody would do it later.
-            if self.place.put_folder(
-                draft.folder, name, last=PROOF, keep=keep, there=there, before=lambda: self.remove_record(key)
-            ):
-                return
-        raise OSError(errno.EBUSY, "another process keeps writing this clip", str(self.clip_folder(key)))
-
-    def _refuse_inside(self, key: str) -> None:
-        parents = key.split("/")[:-1]
-        for depth in range(1, len(parents) + 1):
-            if self.place.read(f"{_clip('/'.join(parents[:depth]))}/{PROOF}") is not None:
-                raise OutputError(
-                    f"{self.clip_folder(key)}: would lie inside another clip's folder; choose another out"
-                )
-
-    def _refuse_others(self, key: str, there: Collection[str]) -> None:
-        if layout.holds_others(there):
-            raise OutputError(
-                f"{self.clip_folder(key)}: is no clip's folder, so clip {key!r} cannot replace it; choose another out"
-            )
+        _placing.commit(self.place, draft, record, keep_rgb=keep_rgb)
 
     def write_record(self, record: ClipRecord) -> None:
         """Keep the record of a clip that was not made.
@@ -342,7 +264,7 @@ class Store:
 
         with explained(self.out, f"no record of {record.key!r} can be written"):
             draft.write_bytes(layout.encode(record))
-            self.place.put_file(draft, _record(record.key), remove_made)
+            self.place.put_file(draft, record_name(record.key), remove_made)
 
     def remove_record(self, key: str) -> None:
         """Forget why a clip was not made.
@@ -350,7 +272,7 @@ class Store:
         Raises:
             OutputError: It cannot be removed.
         """
-        self.place.remove([_record(key)])
+        self.place.remove([record_name(key)])
 
     def remove_clip(self, key: str) -> None:
         """Remove what an earlier run made of a clip, its proof first or all at once; what is not the clip's stays.
@@ -359,16 +281,4 @@ class Store:
             OutputError: The folder is no clip but holds others: a clip is named as a class is.
             OSError: It cannot be removed.
         """
-        there = self.place.sizes(_clip(key))
-        self._refuse_others(key, there)
-        aside = self.work / uuid.uuid4().hex
-        self.place.remove_folder(_clip(key), aside, first=PROOF, keep=layout.others(there), there=there)
-
-
-def _clip(key: str) -> str:
-    return f"clips/{key}"
-
-
-def _record(key: str) -> str:
-    # Not named as the key: with ".json" behind it, that can be longer than a file name may be.
-    return f"{_RECORDS}/{digest({'key': key})}.json"
+        _placing.remove(self.place, key, self.work / uuid.uuid4().hex)

@@ -10,7 +10,7 @@ from store_world import KEY, bad, fill, make, record
 from araflow.core.clip import Outcome
 from araflow.core.errors import OutputError
 from araflow.core.files import PROOF
-from araflow.store import lease
+from araflow.store import lease, listing
 from araflow.store.address import open_store
 from araflow.store.layout import KINDS, MANIFEST
 from araflow.store.store import Store
@@ -49,7 +49,7 @@ def below(store: Store, folder: str) -> set[str]:
 
 def test_looking_makes_nothing(output: Store):
     assert output.find(KEY) is None
-    assert list(output.clips()) == list(output.records()) == []
+    assert list(listing.clips(output.place)) == list(listing.records(output.place)) == []
     assert output.read_state("x.json") is None
     assert not output.is_running()
     assert not output.place.exists("")
@@ -72,7 +72,7 @@ def test_a_clip_that_is_there_is_whole(store: Store):
     assert store.find(KEY) == store.find(KEY, "first") == record()
     assert store.find(KEY, "other") is None
     assert store.look(KEY, "other").made == record()
-    assert list(store.clips()) == [KEY]
+    assert list(listing.clips(store.place)) == [KEY]
     assert not list(store.work.iterdir())
 
 
@@ -137,7 +137,7 @@ def test_a_proof_of_another_version_means_make_it_again(store: Store):
     proof = store.place.read(f"{CLIP}/{PROOF}") or b""
     store.place.replace(f"{CLIP}/{PROOF}", proof.replace(b'"frames"', b'"frame_count"'))
     assert store.find(KEY) is None
-    assert next(store.proofs([KEY], timed=True)) is None
+    assert next(listing.proofs(store.place, [KEY], timed=True)) is None
 
 
 # --- what is not the clip's ---
@@ -186,7 +186,7 @@ def test_names_that_look_like_patterns_are_names(store: Store):
     assert store.find("walk/v[1]") is None
     assert store.find("walk/v1") == record("walk/v1")
     store.remove_clip("walk/v?")
-    assert list(store.clips()) == ["walk/v1"]
+    assert list(listing.clips(store.place)) == ["walk/v1"]
     assert store.find("walk/v1") == record("walk/v1")
 
 
@@ -200,12 +200,12 @@ def test_records_and_clips_replace_each_other(store: Store):
     store.write_record(bad(fingerprint="second"))
     assert store.find(KEY, "first") is None
     assert store.find(KEY) == bad(fingerprint="second")
-    ((name, kept, size, time),) = store.records()
+    ((name, kept, size, time),) = listing.records(store.place)
     assert (kept, size) == (bad(fingerprint="second"), store.place.sizes(".araflow/records")[name.rpartition("/")[2]])
     assert time is not None
     make(store, record())
     assert store.find(KEY) == record()
-    assert list(store.records()) == []
+    assert list(listing.records(store.place)) == []
 
 
 def test_a_clip_found_bad_is_removed_and_no_other(store: Store):
@@ -236,7 +236,7 @@ def test_a_failure_is_not_kept_where_another_process_has_made_the_clip(store: St
     make(store, record())
     store.write_record(dataclasses.replace(record(), outcome=Outcome.FAILED, reason="io-error: its folder was taken"))
     assert store.find(KEY) == record()
-    assert list(store.records()) == []
+    assert list(listing.records(store.place)) == []
 
 
 @pytest.mark.parametrize("key", ["a", "walk/" + "n" * 251, "walk/" + "n" * 300, "walk/é#%?&'\"", "x/y/z"])
