@@ -123,7 +123,7 @@ def check_output(store: Store, selection: Selection) -> None:
         return
     from araflow.store.manifest import Manifest
 
-    there = {key for (key,) in Manifest.read(store.manifest).columns("key")}
+    there = {key for (key,) in Manifest.read(store.manifest, ["key"]).columns("key")}
     if there and there.isdisjoint(clip.key for clip in selection.clips):
         raise OutputError(
             f"{store.out}: holds {len(there)} other clips, such as {min(there)!r}; choose another out, or remove it"

@@ -36,7 +36,7 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
     from araflow.store.manifest import Manifest
 
     path = open_store(spec.out).manifest
-    written = Manifest.read(path)
+    written = Manifest.read(path, summary.COLUMNS)
     outcomes = written.outcomes()
     line = summary.last_line(written, made, seconds)
     picture = written.folder / CONTACT_SHEET

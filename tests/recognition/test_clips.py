@@ -1,3 +1,4 @@
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -74,6 +75,29 @@ def test_leakage_counts_finished_test_clips_whose_film_is_in_training(manifest):
     assert (official.total.test, official.total.same_class) == (3, 3)
     by_film = split_of(manifest, SplitSpec.model_validate({"protocol": "group", "test_fraction": 0.4}))
     assert leakage(manifest, by_film).total.any_class == 0
+
+
+def test_clips_are_a_sequence_whose_parts_are_clips_too(manifest):
+    train = clips_of(manifest, split_of(manifest), "train")
+    assert len(train) == len(list(train)) == 9
+    assert train[-1] == list(train)[-1] and train[-1].key == "walk/3"
+    assert train[2:4] == list(train)[2:4] and [clip.key for clip in train[::-3]] == ["walk/3", "run/3", "push/3"]
+    assert train != train[:8] and train != "nine clip" and train == pickle.loads(pickle.dumps(train))
+    assert train.column("key") == [clip.key for clip in train]
+    with pytest.raises(IndexError):
+        train[9]
+
+
+def test_each_clip_has_its_own_radii(manifest):
+    rows = manifest.table.to_pylist()
+    for number, row in enumerate(rows):
+        row["radii"] = None if number % 3 == 0 else [number + place / 8 for place in range(number)]
+    scaled = Manifest(pa.Table.from_pylist(rows, schema=SCHEMA), manifest.metadata, manifest.folder)
+    expected = {row["key"]: row["radii"] and tuple(row["radii"]) for row in rows}
+    for split in ("train", "test"):
+        found = clips_of(scaled, split_of(scaled), split)
+        assert len(found) and all(clip.radii == expected[clip.key] for clip in found)
+        assert [clip.radii for clip in found[1:]] == [clip.radii for clip in found][1:]
 
 
 def test_shuffled_labels_are_dealt_out_among_the_clips_and_nothing_else_changes(manifest):
