@@ -34,13 +34,13 @@ def _all() -> Iterator[Deployment]:
         if not attribute.startswith("build_"):
             continue
         config = flow.name.removeprefix("build-")
-        for engine, text in _WHERE.items():
-            parameters = {"config": config} | ({} if engine == "local" else {"engine": engine})
+        for executor, text in _WHERE.items():
+            parameters = {"config": config} | ({} if executor == "local" else {"engine": executor})
             about = f"Turn a dataset's videos into RGB frames, optical flow and a manifest. {text}"
-            yield Deployment(flow, engine, attribute, parameters, about)
+            yield Deployment(flow, executor, attribute, parameters, about)
     about = "Train a recogniser from a manifest, evaluate it, export it and build its engine."
     yield Deployment(train_eval, "local", "train_eval", {"spec": "sample_flow"}, about)
-    about = "A range of clips of a build with engine workers, which starts it."
+    about = "A range of clips of a build with run.engine=workers, which starts it."
     yield Deployment(extract_range, "workers", "extract_range", {}, about, on_pool=True)
 
 

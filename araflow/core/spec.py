@@ -47,7 +47,7 @@ Quantizer = Literal["bound", "max_radius"]
 Naming = Literal["card", "recipe"]
 Protocol = Literal["official", "random", "group"]
 OnError = Literal["quarantine", "stop"]
-Engine = Literal["local", "workers", "dask"]
+Executor = Literal["local", "workers", "dask"]
 Subset = Literal["train", "val", "test"]
 
 
@@ -196,7 +196,7 @@ class RunSpec(Settings):
         "5, 25, ... seconds.",
         json_schema_extra=_NO_OUTPUT,
     )
-    engine: Engine = Field(
+    engine: Executor = Field(
         "local",
         description="Where clips are made: local: on this machine; workers: by every machine that polls the Prefect "
         "work pool araflow; dask: on a Dask cluster.",
@@ -205,14 +205,14 @@ class RunSpec(Settings):
     range_size: int = Field(
         2048,
         ge=1,
-        description="Clips per run on a worker, for engine workers: about ten minutes of work, since a run takes ten "
-        "seconds to start and a dead machine costs one.",
+        description="Clips per run on a worker, for run.engine=workers: about ten minutes of work, since a run takes "
+        "ten seconds to start and a dead machine costs one.",
         json_schema_extra=_NO_OUTPUT,
     )
     dask_address: str | None = Field(
         None,
         min_length=1,
-        description="Address of the Dask scheduler, such as tcp://head:8786, for engine dask.",
+        description="Address of the Dask scheduler, such as tcp://head:8786, for run.engine=dask.",
         json_schema_extra=_NO_OUTPUT,
     )
     parts_at_once: int = Field(
@@ -225,7 +225,9 @@ class RunSpec(Settings):
     @model_validator(mode="after")
     def _dask_has_an_address(self) -> Self:
         if self.engine == "dask" and self.dask_address is None:
-            raise ValueError("dask_address: engine dask needs the address of a Dask scheduler, such as tcp://head:8786")
+            raise ValueError(
+                "dask_address: run.engine=dask needs the address of a Dask scheduler, such as tcp://head:8786"
+            )
         return self
 
 

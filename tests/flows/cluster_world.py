@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 CRASHES = "Crashing_walk"
 """In the name of the clip whose decoder ends its process."""
 
-# Python imports a module of this name at every start, in every process of every engine.
+# Python imports a module of this name at every start, in every process of every executor.
 SITE = f"""
 import os
 from araflow.media import video
@@ -49,7 +49,7 @@ class Cluster:
     Attributes:
         folder: Where everything lies.
         clips: How many there are.
-        machines: How many workers an engine has.
+        machines: how many workers an executor has.
         workers: Processes of ``prefect worker``, by name.
         dask: Processes of ``dask worker``.
     """
@@ -148,12 +148,12 @@ class Cluster:
         """Run ``araflow build`` without waiting for its imports, with this server."""
         return self._commands.run(self.folder, "build", self.configure(out), *settings, **self._own)
 
-    def on(self, engine: str) -> list[str]:
-        """Return the settings of an engine, whose machines are started."""
-        settings = [f"run.engine={engine}"]
-        if engine == "workers":
+    def on(self, executor: str) -> list[str]:
+        """Return the settings of an executor, whose machines are started."""
+        settings = [f"run.engine={executor}"]
+        if executor == "workers":
             self.start_workers(self.machines)
-        elif engine == "dask":
+        elif executor == "dask":
             settings.append(f"run.dask_address={self.start_dask(self.machines)}")
         return settings
 

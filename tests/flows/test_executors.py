@@ -17,8 +17,8 @@ from araflow.store.manifest import Manifest
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 KILLS = int(os.environ.get("ARAFLOW_KILLS", "15"))
-"""Kills of a build, over all engines. The long test is ARAFLOW_KILLS=100."""
-ENGINES = ("local", "workers", "dask")
+"""Kills of a build, over all executors. The long test is ARAFLOW_KILLS=100."""
+EXECUTORS = ("local", "workers", "dask")
 
 
 @pytest.fixture(scope="module", params=["short", pytest.param("long", marks=pytest.mark.proof)])
@@ -46,39 +46,39 @@ def test_a_decoder_that_dies_costs_its_clip_and_no_neighbour(cluster: Cluster, u
     assert crashed["reason"] == "crashed: the decoding process ended with exit code 42, twice"
 
 
-@pytest.mark.parametrize("engine", ["dask", "workers"])
-def test_other_machines_give_the_same_output(cluster: Cluster, undisturbed: Path, engine: str):
-    run = cluster.run(engine, *cluster.on(engine))
+@pytest.mark.parametrize("executor", ["dask", "workers"])
+def test_other_machines_give_the_same_output(cluster: Cluster, undisturbed: Path, executor: str):
+    run = cluster.run(executor, *cluster.on(executor))
     assert run.returncode == 3, run.stdout + run.stderr
-    assert tree(cluster.folder / engine) == tree(undisturbed)
+    assert tree(cluster.folder / executor) == tree(undisturbed)
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("cluster", ["long"], indirect=True)
-@pytest.mark.parametrize("engine", ["dask", "workers"])
-def test_a_machine_that_dies_changes_nothing(cluster: Cluster, undisturbed: Path, engine: str):
-    settings = cluster.on(engine)
-    out = cluster.folder / f"{engine}-dies"
+@pytest.mark.parametrize("executor", ["dask", "workers"])
+def test_a_machine_that_dies_changes_nothing(cluster: Cluster, undisturbed: Path, executor: str):
+    settings = cluster.on(executor)
+    out = cluster.folder / f"{executor}-dies"
     run = cluster.build(out.name, *settings)
     while made(out) < 6 and run.poll() is None:
         time.sleep(0.05)
-    machines = cluster.workers if engine == "workers" else cluster.dask[1:]
+    machines = cluster.workers if executor == "workers" else cluster.dask[1:]
     busy = [machine for machine in machines if any("spawn_main" in " ".join(p.cmdline()) for p in family(machine))]
     assert busy, "no machine is at work"
     end(busy[0])
-    (cluster.workers if engine == "workers" else cluster.dask).remove(busy[0])
+    (cluster.workers if executor == "workers" else cluster.dask).remove(busy[0])
     said, _ = run.communicate(timeout=600)
     assert run.returncode == 3, said
     assert (out / "manifest.parquet").read_bytes() == (undisturbed / "manifest.parquet").read_bytes()
     assert tree(out) == tree(undisturbed)
 
 
-@pytest.mark.parametrize("engine", ["local", *(pytest.param(one, marks=pytest.mark.proof) for one in ENGINES[1:])])
-def test_a_build_killed_again_and_again_ends_as_if_it_had_not_been(cluster: Cluster, undisturbed: Path, engine: str):
-    settings = cluster.on(engine)
-    rng = random.Random(engine)
-    out = cluster.folder / f"{engine}-killed"
-    kills = KILLS // len(ENGINES) + (engine == "local") * (KILLS % len(ENGINES)) if cluster.machines > 1 else 1
+@pytest.mark.parametrize("executor", ["local", *(pytest.param(one, marks=pytest.mark.proof) for one in EXECUTORS[1:])])
+def test_a_build_killed_again_and_again_ends_as_if_it_had_not_been(cluster: Cluster, undisturbed: Path, executor: str):
+    settings = cluster.on(executor)
+    rng = random.Random(executor)
+    out = cluster.folder / f"{executor}-killed"
+    kills = KILLS // len(EXECUTORS) + (executor == "local") * (KILLS % len(EXECUTORS)) if cluster.machines > 1 else 1
     at_kill = []
     for number in range(kills):
         run = cluster.build(out.name, *settings)
@@ -97,7 +97,7 @@ def test_a_build_killed_again_and_again_ends_as_if_it_had_not_been(cluster: Clus
             run.communicate()
     again = cluster.run(out.name, *settings)
     assert again.returncode == 3, again.stdout + again.stderr
-    print(engine, "clips made at each kill:", at_kill)
+    print(executor, "clips made at each kill:", at_kill)
     assert tree(out) == tree(undisturbed)
 
 
