@@ -16,6 +16,7 @@ __all__ = [
     "plan",
     "pool",
     "portions",
+    "recipe",
     "resolved",
     "retry",
     "run",

@@ -1,8 +1,8 @@
 """The output: clips' folders, their records, the manifest; in a folder or in object storage.
 
-Others use: ``address`` (from what a user typed to what lies there), ``store`` (what is kept, committed and swept),
-``listing`` (all that lies there), ``place`` (where it lies), ``draft`` (a clip that is being written), ``layout``
-(names of files), ``manifest``, ``audit`` (files against rows), ``differences`` and ``summary`` (of manifests).
+Others use: ``address`` (from what a user typed to what lies there), ``store`` (what is kept, committed, retired and
+swept), ``place`` (where it lies), ``draft`` (a clip that is being written), ``layout`` (names of files),
+``manifest``, ``audit`` (files against rows), ``differences`` and ``summary`` (of manifests).
 
 May import ``core`` and ``media``.
 """
