@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -191,7 +192,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch) / "out"
         if not folder.is_dir():
-            generate(folder, options.clips, max_radius=options.max_radius)
+            # Apart, since the kernel counts the memory of a process that starts others as theirs.
+            apart = multiprocessing.get_context("spawn").Process(
+                target=generate, args=(folder, options.clips), kwargs={"max_radius": options.max_radius}
+            )
+            apart.start()
+            apart.join()
             (folder / "experiment.yaml").write_text(EXPERIMENT.format(folder=folder))
         found = {}
         for name, arguments in commands(folder).items():
