@@ -49,14 +49,20 @@ class Arguments:
         self._parameters = {one.name: _parameter(one, _field(model, one.key)) for one in listed}
 
     def after(self, name: str) -> Callable[[_Function], _Function]:
-        """Give a function these arguments behind the one of that name, in place of its ``**given``, and their help."""
+        """Give a function these arguments behind the one of that name, in place of its ``**given``, and their help.
+
+        What stands behind that one is given by name alone.
+        """
 
         def add(function: _Function) -> _Function:
             parameters: list[inspect.Parameter] = []
             lines: list[str] = []
-            for one in inspect.signature(function, eval_str=True).parameters.values():
+            own = inspect.signature(function, eval_str=True).parameters
+            first = list(own)[: list(own).index(name) + 1]
+            for one in own.values():
                 if one.kind is not inspect.Parameter.VAR_KEYWORD:
-                    parameters.append(one.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+                    kind = one.kind if one.name in first else inspect.Parameter.KEYWORD_ONLY
+                    parameters.append(one.replace(kind=kind))
                 parameters += self._parameters.values() if one.name == name else ()
             for line in inspect.cleandoc(function.__doc__ or "").splitlines():
                 lines.append(line)

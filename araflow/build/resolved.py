@@ -26,7 +26,7 @@ class ResolvedBuild:
         recipe: How clips are made.
         fingerprint: The recipe's.
         why: A sentence that says which optical-flow backend runs, and why.
-        dataset: The module of ``spec.dataset``; ``None`` where the clips are those of ``source``.
+        dataset: That of ``spec.dataset``; ``None`` where the clips are those of ``source``.
         labels: The classes to take, in label order; ``None`` takes those of the clips.
         source: Video, folder or manifest that ``araflow flow`` was given instead of ``spec.dataset``.
         accept_licence: The user accepts the dataset's licence, so that it may be downloaded.

@@ -72,7 +72,8 @@ class Ran:
             worker,
         )
         self.ui = str(api.base_url).rstrip("/").removesuffix("/api")
-        (self.run,) = api.post("/flow_runs/filter", json={"flows": {"name": {"any_": ["build-hmdb5"]}}}).json()
+        runs = api.post("/flow_runs/filter", json={"flows": {"name": {"any_": ["build-hmdb5"]}}}).json()
+        (self.run,) = (run for run in runs if run["parameters"].get("out") == str(folder / "out"))
 
 
 @pytest.fixture(scope="module", params=["short", pytest.param("long", marks=pytest.mark.proof)])
