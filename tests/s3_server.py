@@ -111,6 +111,10 @@ def environment(server: Server) -> dict[str, str]:
 @contextlib.contextmanager
 def started(folder: Path) -> Iterator[Server]:
     """Run a server until the end of the block."""
+    import s3fs
+
+    # It keeps its clients by their arguments; where the server is, a variable says, and that may be another one now.
+    s3fs.S3FileSystem.clear_instance_cache()
     with contextlib.ExitStack() as stack:
         yield Server(folder, stack)
 
