@@ -7,8 +7,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
+
+
+class Client(httpx.Client):
+    """Asks again where the server says 503, since SQLite is being written to, as Prefect's own client does."""
+
+    def request(self, *args: Any, **options: Any) -> httpx.Response:
+        for _ in range(40):
+            response = super().request(*args, **options)
+            if response.status_code != 503:
+                break
+            time.sleep(0.5)
+        return response
 
 
 @contextlib.contextmanager
@@ -23,7 +36,7 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[httpx.Client]
         told = environment | {"PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api"}
         server = subprocess.Popen(command, cwd=folder, env=told, stdout=log, stderr=log)
         try:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30) as client:
+            with Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30) as client:
                 for _ in range(240):
                     try:
                         if client.get("/health").status_code == 200:
