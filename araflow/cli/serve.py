@@ -59,7 +59,7 @@ def serve(names: tuple[str, ...], limit: int) -> None:
 
     settings.apply()
     from flows import deployments
-    from flows.server.embedded import server_url
+    from flows.server.reach import server_url
 
     chosen = deployments.find(names)
     server_url()

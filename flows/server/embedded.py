@@ -27,9 +27,9 @@ from prefect.states import Cancelled
 
 from araflow.core.errors import AraflowError, ServerLostError
 from flows.server import settings
+from flows.server.reach import SECONDS_TO_ANSWER, answers
 
 log = logging.getLogger("araflow.flows")
-_SECONDS_TO_ANSWER = 5.0
 _SECONDS_BETWEEN_LOOKS, _MISSED_WHEN_LOST = 5.0, 4
 """A server that refuses connections so many times in a row is lost, and not just being started again."""
 _CANCELLED = "cancelled; what is done is kept: run it again"
@@ -142,7 +142,7 @@ def _watch(url: str, command: _Command, over: threading.Event, cancelled: thread
     missed = 0
     while not over.wait(_SECONDS_BETWEEN_LOOKS):
         try:
-            httpx.get(f"{url.rstrip('/')}/health", timeout=_SECONDS_TO_ANSWER)
+            httpx.get(f"{url.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER)
             missed = 0
             if command.run is not None and _is_cancelled(command.run):
                 log.warning("on the server: %s", _CANCELLED)
@@ -177,28 +177,6 @@ def _start_again() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", "araflow", *sys.argv[1:]])
-
-
-def server_url() -> str:
-    """Return the address of the server that commands ask.
-
-    Raises:
-        AraflowError: There is none, or it does not answer.
-    """
-    url: str | None = PREFECT_API_URL.value()
-    if url is None or not answers(url):
-        where = "PREFECT_API_URL is not set" if url is None else f"nothing answers at {url}"
-        raise AraflowError(f"no Prefect server: {where}; start one with araflow up (in another terminal)")
-    return url
-
-
-def answers(url: str) -> bool:
-    """Whether a Prefect server answers at an API address, such as ``http://127.0.0.1:4200/api``."""
-    try:
-        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=_SECONDS_TO_ANSWER)
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
-    return answer.is_success and answer.text.strip() == "true"  # another server may answer everything with a page
 
 
 def run_to_end(

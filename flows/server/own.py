@@ -28,7 +28,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings, update_current
 from araflow.core.errors import AraflowError
 from flows.server import settings
 from flows.server.deployment import Deployment
-from flows.server.embedded import answers
+from flows.server.reach import answers
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_TO_START = 180.0

@@ -15,7 +15,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
 from araflow.core.errors import ServerLostError, SpecError
-from flows.server.embedded import server_url
+from flows.server.reach import server_url
 
 _SECONDS_WITHOUT_SERVER = 120.0
 
