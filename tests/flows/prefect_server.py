@@ -11,6 +11,14 @@ from typing import Any
 
 import httpx
 
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+"""Headers that ask for a WebSocket; the answer is 101."""
+
 
 class Client(httpx.Client):
     """Asks again where the server says 503, since SQLite is being written to, as Prefect's own client does."""
