@@ -24,12 +24,11 @@ from typing import cast
 
 import cv2
 import numpy as np
-from isal import isal_zlib
 from numpy.typing import NDArray
 
 from araflow.core.errors import SourceError
 from araflow.media.fields import FlowField
-from araflow.media.png import SIGNATURE, UP, chunk
+from araflow.media.png import SIGNATURE, UP, chunk, deflate
 from araflow.media.png_reader import chunks, up_rows
 
 Mask = NDArray[np.bool_]
@@ -106,8 +105,7 @@ def encode_flow_png(flow: FlowField, known: Mask | None = None) -> bytes:
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
-    parts = (b"IHDR", header), (b"IDAT", isal_zlib.compress(filtered, 1)), (b"IEND", b"")
-    return b"".join((SIGNATURE, *(piece for kind, data in parts for piece in chunk(kind, data))))
+    return b"".join((SIGNATURE, *chunk(b"IHDR", header), *chunk(b"IDAT", *deflate(filtered)), *chunk(b"IEND")))
 
 
 def decode_flow_png(data: bytes, where: str = "flow PNG") -> tuple[FlowField, Mask]:
