@@ -180,12 +180,14 @@ def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
         draft.rename_frames(recipe.naming, count)
     measured.update(rgb_bytes=draft.written["rgb"], flow_bytes=draft.written["u"] + draft.written["v"])
     measured["lossless_bytes"] = draft.written.get(LOSSLESS)
+    measured.update(rgb_sha256=draft.digest("rgb"), flow_sha256=draft.digest("u", "v", LOSSLESS))
     if job.keep_rgb:
         earlier = job.store.read_proof(job.key)  # its files are looked for when they are taken over
         if earlier is None or earlier.frames != count:
             there = "gone" if earlier is None else earlier.frames
             raise OSError(f"the rgb files to keep are {there}, the source has {count} frames")
-        measured["rgb_bytes"] = earlier.rgb_bytes
+        # Not a digest of what lies there now: it would make damage to it right.
+        measured.update(rgb_bytes=earlier.rgb_bytes, rgb_sha256=earlier.rgb_sha256)
 
 
 def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
@@ -194,7 +196,7 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
     if info is None:
         return {}
     known: dict[str, Any] = {"fps": info.fps, "header_frames": info.header_frames, "frames": measured["frames"]}
-    if measured["frames"] or info.width:
+    if info.width > 0 and info.height > 0:  # a damaged header may say anything
         known |= {"width": info.width, "height": info.height}
     if partial:
         return known | {"flows": 0}
@@ -202,6 +204,7 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
     return (
         known
         | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes", "lossless_bytes")}
+        | {name: measured[name] for name in ("rgb_sha256", "flow_sha256")}
         | {"radii": radii, "saturated": measured["saturated"] / measured["components"]}
     )
 

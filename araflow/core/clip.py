@@ -10,6 +10,8 @@ import enum
 from pathlib import Path
 from typing import Any
 
+from araflow.core import _record
+
 
 class Outcome(enum.StrEnum):
     """What became of a listed clip. Listed = done + filtered + quarantined + failed, always."""
@@ -37,6 +39,7 @@ REASONS: dict[str, str] = {
     "frame-size": "frames too small for the flow algorithm, or too large to be a video",
     "crashed": "the decoding process died on this clip, twice",
     "timeout": "the clip took longer than run.clip_timeout seconds",
+    "changed": "the source was changed, replaced or removed while it was read",
     "io-error": "the source could not be read or the output could not be written",
     "error": "an unexpected error; the text names it",
 }
@@ -114,6 +117,8 @@ class ClipRecord:
         rgb_bytes: Total size of the PNG files.
         flow_bytes: Total size of the u and v JPEG files.
         lossless_bytes: Total size of the 16-bit flow files, where they were asked for.
+        rgb_sha256: Digest of names and bytes of the PNG files; ``None`` where an older araflow made them.
+        flow_sha256: Digest of names and bytes of the u, v and 16-bit flow files; ``None`` as above.
         backend: Optical-flow backend that ran.
         algorithm: Its algorithm.
         preset: Its preset.
@@ -141,6 +146,8 @@ class ClipRecord:
     rgb_bytes: int | None = None
     flow_bytes: int | None = None
     lossless_bytes: int | None = None
+    rgb_sha256: str | None = None
+    flow_sha256: str | None = None
     backend: str | None = None
     algorithm: str | None = None
     preset: str | None = None
@@ -158,21 +165,21 @@ class ClipRecord:
         return self.reason.partition(":")[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready dict, fields in declaration order."""
-        return dataclasses.asdict(self)
+        """Return a JSON-ready dict: fields in declaration order, and a digest of them, so that edits are found."""
+        fields = dataclasses.asdict(self)
+        return {**fields, _record.SELF: _record.digest(fields)}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ClipRecord:
-        """Rebuild a record from ``to_json``'s dict.
+    def from_json(cls, data: Any) -> ClipRecord:  # noqa: ANN401 - whatever a JSON file holds
+        """Rebuild a record from ``to_json``'s dict, as JSON gives it back.
 
         Raises:
-            TypeError: A field is missing or unknown (another version wrote it).
-            ValueError: The outcome is not one of ``Outcome``.
+            ValueError: It is none: of other types, beyond what a manifest can hold, of another version, or edited.
         """
-        if not isinstance(data, dict):
-            raise TypeError(f"expected a JSON object, found {type(data).__name__}")
+        _record.check(data)
         radii = data.get("radii")
         fields = {**data, "outcome": Outcome(data["outcome"]), "radii": None if radii is None else tuple(radii)}
+        fields.pop(_record.SELF, None)
         return cls(**fields)
 
 

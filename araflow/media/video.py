@@ -102,7 +102,9 @@ def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
     if width * height > _MAX_PIXELS:
         container.close()
         raise ClipError("frame-size", f"{width}x{height} is no video frame")
-    info = VideoInfo(width, height, float(rate) if rate else None, stream.frames or None)
+    # A damaged header may have numbers below zero.
+    fps, frames = (float(rate) if rate and rate > 0 else None), (stream.frames if stream.frames > 0 else None)
+    info = VideoInfo(width, height, fps, frames)
     return info, _decode(container, stream, info)
 
 

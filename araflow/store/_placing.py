@@ -20,7 +20,7 @@ _MOST_TRIES = 20
 
 def read_proof(place: Place, key: str) -> ClipRecord | None:
     """Return the proof of a clip, without a look at its files; see ``Store.read_proof``."""
-    return layout.parse(place.read(f"{clip_name(key)}/{PROOF}"))
+    return layout.parse_proof(place.read(f"{clip_name(key)}/{PROOF}"), key)
 
 
 def commit(place: Place, draft: ClipDraft, record: ClipRecord, *, keep_rgb: bool) -> None:

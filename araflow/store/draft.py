@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -32,6 +33,7 @@ class ClipDraft:
         self.folder = folder
         self.written = dict.fromkeys(kinds, 0)
         self._names: dict[str, list[str]] = {kind: [] for kind in kinds}
+        self._digests: dict[str, list[str]] = {kind: [] for kind in kinds}
         for kind in kinds:
             (folder / kind).mkdir(parents=True)
         self._prefixes = {kind: f"{folder / kind}{os.sep}" for kind in kinds}
@@ -48,6 +50,7 @@ class ClipDraft:
                 done += file.write(data[done:])
         self.written[kind] += len(data)
         self._names[kind].append(name)
+        self._digests[kind].append(hashlib.sha256(data).hexdigest())
 
     def rename_frames(self, naming: Naming, total: int) -> None:
         """Give the names their final width where a clip's header was wrong about the number of frames."""
@@ -58,6 +61,15 @@ class ClipDraft:
                 if final != names[index]:
                     Path(self._prefixes[kind] + names[index]).rename(self._prefixes[kind] + final)
                     names[index] = final
+
+    def digest(self, *kinds: str) -> str:
+        """Return the digest of names and bytes of what was written of these kinds."""
+        written = {
+            f"{kind}/{name}": inner
+            for kind in kinds
+            for name, inner in zip(self._names.get(kind, ()), self._digests.get(kind, ()), strict=True)
+        }
+        return layout.files_digest(written)
 
     def seal(self, record: ClipRecord) -> None:
         """Write the proof.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from araflow.core.clip import ClipRecord
+from araflow.core.clip import REASONS, ClipRecord, Outcome
 from araflow.core.files import PROOF, STATE
 from araflow.core.fingerprint import digest
 
@@ -92,14 +93,46 @@ def is_whole(sizes: Mapping[str, int], record: ClipRecord) -> bool:
     )
 
 
-def parse(content: bytes | None) -> ClipRecord | None:
-    """Read a record; ``None`` if it is absent, half-written or another version's: all mean "make it again"."""
+def parse_proof(content: bytes | None, key: str) -> ClipRecord | None:
+    """Read the proof of a clip; ``None`` if there is no valid one of this clip, which means "make it again"."""
+    record = _parse(content)
+    if record is None or record.key != key or record.outcome is not Outcome.DONE:
+        return None
+    measured = (record.width, record.height, record.frames, record.flows, record.rgb_bytes, record.flow_bytes)
+    if (
+        not all(measured)
+        or record.flows != (record.frames or 0) - 1
+        or not (record.source_sha256 and record.fingerprint)
+    ):
+        return None
+    scaled = record.quantizer == "max_radius" or record.radii is not None
+    return None if scaled and len(record.radii or ()) != record.flows else record
+
+
+def parse_unmade(content: bytes | None, name: str) -> ClipRecord | None:
+    """Read the record of a clip that was not made; ``None`` if the file of this name is none."""
+    record = _parse(content)
+    known = record is not None and record_name(record.key) == name and record.reason_code in REASONS
+    return record if known and record is not None and record.outcome is not Outcome.DONE else None
+
+
+def _parse(content: bytes | None) -> ClipRecord | None:
     try:
         return None if content is None else ClipRecord.from_json(json.loads(content))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, RecursionError):
         return None
 
 
 def encode(record: ClipRecord) -> bytes:
     """Return a record as it is kept."""
     return json.dumps(record.to_json()).encode()
+
+
+def files_digest(digests: Mapping[str, str]) -> str:
+    """Return one digest over files' names and bytes.
+
+    Args:
+        digests: SHA-256 of each file's bytes, by its name below the clip, such as ``rgb/0000.png``.
+    """
+    lines = "".join(f"{name}\0{inner}\n" for name, inner in sorted(digests.items()))
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

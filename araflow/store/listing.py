@@ -28,7 +28,7 @@ def records(place: Place) -> Iterator[tuple[str, ClipRecord, int, float | None]]
     """
     names = sorted(f"{RECORDS}/{name}" for name in place.sizes(RECORDS) if name.endswith(".json"))
     for name, found in zip(names, place.map(place.read_timed, names), strict=True):
-        if found is not None and (record := layout.parse(found[0])) is not None:
+        if found is not None and (record := layout.parse_unmade(found[0], name)) is not None:
             yield name, record, len(found[0]), found[1]
 
 
@@ -43,6 +43,8 @@ def proofs(place: Place, keys: Iterable[str], *, timed: bool) -> Iterator[tuple[
     Raises:
         OutputError: They cannot be read.
     """
-    for found in place.map(lambda key: place.read_timed(f"{clip_name(key)}/{PROOF}", ask=timed), keys):
-        record = None if found is None else layout.parse(found[0])
+    keys = list(keys)
+    read = place.map(lambda key: place.read_timed(f"{clip_name(key)}/{PROOF}", ask=timed), keys)
+    for key, found in zip(keys, read, strict=True):
+        record = None if found is None else layout.parse_proof(found[0], key)
         yield None if found is None or record is None else (record, found[1])

@@ -61,6 +61,8 @@ SCHEMA = pa.schema(
         ("rgb_bytes", pa.int64()),
         ("flow_bytes", pa.int64()),
         ("lossless_bytes", pa.int64()),
+        ("rgb_sha256", pa.string()),
+        ("flow_sha256", pa.string()),
         ("backend", pa.string()),
         ("algorithm", pa.string()),
         ("preset", pa.string()),
@@ -78,7 +80,7 @@ SCHEMA = pa.schema(
 """Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
 _ROWS_AT_ONCE = 8192
 """As many are Python objects at a time."""
-_ADDED = ("subset", "status", "lossless_bytes", "saturated")
+_ADDED = ("subset", "status", "lossless_bytes", "rgb_sha256", "flow_sha256", "saturated")
 """Columns that came later, in the order of the schema: null in a file from before."""
 _GROUPS = ("dataset", "optical")
 """Of the settings in the metadata, those that are read again."""

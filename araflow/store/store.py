@@ -198,7 +198,7 @@ class Store:
         made = self.find_made(key) if count_files else self.read_proof(key)
         if made is not None and fingerprint in (None, made.fingerprint):
             return Known(made, made)
-        unmade = layout.parse(self.place.read(record_name(key)))
+        unmade = layout.parse_unmade(self.place.read(record_name(key)), record_name(key))
         return Known(unmade if unmade is not None and fingerprint in (None, unmade.fingerprint) else None, made)
 
     def find(self, key: str, fingerprint: str | None = None, *, count_files: bool = True) -> ClipRecord | None:

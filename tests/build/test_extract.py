@@ -79,6 +79,13 @@ def files(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def digest_of(*folders):
+    """What docs/manifest.md says of the columns: sorted lines of a name, a zero byte, the SHA-256 of the bytes."""
+    paths = sorted(path for folder in folders for path in folder.iterdir())
+    lines = [f"{p.parent.name}/{p.name}\0{hashlib.sha256(p.read_bytes()).hexdigest()}\n" for p in paths]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def names(out, kind):
     return sorted(path.name for path in (out / "clips" / KEY / kind).iterdir())
 
@@ -145,6 +152,8 @@ def test_the_record_tells_what_was_made(clip, tmp_path):
         flows=11,
         rgb_bytes=sizes["rgb"],
         flow_bytes=sizes["u"] + sizes["v"],
+        rgb_sha256=digest_of(folders["rgb"]),
+        flow_sha256=digest_of(folders["u"], folders["v"]),
         backend="opencv",
         algorithm="dis",
         preset="fastest",

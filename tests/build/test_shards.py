@@ -80,6 +80,8 @@ def make(store: Store, job: Job) -> ClipRecord:
         reason="complete",
         source_bytes=job.source_bytes,
         source_sha256=job.source_sha256,
+        width=4,
+        height=4,
         frames=2,
         flows=1,
         rgb_bytes=2,

@@ -12,7 +12,8 @@ KEY = "walk/one two #1"
 
 
 def record(key: str = KEY, fingerprint: str = "first", **fields: object) -> ClipRecord:
-    made = ClipRecord(key, Outcome.DONE, "complete", source_sha256="abc", frames=3, flows=2, fingerprint=fingerprint)
+    made = ClipRecord(key, Outcome.DONE, "complete", source_sha256="ab" * 32, frames=3, flows=2)
+    made = dataclasses.replace(made, fingerprint=fingerprint, width=4, height=4)
     made = dataclasses.replace(made, rgb_bytes=3 * len("frame 0"), flow_bytes=4 * len(f"u 0 {fingerprint}"))
     return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
 

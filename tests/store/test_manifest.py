@@ -1,6 +1,7 @@
 """The manifest file, and what ``validate`` finds when files and rows differ."""
 
 import dataclasses
+import hashlib
 import json
 import random
 import shutil
@@ -19,7 +20,7 @@ from araflow.store import summary
 from araflow.store.address import open_store
 from araflow.store.audit import check, strays, validate
 from araflow.store.differences import differences
-from araflow.store.layout import KINDS, stem
+from araflow.store.layout import KINDS, files_digest, stem
 from araflow.store.manifest import SCHEMA, SCHEMA_VERSION, Manifest
 from araflow.store.store import Store
 
@@ -71,7 +72,8 @@ def write_clip(store: Store, key: str) -> ClipRecord:
         for kind in ("u", "v") if index < FRAMES - 1 else ():
             draft.write(kind, f"{name}.jpg", cv2.imencode(".jpg", image[..., 0])[1].tobytes())
     flow_bytes = draft.written["u"] + draft.written["v"]
-    record = done(key, rgb_bytes=draft.written["rgb"], flow_bytes=flow_bytes)
+    digests = {"rgb_sha256": draft.digest("rgb"), "flow_sha256": draft.digest("u", "v")}
+    record = done(key, rgb_bytes=draft.written["rgb"], flow_bytes=flow_bytes, **digests)
     store.commit(draft, record, keep_rgb=False)
     return record
 
@@ -109,6 +111,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def out(made: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(made, tmp_path / "out"))
+
+
+def digests(folder: Path) -> list[tuple[str, str]]:
+    """The SHA-256 of each file below a folder."""
+    return [
+        (path.relative_to(folder).as_posix(), hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in folder.rglob("*")
+        if path.is_file()
+    ]
 
 
 def row(manifest: Manifest, key: str) -> dict[str, object]:
@@ -180,6 +191,8 @@ def test_a_row_joins_clip_and_record(made: Path):
         "rgb_bytes": sum(path.stat().st_size for path in (made / "clips" / GOOD / "rgb").iterdir()),
         "flow_bytes": sum(path.stat().st_size for kind in "uv" for path in (made / "clips" / GOOD / kind).iterdir()),
         "lossless_bytes": None,
+        "rgb_sha256": files_digest({n: d for n, d in digests(made / "clips" / GOOD) if n.startswith("rgb/")}),
+        "flow_sha256": files_digest({n: d for n, d in digests(made / "clips" / GOOD) if n[0] in "uv"}),
         "backend": "opencv",
         "algorithm": "dis",
         "preset": "balanced",

@@ -205,7 +205,7 @@ def _made_by_araflow(folder: Path, flows: int) -> dict[str, object] | None:
     """Return how the flow was made, from the record that araflow leaves beside the images it makes."""
     try:
         record = ClipRecord.from_json(json.loads((folder / PROOF).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, RecursionError):
         return None
     if record.quantizer is None or record.flows != flows:
         return None
