@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import json
 import os
 import shutil
 from collections import defaultdict
@@ -25,6 +24,7 @@ from araflow.acquire import archives, walk
 from araflow.core.errors import ArchiveError, SourceError
 from araflow.core.files import STATE, replace_json
 from araflow.core.fingerprint import digest
+from araflow.core.reading import json_of, read_file
 
 _DEEPEST = 3
 """Archives within archives; the real ones have two levels."""
@@ -226,6 +226,11 @@ class _Ingestion:
             path.parent.mkdir(parents=True, exist_ok=True)
             half = self._scratch / "link"
             try:
+                if not file.is_file():  # a pipe, a link that leads nowhere: a row, by whoever reads it
+                    half.symlink_to(file.absolute())
+                    half.replace(path)
+                    self.placed[place] = found
+                    return
                 os.link(file.resolve(), half)  # not the link, where it is one
             except OSError:  # another file system, or one without links
                 shutil.copyfile(file, half)
@@ -246,7 +251,7 @@ class _Mark:
         if self._work.again:
             return False
         try:
-            known = json.loads(self._file.read_text(encoding="utf-8"))
+            known = json_of(read_file(self._file))
             places = {PurePosixPath(place): size for place, size in known["gave"].items()}
             wanted = None if known["wanted"] is None else frozenset(known["wanted"])
         except FileNotFoundError:

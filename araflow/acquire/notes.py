@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from araflow.core.errors import SourceError
 from araflow.core.files import explained, replace
+from araflow.core.reading import read_file
 
 _Note = TypeVar("_Note", bound=BaseModel)
 
@@ -85,7 +86,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 def _read(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         for place in (path, *path.parents):
             if os.path.islink(place) and not os.path.exists(place):  # noqa: PTH110, PTH114 - Path's can raise

@@ -22,6 +22,7 @@ from araflow import __version__, optical
 from araflow.build.recipe import Recipe
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import ClipError, OutputError, UnavailableError
+from araflow.core.reading import open_file
 from araflow.media import flow_files, png, quantize, source_files, video
 from araflow.media.fields import GrayFrame
 from araflow.store.draft import ClipDraft
@@ -79,7 +80,7 @@ def hash_source(source: Path) -> tuple[int, str]:
         OSError: It cannot be read.
     """
     if not source.is_dir():
-        with source.open("rb") as file:
+        with open_file(source) as file:
             checksum = hashlib.file_digest(file, "sha256")
             return file.tell(), checksum.hexdigest()
     total, checksum = 0, hashlib.sha256()

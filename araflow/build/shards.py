@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
 
 from araflow.build import extract
 from araflow.build.extract import Job
@@ -19,6 +20,7 @@ from araflow.build.recipe import Recipe
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
 from araflow.core.processes import Lost
+from araflow.core.reading import NotAFileError
 from araflow.core.spec import RunSpec
 from araflow.store.store import Store
 
@@ -150,12 +152,25 @@ def _plan(clip: Clip, recipe: Recipe, fingerprint: str, store: Store) -> Job | t
     except OSError as error:
         if known is not None and known.outcome is Outcome.DONE:
             return known, False  # as for a source that is gone
+        if (seen := _no_file(clip.source, error)) is not None:
+            record = ClipRecord(clip.key, Outcome.QUARANTINED, seen, fingerprint=fingerprint)
+            return record, record != known
         reason = f"io-error: {error.strerror or error}"
         return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=fingerprint), True
     if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
         return known, False
     keep_rgb = made is not None and made.source_sha256 == checksum and made.rgb_fingerprint == recipe.rgb_fingerprint
     return Job(clip.key, clip.source, store, recipe, size, checksum, keep_rgb)
+
+
+def _no_file(source: Path, error: OSError) -> str | None:
+    """Say what is in a file's place, where that is no matter of another try."""
+    name = "it" if error.filename in (None, str(source)) else Path(error.filename).name
+    if isinstance(error, NotAFileError):
+        return f"not-a-file: {name} is {error.strerror}"
+    if isinstance(error, FileNotFoundError) and error.filename and Path(error.filename).is_symlink():
+        return f"missing: {name} is a link that leads nowhere"
+    return None
 
 
 def _lost(job: Job, lost: Lost, run: RunSpec) -> ClipRecord:

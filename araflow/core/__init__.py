@@ -2,7 +2,8 @@
 
 Others use: ``clip``, ``spec`` (of a build; ``spec_file`` reads it from YAML), ``errors`` (all that are raised on
 purpose), ``files`` (written whole or not at all), ``splits``, ``table`` and ``tally`` (what people are shown),
-``fingerprint``, ``installed``, ``json_log``, ``processes`` and ``resources`` (shipped files, plug-ins, the cache).
+``reading`` (files that may come from anywhere), ``fingerprint``, ``installed``, ``json_log``, ``processes`` and
+``resources`` (shipped files, plug-ins, the cache).
 
 May import nothing of araflow.
 """
@@ -15,6 +16,7 @@ __all__ = [
     "installed",
     "json_log",
     "processes",
+    "reading",
     "resources",
     "spec",
     "spec_file",

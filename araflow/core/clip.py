@@ -29,6 +29,7 @@ class Outcome(enum.StrEnum):
 REASONS: dict[str, str] = {
     "complete": "decoded to the end",
     "missing": "listed, but not in the source",
+    "not-a-file": "a pipe, a socket, a device, or a link that leads in a circle",
     "empty": "the file has no bytes",
     "not-a-video": "no video stream could be opened",
     "no-frames": "opened, but not one frame decoded",
@@ -44,7 +45,7 @@ REASONS: dict[str, str] = {
     "error": "an unexpected error; the text names it",
 }
 """Every reason code, with its meaning. A reason reads ``code: detail``, or just ``code``."""
-_BROKEN = {"empty", "not-a-video", "no-frames", "truncated", "decode-error", "crashed"}
+_BROKEN = {"not-a-file", "empty", "not-a-video", "no-frames", "truncated", "decode-error", "crashed"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
+from araflow.core.reading import open_file
 
 _SUBSETS = ("train", "val", "test")
 
@@ -55,7 +57,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and the stripped fields by column."""
     header: list[str] = []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             for fields in reader:
                 row = [field.strip() for field in fields]

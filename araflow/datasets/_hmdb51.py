@@ -14,6 +14,7 @@ from pathlib import Path
 
 from araflow.core.clip import Attributes, Clip
 from araflow.core.errors import SourceError
+from araflow.core.reading import read_file
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def read_splits(folder: Path, label: str) -> dict[str, tuple[int, int, int]]:
 
 def _read_split(path: Path) -> dict[str, int]:
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        lines = read_file(path).decode("ascii").splitlines()
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}: an official split file is missing or unreadable") from error
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
+from araflow.core.reading import read_file
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def _split_folder(splits: Path) -> Path:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line number and text of every line that is not blank."""
     try:
-        text = path.read_text(encoding="ascii")
+        text = read_file(path).decode("ascii")
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}: an official split list is missing or unreadable") from error
     except UnicodeDecodeError as error:

@@ -166,7 +166,7 @@ def _walk(folder: Path, below: str = "", above: frozenset[Path] = frozenset()) -
         if entry.name.startswith("."):
             continue
         path, suffix = Path(entry.path), PurePosixPath(entry.name).suffix.lower()
-        if entry.is_dir():
+        if _is_folder(entry):
             if path.resolve() not in above:
                 for clip in _walk(path, f"{below}{entry.name}/", above):
                     clips = True
@@ -176,8 +176,15 @@ def _walk(folder: Path, below: str = "", above: frozenset[Path] = frozenset()) -
             yield below + entry.name, path
         else:
             images = images or suffix in IMAGE_SUFFIXES
-    if images and not clips:
+    if not clips and (images or (below and folder.suffix.lower() in VIDEO_SUFFIXES)):  # a folder in a video's place
         yield below.rstrip("/") or folder.resolve().name, folder
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads in a circle
+        return False
 
 
 def _clip(name: str, key: str, path: Path) -> Clip:

@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.errors import SourceError
+from araflow.core.reading import read_file
+from araflow.media import images
 from araflow.media.fields import FlowField
 from araflow.media.png import SIGNATURE, UP, chunk, deflate
 from araflow.media.png_reader import chunks, up_rows
@@ -56,7 +58,7 @@ def read_flo(path: Path) -> tuple[FlowField, Mask]:
         SourceError: Absent, or not a whole ``.flo`` file; says what is wrong.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     if data[:4] != _TAG:
@@ -142,11 +144,11 @@ def decode_flow_png(data: bytes, where: str = "flow PNG") -> tuple[FlowField, Ma
 def _by_opencv(data: bytes, where: str) -> NDArray[np.uint16]:
     """Return the three channels of a flow PNG of another writer, in the file's order."""
     try:
-        levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # a header that asks for more pixels than OpenCV agrees to; lesser damage gives None
-        levels = None
-    if levels is None or levels.dtype != np.uint16 or levels.ndim != 3:
-        raise SourceError(f"{where}: damaged: OpenCV cannot decode it; make or copy it again")
+        levels = images.decode(data, cv2.IMREAD_UNCHANGED)
+    except images.ImageError as error:
+        raise SourceError(f"{where}: damaged: {error}; make or copy it again") from error
+    if levels.dtype != np.uint16 or levels.ndim != 3:
+        raise SourceError(f"{where}: no flow PNG: it should have three 16-bit channels (u, v and known)")
     return cast("NDArray[np.uint16]", levels[..., ::-1])  # OpenCV names the last channel of the file first
 
 

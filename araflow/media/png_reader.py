@@ -18,6 +18,8 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from araflow.core.errors import SourceError
+from araflow.core.reading import read_file
+from araflow.media import images
 from araflow.media.png import SIGNATURE, UP
 
 _HEADER = struct.Struct(">IIBBBBB")
@@ -47,7 +49,7 @@ def read_png(source: Path | str | bytes) -> NDArray[np.uint8]:
     else:
         where = str(source)
         try:
-            data = Path(source).read_bytes()
+            data = read_file(source)
         except OSError as error:
             raise SourceError(f"{where}: cannot be read: {error.strerror}") from error
     if data.startswith(SIGNATURE):
@@ -104,7 +106,7 @@ def up_rows(found: list[tuple[bytes, memoryview]], depth: int, where: str) -> ND
     if [kind for kind, _ in found] != [b"IHDR", b"IDAT", b"IEND"] or len(found[0][1]) != _HEADER.size:
         return None
     width, height, *rest = _HEADER.unpack(found[0][1])
-    if rest != [depth, *_RGB] or 0 in (width, height):
+    if rest != [depth, *_RGB] or 0 in (width, height) or width * height > images.MOST_PIXELS:
         return None
     rows = _inflate(found[1][1], height, 1 + 3 * depth // 8 * width, where)
     return _sum_rows(rows[:, 1:]) if (rows[:, 0] == UP).all() else None
@@ -144,12 +146,9 @@ def _sum_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _by_opencv(data: bytes, where: str) -> NDArray[np.uint8]:
     try:
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error:  # a header that asks for more pixels than OpenCV agrees to; lesser damage gives None
-        image = None
-    if image is None:
-        raise SourceError(f"{where}: not an image that OpenCV can read")
+        image = images.decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except images.ImageError as error:
+        raise SourceError(f"{where}: {error}") from error
     return cast(NDArray[np.uint8], image.astype(np.uint8, copy=False))
 
 

@@ -9,6 +9,8 @@ import re
 import struct
 from pathlib import Path
 
+from araflow.core.reading import open_file
+
 VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"})
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
@@ -31,7 +33,7 @@ def declared_size(path: Path) -> int | None:
     A file that is shorter was cut: players show its beginning without a word. RIFF (AVI) states its size in bytes 4 to
     7; ISO media (MP4, MOV) is a row of boxes, each with its size first (ISO/IEC 14496-12, section 4.2).
     """
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(12)
         if head[:4] == b"RIFF" and len(head) == 12:
             return 8 + int(struct.unpack("<I", head[4:8])[0])

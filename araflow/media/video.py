@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from araflow.core.errors import ClipError
+from araflow.core.reading import NotAFileError, open_file, read_file
+from araflow.media import images
 from araflow.media.source_files import declared_size, frame_files
 
 RgbFrame = NDArray[np.uint8]
@@ -34,8 +37,6 @@ _OPEN = {
     "format_whitelist": "avi,mov,mp4,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg,m4v,h264,hevc,ivf,nut,dv,gif",
     "protocol_whitelist": "file",
 }
-_MAX_PIXELS = 8192 * 8192
-"""A frame beyond this is a damaged header, not a video; decoding it would take gigabytes."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -67,15 +68,19 @@ def read(source: Path) -> tuple[VideoInfo, Frames]:
         What the header says, and the frames.
 
     Raises:
-        ClipError: It cannot be used; while iterating too. Codes: ``empty``, ``not-a-video``, ``truncated``,
-            ``decode-error``, ``size-change``, ``frame-size``, ``no-frames``.
+        ClipError: It cannot be used; while iterating too. Codes: ``not-a-file``, ``empty``, ``not-a-video``,
+            ``truncated``, ``decode-error``, ``size-change``, ``frame-size``, ``no-frames``.
         OSError: The file cannot be read.
     """
     return _read_images(source) if source.is_dir() else _read_video(source)
 
 
 def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
-    size = path.stat().st_size
+    try:
+        with open_file(path) as file:
+            size = os.fstat(file.fileno()).st_size
+    except NotAFileError as error:
+        raise ClipError("not-a-file", f"it is {error.strerror}") from error
     if size == 0:
         raise ClipError("empty", "the file has no bytes")
     declared = declared_size(path)
@@ -99,7 +104,7 @@ def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
     except (av.FFmpegError, ValueError, AttributeError) as error:  # a stream without a known codec has no context
         container.close()
         raise ClipError("not-a-video", f"no decoder for its video stream: {_message(error)}") from error
-    if width * height > _MAX_PIXELS:
+    if width * height > images.MOST_PIXELS:
         container.close()
         raise ClipError("frame-size", f"{width}x{height} is no video frame")
     # A damaged header may have numbers below zero.
@@ -121,7 +126,7 @@ def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> 
                 raise ClipError("decode-error", f"after {count} frames: {_message(error)}") from error
             if frame is None:
                 return
-            if frame.width * frame.height > _MAX_PIXELS:
+            if frame.width * frame.height > images.MOST_PIXELS:
                 raise ClipError("frame-size", f"{frame.width}x{frame.height} is no video frame")
             if not count:
                 info.width, info.height = frame.width, frame.height
@@ -182,13 +187,14 @@ def _read_images(folder: Path) -> tuple[VideoInfo, Frames]:
 
 
 def _read_image(path: Path) -> RgbFrame:
-    data = np.frombuffer(path.read_bytes(), np.uint8)
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
-    except cv2.error:  # a header that asks for more pixels than OpenCV agrees to; lesser damage gives None
-        image = None
-    if image is None:
-        raise ClipError("decode-error", f"{path.name} is not a readable image")
+        image = images.decode(read_file(path), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except NotAFileError as error:
+        raise ClipError("not-a-file", f"{path.name} is {error.strerror}") from error
+    except images.TooLargeError as error:
+        raise ClipError("frame-size", f"{path.name} has {error}") from error
+    except images.ImageError as error:
+        raise ClipError("decode-error", f"{path.name} is {error}") from error
     return image.astype(np.uint8, copy=False)
 
 

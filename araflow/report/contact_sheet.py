@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError
+from araflow.media import images
 from araflow.media.colours import flow_colours
 from araflow.media.quantize import dequantize
 from araflow.store.address import open_place
@@ -100,10 +101,10 @@ def _height(image: NDArray[np.uint8]) -> int:
 
 
 def _read(place: Place, name: str, flags: int) -> NDArray[np.uint8]:
-    data = np.frombuffer(place.read(name) or b"", np.uint8)
-    image = cv2.imdecode(data, flags) if data.size else None
-    if image is None:
-        raise ManifestError(f"{place}/{name}: does not decode; `araflow manifest validate` finds all such files")
+    try:
+        image = images.decode(place.read(name) or b"", flags)
+    except images.ImageError as error:
+        raise ManifestError(f"{place}/{name}: {error}; `araflow manifest validate` finds all such files") from error
     return cast(NDArray[np.uint8], image)
 
 

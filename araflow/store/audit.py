@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
-import numpy as np
 
 from araflow.core import splits
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError
 from araflow.core.processes import usable_cores
+from araflow.media import images
 from araflow.store.address import open_place
 from araflow.store.layout import KINDS, LOSSLESS
 from araflow.store.manifest import Manifest
@@ -162,14 +162,13 @@ def _check_images(row: dict[str, Any], files: dict[str, dict[str, int]], place: 
     expected |= {"v": expected["u"], LOSSLESS: expected["rgb"]}
     for kind, names in files.items():
         for name, size in names.items():
-            data = np.frombuffer((place.read(f"{row['path']}/{name}") if size else None) or b"", np.uint8)
+            data = (place.read(f"{row['path']}/{name}") if size else None) or b""
             try:
-                image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
-            except cv2.error:  # a header that asks for the impossible
-                image = None
-            if image is None:
+                image = images.decode(data, cv2.IMREAD_UNCHANGED)
+            except images.ImageError:
                 yield f"{name} does not decode"
-            elif _is_ours(row) and image.shape != expected[kind]:
+                continue
+            if _is_ours(row) and image.shape != expected[kind]:
                 yield f"{name} is {image.shape}, expected {expected[kind]}"
 
 

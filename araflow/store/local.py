@@ -15,6 +15,7 @@ from typing import BinaryIO, TypeVar
 
 from araflow.core.errors import OutputError
 from araflow.core.files import STATE, explained, replace
+from araflow.core.reading import open_file, read_file
 from araflow.store._sessions import Sessions
 
 _Item = TypeVar("_Item")
@@ -61,20 +62,20 @@ class LocalPlace:
     def read(self, name: str) -> bytes | None:
         """See ``Place``."""
         with _absent_or_read(path := self.root / name):
-            return path.read_bytes()
+            return read_file(path)
         return None
 
     def open(self, name: str) -> BinaryIO | None:
         """See ``Place``."""
         with _absent_or_read(path := self.root / name):
-            return path.open("rb")
+            return open_file(path)
         return None
 
     def read_timed(self, name: str, *, ask: bool = True) -> tuple[bytes, float | None] | None:
         """See ``Place``."""
         path = f"{self.root}/{name}"  # text, and no context: with 650,000 clips, these take most of the time
         try:
-            with open(path, "rb") as file:  # noqa: PTH123
+            with open_file(path) as file:
                 return file.read(), os.fstat(file.fileno()).st_mtime
         except OSError as error:
             _refuse_unless_absent(path, error)

@@ -129,6 +129,9 @@ def test_every_video_is_listed_once_under_its_own_key(tmp_path_factory, names):
     videos = {name for name in made - hidden if Path(name).suffix.lower() in VIDEO_SUFFIXES}
     images = {(root / n).parent for n in made - hidden if Path(n).suffix == ".png"}
     inside = {above for path in {root / name for name in videos} | images for above in path.parents}
+    folders = {above for name in made for above in (root / name).parents} - {root, *root.parents}
+    images |= {path for path in folders if path.suffix.lower() in VIDEO_SUFFIXES}  # in a video's place: a row
+    inside |= {above for path in images for above in path.parents}
     clips = listed(root)
     assert {clip.source for clip in clips} == {root / name for name in videos} | (images - inside)
     assert len({clip.key for clip in clips}) == len(clips)

@@ -14,7 +14,7 @@ import pytest
 import araflow
 from araflow.core.clip import REASONS
 from araflow.core.errors import ClipError
-from araflow.media import source_files, video
+from araflow.media import images, source_files, video
 
 
 def picture(index, width, height):
@@ -288,9 +288,9 @@ def test_a_size_that_changes_midway(tmp_path):
 
 def test_a_frame_too_large_to_be_one_is_refused(tmp_path, monkeypatch):
     path = encode(tmp_path / "clip.avi", 3, (64, 48))
-    monkeypatch.setattr(video, "_MAX_PIXELS", 64 * 48)
+    monkeypatch.setattr(images, "MOST_PIXELS", 64 * 48)
     assert len(decode(path)[1]) == 3
-    monkeypatch.setattr(video, "_MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(images, "MOST_PIXELS", 64 * 48 - 1)
     assert reason(path) == "frame-size"
 
 
@@ -424,7 +424,7 @@ def test_no_cut_or_flip_of_a_clip_crashes_the_process(tmp_path):
     script = """
 import random, sys
 from pathlib import Path
-from araflow.media import source_files, video
+from araflow.media import images, source_files, video
 from araflow.core.errors import ClipError
 work = Path(sys.argv[1])
 for name in ("clip.avi", "clip.mp4"):
@@ -577,7 +577,7 @@ def test_a_damaged_image_is_named(tmp_path, damage, which, capfd):
     path.write_bytes({"empty": b"", "cut": data[: len(data) // 2], "text": b"text", "huge": huge_png()}[damage])
     with pytest.raises(ClipError) as caught:
         decode(folder)
-    assert caught.value.code == "decode-error"
+    assert caught.value.code == ("frame-size" if damage == "huge" else "decode-error")
     assert f"{which}.png" in caught.value.detail
 
 

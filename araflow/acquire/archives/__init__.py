@@ -14,6 +14,7 @@ from pathlib import Path
 from araflow.acquire.archives._base import Archive, Member
 from araflow.acquire.archives._output import scratch
 from araflow.core.errors import ArchiveError, NoToolError
+from araflow.core.reading import open_file
 
 __all__ = ["ARCHIVE_SUFFIXES", "Archive", "Member", "Unpacked", "is_archive", "may_be_good", "open_archive", "unpack"]
 
@@ -119,7 +120,7 @@ def may_be_good(error: ArchiveError) -> bool:
 def _kind(path: Path) -> Callable[[Path], Archive] | None:
     """What opens the file. Formats are imported when one is met: most commands open no archive."""
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             head = file.read(8)
         if head.startswith(_RAR_MAGIC):
             from araflow.acquire.archives._rar import RarArchive

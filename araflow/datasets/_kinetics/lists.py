@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from araflow.core.errors import SourceError
+from araflow.core.reading import read_file
 
 _ID = r"[A-Za-z0-9_-]{11}"
 _STEM = rf"{_ID}_[0-9]{{6,}}_[0-9]{{6,}}"
@@ -168,7 +169,7 @@ def _read_table(path: Path, lines: list[str], subset: str) -> Iterator[tuple[int
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_file(path).decode("utf-8-sig")
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

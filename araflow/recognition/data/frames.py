@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.errors import SourceError
+from araflow.core.reading import read_file
+from araflow.media import images
 from araflow.media.png_reader import read_png
 from araflow.recognition.data.clips import VideoClip
 from araflow.recognition.streams import Stream
@@ -103,18 +105,17 @@ def _listing(folder: str, count: int) -> tuple[str, ...]:
 def _grey(clip: VideoClip, file: str) -> NDArray[np.uint8]:
     """Read one 8-bit image of a single channel."""
     try:
-        data = np.fromfile(file, np.uint8)
+        data = read_file(file)
     except OSError as error:
         raise _unusable(clip, f"{file}: cannot be read: {error.strerror}") from error
     # OpenCV shows a JPEG file that is cut as if the rest were grey, with no more than a line on stderr.
-    whole = data[:2].tobytes() != _JPEG or data[-2:].tobytes() == _JPEG_END
+    whole = data[:2] != _JPEG or data[-2:] == _JPEG_END
+    if not whole:
+        raise _unusable(clip, f"{file}: the file is cut")
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if data.size and whole else None
-    except cv2.error:  # a header that asks for the impossible
-        image = None
-    if image is None:
-        raise _unusable(clip, f"{file}: {'not an image that OpenCV can read' if whole else 'the file is cut'}")
-    return np.asarray(image, np.uint8)
+        return np.asarray(images.decode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
+    except images.ImageError as error:
+        raise _unusable(clip, f"{file}: {error}") from error
 
 
 def _unusable(clip: VideoClip, reason: str) -> SourceError:

@@ -7,7 +7,6 @@ do not matter but for their order, and both counts are taken.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,9 @@ import pyarrow as pa
 from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome
 from araflow.core.errors import ClipError, SourceError, SpecError
 from araflow.core.files import PROOF
+from araflow.core.reading import SMALL, json_of, read_file
 from araflow.datasets.hmdb51 import parse_name
+from araflow.media import images
 from araflow.media.source_files import IMAGE_SUFFIXES
 from araflow.recognition.streams import Modality
 from araflow.store.manifest import SCHEMA, Manifest
@@ -195,17 +196,20 @@ def _flows(folder: Path, *, needed: bool) -> list[Path]:
 
 
 def _size(image: Path) -> tuple[int, int]:
-    pixels = cv2.imread(str(image), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise ClipError("decode-error", f"{image.parent.name}/{image.name} cannot be read as an image")
-    return int(pixels.shape[0]), int(pixels.shape[1])
+    try:
+        height, width = images.decode(read_file(image), cv2.IMREAD_UNCHANGED).shape[:2]
+    except OSError as error:
+        raise ClipError("io-error", f"{image.parent.name}/{image.name}: {error.strerror}") from error
+    except images.ImageError as error:
+        raise ClipError("decode-error", f"{image.parent.name}/{image.name}: {error}") from error
+    return height, width
 
 
 def _made_by_araflow(folder: Path, flows: int) -> dict[str, object] | None:
     """Return how the flow was made, from the record that araflow leaves beside the images it makes."""
     try:
-        record = ClipRecord.from_json(json.loads((folder / PROOF).read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
+        record = ClipRecord.from_json(json_of(read_file(folder / PROOF, SMALL)))
+    except (OSError, ValueError):
         return None
     if record.quantizer is None or record.flows != flows:
         return None

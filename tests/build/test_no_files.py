@@ -1,0 +1,99 @@
+"""What lies among the videos and is no file, or costs more than a frame may: each is a row, and the others are made."""
+
+import os
+import socket
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from araflow.build import run as build
+from araflow.core.errors import SourceError
+from araflow.core.spec_file import parse
+from araflow.datasets._sample import draw_sample
+from araflow.media.png import chunk
+
+EXPECTED = {
+    "walk/pipe": "not-a-file: it is a named pipe, not a file",
+    "walk/socket": "not-a-file: it is a socket, not a file",
+    "walk/zero": "not-a-file: it is a device, not a file",
+    "walk/loop": "not-a-file: it is a link that leads in a circle, not a file",
+    "walk/nowhere": "missing: it is a link that leads nowhere",
+    "walk/folder.avi": "no-frames: the folder holds no image files",
+    "walk/frames": "not-a-file: 3.png is a named pipe, not a file",
+    "walk/circle": "not-a-file: 3.png is a link that leads in a circle, not a file",
+    "walk/large": "frame-size: 1.png has 20000x20000 pixels, more than the 67,108,864 that a frame may have",
+}
+
+
+def black(side: int) -> bytes:
+    """The beginning of a black PNG file; 20,000 whole rows would take 389 kB."""
+    data = zlib.compress(bytes(20 * (side + 1)))
+    parts = (b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(piece for kind, own in parts for piece in chunk(kind, own))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """One good video, and one of each that is none."""
+    folder = tmp_path / "source"
+    draw_sample(folder, clips_per_class=1, width=64, height=48, seconds=(0.2, 0.2), classes=["walk"])
+    walk = folder / "videos" / "walk"
+    (good,) = walk.iterdir()
+    good.rename(walk / "good.avi")
+    os.mkfifo(walk / "pipe.avi")
+    with socket.socket(socket.AF_UNIX) as one:  # bound by a short name: it may have 108 bytes
+        handle = os.open(walk, os.O_RDONLY)
+        one.bind(f"/proc/self/fd/{handle}/socket.avi")
+        os.close(handle)
+    (walk / "zero.avi").symlink_to("/dev/zero")
+    (walk / "loop.avi").symlink_to("loop.avi")
+    (walk / "nowhere.avi").symlink_to("/nowhere/at/all.avi")
+    (walk / "folder.avi").mkdir()
+    frame = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    for name in ("frames", "circle"):
+        (walk / name).mkdir()
+        for number in (1, 2):
+            (walk / name / f"{number}.png").write_bytes(frame)
+    os.mkfifo(walk / "frames" / "3.png")
+    (walk / "circle" / "3.png").symlink_to("3.png")
+    (walk / "large").mkdir()
+    for number in (1, 2):
+        (walk / "large" / f"{number}.png").write_bytes(black(20_000))
+    return folder / "videos"
+
+
+def reasons(source: Path, out: Path) -> dict[str, str]:
+    spec = {"name": "x", "dataset": {"name": "folder", "source": str(source)}, "split": {"protocol": "random"}}
+    rest = {"optical": {"preset": "fastest"}, "run": {"workers": 1}, "out": str(out)}
+    manifest = build.build(parse(spec | rest))
+    return {row["key"]: f"{row['outcome']} {row['reason']}" for row in manifest.table.to_pylist()}
+
+
+@pytest.mark.timeout(60)
+def test_each_is_a_row_and_what_becomes_a_file_is_made(source: Path, tmp_path: Path) -> None:
+    expected = {key: f"quarantined {reason}" for key, reason in EXPECTED.items()} | {"walk/good": "done complete"}
+    assert reasons(source, tmp_path / "out") == expected
+
+    (source / "walk" / "pipe.avi").unlink()
+    os.link(source / "walk" / "good.avi", source / "walk" / "pipe.avi")
+    assert reasons(source, tmp_path / "out") == expected | {"walk/pipe": "done complete"}
+
+
+@pytest.mark.timeout(60)
+def test_a_list_names_them_and_is_a_file_itself(source: Path, tmp_path: Path) -> None:
+    listed = source / "list.csv"
+    names = [f"walk/{name}.avi" for name in ("good", "pipe", "socket", "zero", "loop", "nowhere")]
+    listed.write_text("path,label\n" + "".join(f"{name},walk\n" for name in names))
+    expected = {name[:-4]: f"quarantined {EXPECTED[name[:-4]]}" for name in names[1:]} | {"walk/good": "done complete"}
+    for name in ("walk/loop", "walk/nowhere"):
+        expected[name] = f"quarantined missing: {name}.avi is listed but not in the source"
+    assert reasons(listed, tmp_path / "out") == expected
+
+    listed.unlink()
+    os.mkfifo(listed)
+    with pytest.raises(SourceError, match=r"list\.csv"):
+        reasons(listed, tmp_path / "out2")
