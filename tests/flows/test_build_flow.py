@@ -96,7 +96,7 @@ def test_fewer_classes_in_the_same_folder_leave_the_others_clips_alone(copied: P
     assert len(list((copied / "out" / "clips" / "walk").iterdir())) == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.proof)])
 def test_an_interrupted_run_ends_at_once_and_the_next_one_finishes_it(
     home: Path, tmp_path: Path, commands: Commands, number: signal.Signals
 ):

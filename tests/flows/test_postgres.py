@@ -18,7 +18,7 @@ from prefect_server import serving
 
 from flows.server import settings
 
-pytestmark = [pytest.mark.prefect, pytest.mark.postgres, pytest.mark.slow]
+pytestmark = [pytest.mark.prefect, pytest.mark.postgres, pytest.mark.slow, pytest.mark.proof]
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "p@ss:w/rd%41 #?"  # every character that an address would take for something else

@@ -113,7 +113,7 @@ def test_fields_are_anchored_at_the_first_frame():
 # --- parity with OpenCV
 
 
-@pytest.mark.parametrize("name", ["small-1", "boundary-1"])
+@pytest.mark.parametrize("name", ["small-1", pytest.param("boundary-1", marks=pytest.mark.proof)])
 def test_balanced_is_opencvs_default(name):
     pair = next(pair for pair in flow_pairs.generated() if pair.name == name)
     first, second = pair.first[40:200, 60:260], pair.second[40:200, 60:260]
@@ -127,7 +127,9 @@ def test_balanced_is_opencvs_default(name):
 
 @pytest.mark.realdata
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["Grove2", "RubberWhale", "Urban2", "Venus"])
+@pytest.mark.parametrize(
+    "name", ["Venus", *(pytest.param(name, marks=pytest.mark.proof) for name in ("Grove2", "RubberWhale", "Urban2"))]
+)
 def test_balanced_is_opencvs_default_on_real_pictures(real_data, name):
     (pair,) = flow_pairs.middlebury(real_data / "middlebury" / name)
     first, second = (cv2.resize(f, (320, 240), interpolation=cv2.INTER_AREA) for f in (pair.first, pair.second))

@@ -185,9 +185,8 @@ def test_the_same_tensors_come_from_any_number_of_processes(tmp_path):
     augmented = windows(clips, model("joint"), **settings)
     alone = everything(augmented, 0)
     assert len(alone) == 10 and len({row.sum().item() for batch in alone for row in batch["rgb"]}) == 36
-    for workers in (1, 3):
-        for ours, theirs in zip(alone, everything(augmented, workers), strict=True):
-            assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    for ours, theirs in zip(alone, everything(augmented, 3), strict=True):
+        assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_going_on_at_a_later_epoch_sees_what_running_through_would_have(train):
