@@ -16,7 +16,7 @@ from araflow.build import note as build_note
 from araflow.build import stages
 from araflow.build.portions import Portion
 from araflow.build.resolved import ResolvedBuild
-from araflow.build.stages import Selection
+from araflow.build.selection import Selection
 from araflow.report.contact_sheet import write_contact_sheet
 from araflow.store import audit as auditing
 from araflow.store.manifest import Manifest

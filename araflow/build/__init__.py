@@ -20,6 +20,7 @@ __all__ = [
     "resolved",
     "retry",
     "run",
+    "selection",
     "shards",
     "stages",
     "status",

@@ -1,6 +1,7 @@
 """What an output holds that no run needs any more: half-made clips of dead processes, and what was superseded.
 
-Whatever cannot be told for certain stays. A finished clip that the manifest or the build's note lists is never touched.
+Whatever cannot be told for certain stays. A finished clip that the manifest or the build's note lists is never touched,
+nor is any clip where one of the two is there and says what cannot be.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from araflow.build import note as build_note
+from araflow.build import outputs
 from araflow.build.note import BuildNote
 from araflow.core.errors import OutputError
 from araflow.core.files import STATE, explained
 from araflow.store import layout, listing
 from araflow.store.layout import CONTACT_SHEET, MANIFEST
-from araflow.store.manifest import Manifest
 from araflow.store.store import Store
 
 
@@ -45,8 +45,7 @@ def find(store: Store) -> list[Item]:
     """List what can go, by kind and path.
 
     Raises:
-        OutputError: A run is at work, or the note cannot be read.
-        ManifestError: The manifest cannot be read, so nobody knows what belongs to it.
+        OutputError: A run is at work, or the note or the manifest cannot be read from the disk.
     """
     if store.is_running():
         raise OutputError(f"{store.out}: a run is at work here; wait for it, or stop it")
@@ -58,7 +57,6 @@ def remove(store: Store) -> list[Item]:
 
     Raises:
         OutputError: See ``find``; or something cannot be removed.
-        ManifestError: See ``find``.
     """
     found = find(store)
     with store.locked() as held:  # which itself removes what dead sessions have left, and ranges
@@ -70,14 +68,13 @@ def remove(store: Store) -> list[Item]:
 
 
 def _find(store: Store) -> list[_Found]:
-    note = build_note.read(store)
-    manifest = Manifest.read(store.manifest, ["key"]) if store.place.exists(MANIFEST) else None
+    note, manifest, unreadable = outputs.read_state(store, ["key"])
     found = [_local(store, "dead session", path) for path in store.place.sessions.left()]
     found += [_file(Item("unfinished file", *one)) for one in _unfinished(store)]
     found += [
         _file(Item("range of a dead run", *one)) for one in store.ranges().items() if not one[0].endswith(".part")
     ]
-    if note is not None or manifest is not None:
+    if not unreadable and (note is not None or manifest is not None):
         listed = set() if note is None else set(note.label_of)
         listed |= set() if manifest is None else {key for (key,) in manifest.columns("key")}
         found += [found for key in listing.clips(store.place) if key not in listed for found in _clip(store, key)]
@@ -86,7 +83,7 @@ def _find(store: Store) -> list[_Found]:
             for name, record, size, _ in listing.records(store.place)
             if record.key not in listed
         ]
-    if note is not None:
+    if note is not None and not unreadable:
         found += [_local(store, "superseded source", path) for path in _sources(store, note)]
     return sorted(found, key=lambda one: (one[0].kind, one[0].path))
 
@@ -98,11 +95,11 @@ def _file(item: Item) -> _Found:
 def _clip(store: Store, key: str) -> Iterator[_Found]:
     def remove_clip(held: Store) -> None:
         held.remove_clip(key)
-        held.place.remove_empty(f"clips/{key}".rpartition("/")[0])  # its class, as a rule, whose last one it was
+        held.place.remove_empty(layout.clip_name(key).rpartition("/")[0])  # its class, as a rule, whose last one it was
 
-    sizes = store.place.sizes(f"clips/{key}")
+    sizes = store.place.sizes(layout.clip_name(key))
     if not layout.holds_others(sizes):
-        yield Item("clip that is not listed", f"clips/{key}", sum(sizes.values())), remove_clip
+        yield Item("clip that is not listed", layout.clip_name(key), sum(sizes.values())), remove_clip
 
 
 def _local(store: Store, kind: str, path: Path) -> _Found:

@@ -12,16 +12,19 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
+from pydantic import AfterValidator
 
 from araflow.core import spec_file
 from araflow.core.errors import OutputError
+from araflow.core.files import STATE
+from araflow.core.keys import shown, why_not
 from araflow.core.tally import NO_CLASS
 
 if TYPE_CHECKING:
-    from araflow.build.stages import Selection
+    from araflow.build.selection import Selection
     from araflow.core.clip import Clip
     from araflow.core.spec import BuildSpec
     from araflow.store.store import Store
@@ -55,17 +58,47 @@ class BuildNote:
     sources: tuple[str, ...] | None
 
 
-class _Content(pydantic.BaseModel):
-    """What of it is read again."""
+def _moment(text: str) -> str:
+    try:
+        datetime.datetime.fromisoformat(text).timestamp()
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+    return text
 
-    spec: dict[str, Any]
+
+def _key(text: str) -> str:
+    if why := why_not(text):
+        raise ValueError(f"key {shown(text)} {why}")
+    return text
+
+
+class UnreadableNoteError(OutputError):
+    """There is a note, but what it says cannot be; a build writes it anew."""
+
+
+class _Dataset(pydantic.BaseModel, extra="allow", strict=True):
+    source: str | None
+    splits: str | None
+
+
+class _Settings(pydantic.BaseModel, extra="allow", strict=True):
+    """What is looked at before ``spec_file.parse`` reads all of them."""
+
+    out: str
+    dataset: _Dataset
+
+
+class _Content(pydantic.BaseModel, strict=True):
+    """What of it is read again. A note may have come with a dataset from anybody."""
+
+    spec: _Settings
     source: str | None
     accept_licence: bool
     plain: bool
-    begun: str
+    begun: Annotated[str, AfterValidator(_moment)]
     fingerprint: str
-    sources: tuple[str, ...] | None
-    keys: list[str]
+    sources: list[str] | None
+    keys: list[Annotated[str, AfterValidator(_key)]]
     labels: list[str | None]
 
 
@@ -115,20 +148,25 @@ def read(store: Store) -> BuildNote | None:
     """Return the note; ``None`` where there is none: no clips are listed yet, or an older araflow was here.
 
     Raises:
-        OutputError: There is one, but it cannot be read.
+        UnreadableNoteError: There is one, but it says what cannot be.
+        OutputError: It cannot be read.
     """
     found = store.read_state(NAME)
     if found is None:
         return None
     try:
-        content = _Content.model_validate_json(found).model_dump()
-        label_of = dict(zip(content.pop("keys"), content.pop("labels"), strict=True))
-    except ValueError as error:
-        why = " ".join(str(error).split())
-        raise OutputError(
-            f"{store.out}: its note of what was built ({NAME}) cannot be read ({why}): run its araflow build again"
+        # Not by Pydantic alone, which refuses the names of files that are not UTF-8.
+        content = _Content.model_validate(json.loads(found)).model_dump()
+        keys = content.pop("keys")
+        label_of = dict(zip(keys, content.pop("labels"), strict=True))
+        if len(label_of) < len(keys):
+            raise ValueError("a key is there twice")
+    except (ValueError, RecursionError) as error:
+        raise UnreadableNoteError(
+            f"{store.out}: its note of what was built ({STATE}/{NAME}) cannot be read ({_why(error)})"
         ) from error
-    return BuildNote(**content, label_of=label_of)
+    sources = content.pop("sources")
+    return BuildNote(**content, label_of=label_of, sources=None if sources is None else tuple(sources))
 
 
 def settings(note: BuildNote, out: str) -> BuildSpec:
@@ -138,6 +176,14 @@ def settings(note: BuildNote, out: str) -> BuildSpec:
         SpecError: This araflow does not know them.
     """
     return spec_file.parse({**note.spec, "out": _absolute(out)}, f"the settings that {out} was built with")
+
+
+def _why(error: BaseException) -> str:
+    """Say what is wrong first, on a line; of 650,000 keys each may be."""
+    if isinstance(error, pydantic.ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split())[:200]
 
 
 def _from_the_root(tree: dict[str, Any]) -> dict[str, Any]:

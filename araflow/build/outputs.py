@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from araflow.build import note as build_note
-from araflow.build.note import BuildNote
+from araflow.build.note import BuildNote, UnreadableNoteError
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, OutputError
-from araflow.core.files import STATE
+from araflow.core.files import STATE, explained
 from araflow.store import listing
 from araflow.store.address import is_remote, open_store
 from araflow.store.layout import MANIFEST
@@ -19,7 +21,6 @@ from araflow.store.store import Store
 
 _COLUMNS = ("key", "label", "outcome", "reason", "fingerprint", "source_sha256", "path")
 """Of the manifest, those that are looked at."""
-_OUTCOMES = frozenset(Outcome)
 _CLOCK_STEP = 1.0
 """Seconds by which a file may seem older than it is: file systems and other machines have clocks of their own."""
 
@@ -60,6 +61,7 @@ class Output:
         manifest: Its manifest; ``None`` if there is none yet.
         entries: The listed clips, sorted by key; ``None`` where none have been listed.
         running: A run holds the output.
+        unreadable: See ``State``.
     """
 
     store: Store
@@ -67,6 +69,7 @@ class Output:
     manifest: Manifest | None
     entries: list[Entry] | None
     running: bool
+    unreadable: Mapping[str, str]
 
     @property
     def built(self) -> bool:
@@ -92,18 +95,83 @@ def find(out: str) -> Store:
     return store
 
 
+class State(NamedTuple):
+    """What an output says of itself.
+
+    Attributes:
+        note: What it is built from; ``None`` if there is none, or none that can be.
+        manifest: Likewise.
+        unreadable: Which of the two are there and say what cannot be, by file name, and why.
+    """
+
+    note: BuildNote | None
+    manifest: Manifest | None
+    unreadable: dict[str, str]
+
+
+def read_state(store: Store, columns: Sequence[str]) -> State:
+    """Read note and manifest, as far as they can be: what both say is known from the clips, too.
+
+    Args:
+        store: The output.
+        columns: Those of the manifest that will be asked for.
+
+    Raises:
+        OutputError: One of them cannot be read from the disk, so that nobody knows what it says.
+    """
+    note = manifest = None
+    unreadable = {}
+    try:
+        note = build_note.read(store)
+    except UnreadableNoteError as error:
+        unreadable[build_note.NAME] = str(error)
+    try:
+        manifest = Manifest.read(store.manifest, columns) if store.place.exists(MANIFEST) else None
+    except ManifestError as error:
+        unreadable[MANIFEST] = str(error)
+    return State(note, manifest, unreadable)
+
+
+def is_ours(store: Store) -> bool:
+    """Whether araflow has made anything in an output.
+
+    Raises:
+        OutputError: That cannot be read.
+    """
+    if store.read_state(build_note.NAME) is not None:
+        return True
+    return next(listing.clips(store.place), None) is not None or next(listing.records(store.place), None) is not None
+
+
+def put_aside(store: Store, name: str) -> str:
+    """Rename a file that cannot be read as what it should be, never over something, and return its new name.
+
+    Call it when the output is held.
+
+    Args:
+        store: The output.
+        name: The file, right below the output.
+
+    Raises:
+        OutputError: It cannot be renamed.
+    """
+    names = (f"{name}.unreadable{f'-{number}' if number else ''}" for number in itertools.count())
+    free = next(one for one in names if not store.place.exists(one))
+    with store.place.reached(), explained(store.out / name, "cannot be put aside"):
+        (store.out / name).rename(store.out / free)
+    return free
+
+
 def read(store: Store) -> Output:
     """Read what lies in an output.
 
     Raises:
-        OutputError: The note, a proof or a record cannot be read.
-        ManifestError: The manifest cannot be read.
+        OutputError: The note, the manifest, a proof or a record cannot be read from the disk.
     """
     running = store.is_running()
-    note = build_note.read(store)
-    manifest = Manifest.read(store.manifest, _COLUMNS) if store.place.exists(MANIFEST) else None
+    note, manifest, unreadable = read_state(store, _COLUMNS)
     if note is None and manifest is not None and not manifest.settings:
-        return Output(store, None, manifest, list(_as_listed(manifest)), running)
+        return Output(store, None, manifest, list(_as_listed(manifest)), running, unreadable)
     written: dict[str, Entry] = {}
     if note is not None:
         fingerprint, label_of = note.fingerprint, note.label_of
@@ -113,7 +181,7 @@ def read(store: Store) -> Output:
         # A copy of what is visible has no records, and its manifest is all that is known of clips that are not there.
         written = {entry.key: entry for entry in _entries_of(manifest) if entry.outcome is not Outcome.DONE}
     else:
-        return Output(store, None, None, None, running)
+        return Output(store, None, None, None, running, unreadable)
     again = begun(note) - _CLOCK_STEP if note is not None and running else None
     unmade = {record.key: (record, time) for _, record, _, time in listing.records(store.place)}
     entries = []
@@ -130,16 +198,12 @@ def read(store: Store) -> Output:
             continue
         made_from = (record.fingerprint, record.source_sha256)
         entries.append(Entry(key, label, record.outcome, record.reason, time, made_from))
-    return Output(store, note, manifest, entries, running)
+    return Output(store, note, manifest, entries, running, unreadable)
 
 
 def _entries_of(manifest: Manifest) -> Iterator[Entry]:
     """Yield what a manifest says of its clips."""
     for key, label, outcome, reason, fingerprint, digest, _ in manifest.columns(*_COLUMNS):
-        if outcome not in _OUTCOMES:
-            raise ManifestError(
-                f"{manifest.folder}: clip {key!r} has the outcome {outcome!r}; allowed: {', '.join(Outcome)}"
-            )
         yield Entry(key, label, Outcome(outcome), reason or "", None, (fingerprint, digest))
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from araflow.acquire import registry
 from araflow.acquire.types import Part, Sources
 from araflow.build.resolved import ResolvedBuild
+from araflow.build.selection import Selection
 from araflow.build.shards import shards
-from araflow.build.stages import Selection
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
 from araflow.store.store import Store

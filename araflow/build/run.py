@@ -15,14 +15,14 @@ from araflow.build import note, shards, stages
 from araflow.build.pool import WorkerPool
 from araflow.build.portions import Portions
 from araflow.build.resolved import ResolvedBuild, resolve
-from araflow.build.stages import Selection
+from araflow.build.selection import Selection
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
 from araflow.core.spec import BuildSpec
 from araflow.datasets import folder
 from araflow.store import audit
 from araflow.store.address import open_store
-from araflow.store.layout import MANIFEST
+from araflow.store.layout import MANIFEST, clip_name
 from araflow.store.manifest import Manifest
 from araflow.store.store import Store
 
@@ -136,7 +136,7 @@ def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
     return [
         dataclasses.replace(
             clip,
-            name=f"clips/{clip.key}/rgb",
+            name=f"{clip_name(clip.key)}/rgb",
             source=manifest.folder / path / "rgb" if path is not None and frames else None,
             replaced=status == "replaced",
         )

@@ -6,7 +6,6 @@ the fingerprint of the settings.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,9 +14,11 @@ from typing import TYPE_CHECKING
 from araflow.acquire import terms
 from araflow.acquire.types import Sources
 from araflow.build.resolved import ResolvedBuild
+from araflow.build.selection import Selection
 from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
+from araflow.core.keys import shown, why_not
 from araflow.store.layout import MANIFEST
 
 if TYPE_CHECKING:  # selecting clips needs no store
@@ -26,21 +27,6 @@ if TYPE_CHECKING:  # selecting clips needs no store
 
 log = logging.getLogger(__name__)
 NOTHING = Sources(None, None)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Selection:
-    """The clips of a build.
-
-    Attributes:
-        clips: Listed clips, sorted by key.
-        labels: Class names in label order.
-        split_of: Clip key to split; empty where no split was asked for.
-    """
-
-    clips: tuple[Clip, ...]
-    labels: tuple[str, ...]
-    split_of: dict[str, str]
 
 
 def prepare(build: ResolvedBuild, store: Store) -> Sources:
@@ -104,10 +90,15 @@ def selection(
         split_of: Clip key to split.
 
     Raises:
-        SourceError: There are none.
+        SourceError: There are none, two have one key, or a key would lead out of the output.
     """
     if not clips:
         raise SourceError(f"{origin}: no clips found: no video files, no folders of images, and no list of any")
+    known: set[str] = set()
+    for clip in clips:
+        if why := why_not(clip.key) or ("is that of another clip, too" if clip.key in known else None):
+            raise SourceError(f"{origin}: the key {shown(clip.key)} of a clip {why}")
+        known.add(clip.key)
     if labels is None:
         labels = sorted({clip.label for clip in clips if clip.label is not None})
     return Selection(tuple(clips), tuple(labels), split_of or {})
@@ -116,18 +107,30 @@ def selection(
 def check_output(store: Store, selection: Selection) -> None:
     """Refuse an output folder that holds something else: its manifest would be replaced by one without those clips.
 
-    Raises:
-        OutputError: The manifest there shares no clip with the selection.
-    """
-    if not store.place.exists(MANIFEST):
-        return
-    from araflow.store.manifest import Manifest
+    A manifest of ours that cannot be read as one is put aside: all that it says is known from the clips' records.
 
-    there = {key for (key,) in Manifest.read(store.manifest, ["key"]).columns("key")}
+    Raises:
+        OutputError: The manifest there, or the note of a build that wrote none, shares no clip with the selection; or
+            there is a manifest that is not ours.
+    """
+    from araflow.build import note, outputs
+
+    state = outputs.read_state(store, ["key"])
+    if state.manifest is not None:
+        there = {key for (key,) in state.manifest.columns("key")}
+    else:
+        there = set() if state.note is None else set(state.note.label_of)
     if there and there.isdisjoint(clip.key for clip in selection.clips):
         raise OutputError(
             f"{store.out}: holds {len(there)} other clips, such as {min(there)!r}; choose another out, or remove it"
         )
+    for name, why in state.unreadable.items():
+        if name == note.NAME:
+            log.warning("%s; it is written anew", why)
+            continue
+        if not outputs.is_ours(store):
+            raise OutputError(f"{why}, and araflow has made nothing here: choose another out, or move it away")
+        log.warning("%s; it is kept as %s, and a new one is written", why, outputs.put_aside(store, name))
 
 
 def collect(clips: Sequence[Clip], fingerprint: str, store: Store) -> list[ClipRecord]:

@@ -20,6 +20,7 @@ from araflow.core.clip import Outcome
 from araflow.core.errors import SpecError
 from araflow.core.files import PROOF
 from araflow.core.tally import Tally
+from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Status:
         reasons: Clips that are not done by ``outcome``, then by reason code.
         in_work: Clips that are being made now.
         sessions: Processes that write here now.
-        manifest: ``current``, ``stale`` (it says something else than the data), or ``absent``.
+        manifest: ``current``, ``stale`` (it says something else than the data), ``unreadable`` or ``absent``.
         clips_per_minute: Clips settled per minute in the last ten minutes of the run, or of its whole.
         seconds_left: Time left at that rate; ``None`` if no run is at work.
     """
@@ -149,7 +150,7 @@ def _by_class(entries: list[Entry]) -> Tally:
 
 def _manifest_state(seen: Output) -> str:
     if seen.manifest is None:
-        return "absent"
+        return "unreadable" if MANIFEST in seen.unreadable else "absent"
     now = {one.key: one for one in seen.entries or ()}
     written = seen.manifest.columns("key", "outcome", "reason", "fingerprint", "source_sha256")
     same = len(seen.manifest) == len(now) and all(

@@ -6,12 +6,13 @@ import dataclasses
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from araflow.cli.console import INCOMPLETE, finish, logged, progress
+from araflow.cli.console import INCOMPLETE, finish, logged, progress, say_error
 from araflow.cli.options import JSON
 from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
 
@@ -46,7 +47,8 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
 
     store = outputs.find(out)
     while True:
-        now = count(outputs.read(store), time.time())
+        seen = outputs.read(store)
+        now = count(seen, time.time())
         if as_json:
             content = dataclasses.asdict(now) | {"complete": now.complete}
             click.echo(json.dumps(content, indent=None if watch else 2))
@@ -54,6 +56,7 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
             if watch and sys.stdout.isatty():
                 click.clear()
             _show(now)
+        _warn(seen.unreadable)
         if not watch or not now.running:
             sys.exit(0 if now.all_done else INCOMPLETE)
         time.sleep(watch)
@@ -93,11 +96,14 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
 
     store = outputs.find(out)
     seen = outputs.read(store)
+    _warn(seen.unreadable)
     _check_filters(seen, label, code)
     chosen = again.choose(seen, Outcome(outcome), label, code)
     if dry_run:
         _show_chosen(chosen, as_json)
         return
+    if build_note.NAME in seen.unreadable:
+        raise OutputError(f"{out}: its settings are in that note; run its araflow build again, which writes it anew")
     if seen.note is None and seen.manifest is None:
         raise OutputError(f"{out}: it was stopped before its clips were listed; run its araflow build again")
     if not seen.built:
@@ -164,6 +170,9 @@ def clean(out: str, yes: bool, as_json: bool) -> None:
     from araflow.build import outputs
 
     store = outputs.find(out)
+    if unreadable := outputs.read_state(store, ["key"]).unreadable:
+        _warn(unreadable)
+        say_error("warning: until it is written anew, nobody knows which clips are listed, so all of them stay")
     items = cleaning.remove(store) if yes else cleaning.find(store)
     total = sum(item.bytes for item in items)
     if as_json:
@@ -189,6 +198,11 @@ def _show(now: Status) -> None:
     if now.sessions:
         click.echo(f"in work now: {now.in_work:,} clips, by {now.sessions} process{'es' * (now.sessions != 1)}")
     click.echo(last_line(now))
+
+
+def _warn(unreadable: Mapping[str, str]) -> None:
+    for why in unreadable.values():
+        say_error(f"warning: {why}")
 
 
 def _show_chosen(chosen: list[Entry], as_json: bool) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "fingerprint",
     "installed",
     "json_log",
+    "keys",
     "processes",
     "reading",
     "resources",

@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from araflow.core.clip import REASONS, ClipRecord, Outcome
+from araflow.core.errors import OutputError
 from araflow.core.files import PROOF, STATE
 from araflow.core.fingerprint import digest
+from araflow.core.keys import shown, why_not
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
     from araflow.core.spec import Naming
@@ -36,7 +38,13 @@ def stem(naming: Naming, index: int, total: int) -> str:
 
 
 def clip_name(key: str) -> str:
-    """Return how a clip's folder is named from the output."""
+    """Return how a clip's folder is named from the output.
+
+    Raises:
+        OutputError: The key would lead elsewhere, or is none.
+    """
+    if why := why_not(key):
+        raise OutputError(f"key {shown(key)}: {why}")
     return f"clips/{key}"
 
 

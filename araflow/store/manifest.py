@@ -19,14 +19,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from araflow import __version__
 from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome, source_status
 from araflow.core.errors import ManifestError
 from araflow.core.files import parquet, replace
-from araflow.store.address import open_place, reached
-from araflow.store.layout import MANIFEST
+from araflow.store import _reading
+from araflow.store.layout import clip_name
 
 SCHEMA_VERSION = 1
 _META = "araflow"
@@ -82,8 +81,6 @@ _ROWS_AT_ONCE = 8192
 """As many are Python objects at a time."""
 _ADDED = ("subset", "status", "lossless_bytes", "rgb_sha256", "flow_sha256", "saturated")
 """Columns that came later, in the order of the schema: null in a file from before."""
-_GROUPS = ("dataset", "optical")
-"""Of the settings in the metadata, those that are read again."""
 _OF_RECORD = {field.name for field in dataclasses.fields(ClipRecord)}
 _OF_ATTRIBUTES = tuple(field.name for field in dataclasses.fields(Attributes))
 _OF_CLIP = ("dataset", "key", "label", "group", "fold1", "fold2", "fold3", "subset", "source", *_OF_ATTRIBUTES)
@@ -211,7 +208,7 @@ class Manifest:
             "split": [split_of.get(clip.key) for clip in listed],
             "status": [source_status(clip, record) for clip, record in zip(listed, made, strict=True)],
             "source": [clip.name for clip in listed],
-            "path": [f"clips/{record.key}" if record.outcome is Outcome.DONE else None for record in made],
+            "path": [clip_name(record.key) if record.outcome is Outcome.DONE else None for record in made],
         }
         return cls(pa.table(columns, schema=SCHEMA), metadata, folder)
 
@@ -239,50 +236,9 @@ class Manifest:
             columns: Those that will be asked for; ``None`` reads all, which takes a gigabyte for 650,000 clips.
 
         Raises:
-            ManifestError: There is none, it is not Parquet, or another schema version wrote it.
-            OutputError: The address cannot be reached.
+            ManifestError: There is none, it is not Parquet, another schema version wrote it, or a row says what cannot
+                be: a key or path that leads elsewhere, an unknown outcome, a negative size, a clip twice.
+            OutputError: It cannot be read, or the address not be reached.
         """
-        with reached(path):
-            file = path / MANIFEST if path.is_dir() else path
-            there = open_place(file.parent).open(file.name)
-        if there is None:
-            raise ManifestError(f"{file}: no such manifest")
-        try:
-            # Without threads: one of Arrow's that lets go of Python's bytes while Python ends aborts the process (seen
-            # once in 60 runs).
-            with there as opened:
-                parquet_file = pq.ParquetFile(opened, pre_buffer=False)
-                schema = parquet_file.schema_arrow
-                wanted = [name for name in schema.names if columns is None or name in columns]
-                table = parquet_file.read(wanted, use_threads=False)
-        except (pa.ArrowException, OSError) as error:  # Arrow has OSErrors of its own
-            raise ManifestError(f"{file}: not a readable Parquet file: {error}") from error
-        encoded = (schema.metadata or {}).get(_META.encode())
-        if encoded is None:
-            raise ManifestError(f"{file}: a Parquet file, but not written by araflow")
-        try:
-            metadata = dict(json.loads(encoded))
-        except (ValueError, TypeError) as error:
-            raise ManifestError(f"{file}: its metadata is not readable: {error}") from error
-        version = metadata.pop("schema_version", None)
-        if version != SCHEMA_VERSION:
-            raise ManifestError(f"{file}: has schema version {version}, this araflow reads {SCHEMA_VERSION}")
-        _check_metadata(metadata, file)
-        known = [field for field in SCHEMA if field.name in schema.names or field.name not in _ADDED]
-        if not schema.equals(pa.schema(known)):
-            raise ManifestError(f"{file}: its columns are not those of schema version {SCHEMA_VERSION}")
-        fields = [field for field in SCHEMA if columns is None or field.name in columns]
-        arrays = [
-            table.column(field.name) if field.name in schema.names else pa.nulls(len(table), field.type)
-            for field in fields
-        ]
-        return cls(pa.Table.from_arrays(arrays, schema=pa.schema(fields)), metadata, file.parent)
-
-
-def _check_metadata(metadata: Mapping[str, Any], file: Path) -> None:
-    """Both may be absent, as in what other tools wrote; but what is there must be of the kind that is used."""
-    labels, settings = metadata.get("labels") or [], metadata.get("spec") or {}
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ManifestError(f"{file}: its metadata is not readable: labels is no list of names")
-    if not isinstance(settings, dict) or not all(isinstance(settings.get(name, {}), dict) for name in _GROUPS):
-        raise ManifestError(f"{file}: its metadata is not readable: spec holds no groups of settings")
+        file, table, metadata = _reading.read(path, SCHEMA, _ADDED, columns, _META, SCHEMA_VERSION)
+        return cls(table, metadata, file.parent)

@@ -14,7 +14,7 @@ import av
 import pytest
 
 from araflow.build import run as build
-from araflow.build import stages
+from araflow.build import shards
 from araflow.build.pool import WorkerPool
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import ManifestError, OutputError, SourceError
@@ -196,7 +196,7 @@ def test_a_clip_that_crashes_its_decoder_is_named_and_costs_no_other(
         shutil.copy(videos / "walk" / "a.avi", videos / "run" / f"{name}.avi")
     (tmp_path / "faulty_make.py").write_text(textwrap.dedent(FAULTY))
     monkeypatch.syspath_prepend(tmp_path)  # worker processes inherit the path
-    monkeypatch.setattr(stages.extract, "make", importlib.import_module("faulty_make").make)
+    monkeypatch.setattr(shards.extract, "make", importlib.import_module("faulty_make").make)
     manifest, _ = run(settings(videos, tmp_path / "out", run={"workers": 2, "retries": 0}))
     assert outcome(manifest) == {
         "run/c": "done complete",

@@ -23,7 +23,7 @@ from araflow.build.pool import WorkerPool
 from araflow.build.resolved import resolve
 from araflow.core import spec_file
 from araflow.core.clip import Outcome
-from araflow.core.errors import ManifestError, OutputError
+from araflow.core.errors import OutputError
 from araflow.core.resources import folder as resources_folder
 from araflow.core.spec import BuildSpec
 from araflow.datasets._sample import draw_sample
@@ -331,19 +331,6 @@ def test_an_address_in_the_note_stays_one(drawn: Path, tmp_path: Path):
     assert note is not None
     assert note.spec["dataset"]["source"] == "https://example.org/a.rar"
     assert note.spec["dataset"]["folder"] == str(Path.home() / "data")
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"spec": 1}', "\x00"])
-def test_a_note_that_cannot_be_read_is_said_and_not_guessed(out: Path, content: str):
-    (out / ".araflow" / "build.json").write_text(content)
-    with pytest.raises(OutputError, match="run its araflow build again"):
-        look(out)
-
-
-def test_a_manifest_that_cannot_be_read_is_said(out: Path):
-    (out / "manifest.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ManifestError):
-        look(out)
 
 
 SETTINGS: list[list[str]] = [

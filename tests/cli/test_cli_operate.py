@@ -348,7 +348,8 @@ def test_what_the_manifest_or_the_note_lists_stays(videos: Path, tmp_path: Path)
     assert sorted((out / "clips" / "run").iterdir()) == clips
     for broken in ("manifest.parquet", ".araflow/build.json"):
         (out / broken).write_text("broken")
-        assert araflow("clean", out, "--yes").exit_code == 1
+        result = araflow("clean", out, "--yes")
+        assert (result.exit_code, "all of them stay" in result.stderr) == (0, True)
         (out / broken).unlink()
     assert sorted((out / "clips" / "run").iterdir()) == clips
 
