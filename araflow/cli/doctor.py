@@ -14,8 +14,7 @@ from pathlib import Path
 import click
 
 from araflow.cli.options import JSON
-from araflow.core import table
-from araflow.core.files import explained
+from araflow.core import table, written
 from araflow.core.installed import version_of
 from araflow.core.processes import usable_cores
 from araflow.core.table import Column, Table
@@ -120,8 +119,7 @@ def doctor(as_json: bool, deep: bool, vpi_capture: Path | None) -> None:
         from araflow.optical.backends.vpi import capture
 
         text = json.dumps(capture.capture(), indent=2) + "\n"
-        with explained(vpi_capture, "cannot be written"):
-            vpi_capture.write_text(text, encoding="utf-8")
+        written.write({vpi_capture: text.encode()})
         click.echo(f"written: {vpi_capture}; please send it to araflow")
         return
     found = examine(deep=deep)

@@ -64,7 +64,8 @@ def flow_quality(
     """
     if not folders and not generated:
         raise click.UsageError("nothing to measure on: give --pairs DIR, or leave --no-generated out")
-    from araflow.core.files import check_writable, write_all
+    from araflow.core import written
+    from araflow.core.files import check_writable
     from araflow.optical.quality import measure as quality
     from araflow.optical.quality import pairs as flow_pairs
     from araflow.optical.quality.sheet import FlowSheet
@@ -72,6 +73,7 @@ def flow_quality(
     start = time.monotonic()
     chosen = quality.settings(backends or ("auto",), algorithms, presets)
     if out is not None:
+        written.check([out / REPORT, out / PICTURE], out)
         check_writable(out / REPORT)  # what cannot be written fails now, not after minutes
     pairs = [pair for folder in folders for pair in flow_pairs.middlebury(folder)]
     pairs += flow_pairs.generated() if generated else []
@@ -102,7 +104,8 @@ def flow_quality(
     else:
         _print(averages)
     if out is not None:
-        write_all({out / REPORT: (json.dumps(content, indent=2) + "\n").encode(), out / PICTURE: sheet.encode()})
+        report = (json.dumps(content, indent=2) + "\n").encode()
+        written.write({out / REPORT: report, out / PICTURE: sheet.encode()}, out)
     if not as_json:
         if out is not None:
             click.echo(f"report:  {out / REPORT}\npicture: {out / PICTURE}")

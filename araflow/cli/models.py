@@ -198,14 +198,14 @@ def _known(spec: ModelSpec, named: bool) -> list[str]:
 
 def _draw(path: Path, out: Path) -> dict[str, Path]:
     """Draw the first layer of each stream; return the files."""
-    from araflow.core.files import write_all
+    from araflow.core import written
     from araflow.recognition import checkpoint, inspect, pictures
 
     network, spec = checkpoint.load(path)
     weights = inspect.first_weights(network, spec)
     files = {s: out if len(weights) == 1 else out.with_stem(f"{out.stem}-{s}") for s in weights}
     drawn = {stream: pictures.first_layer(own) for stream, own in weights.items()}
-    write_all({file: drawn[stream] for stream, file in files.items()})
+    written.write({file: drawn[stream] for stream, file in files.items()})
     return files
 
 

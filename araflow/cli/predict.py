@@ -13,6 +13,7 @@ import click
 
 from araflow.cli.console import INCOMPLETE
 from araflow.cli.options import JSON, json_option
+from araflow.core import written
 from araflow.core.errors import AraflowError
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def predict(
     from araflow.recognition.prediction.video_flow import flow_maker
 
     start = time.monotonic()
+    if parquet is not None:
+        written.check([parquet])
     runner, other = open_runner(checkpoint, device), None if against is None else open_runner(against, device)
     clips = predicting.list_videos(videos)
     rows: list[dict[str, Any]] = []
@@ -199,6 +202,7 @@ def features(
     if not built and split is not None:
         raise click.UsageError("--split is for manifests; videos have no splits")
     start = time.monotonic()
+    written.check([out / seeing.TABLE, out / seeing.PICTURE], out)
     runner = open_runner(checkpoint, device)
     with progress() as (on_start, advance):
         if built:
@@ -265,12 +269,10 @@ def _print(rows: list[dict[str, Any]]) -> None:
 
 
 def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    from araflow.core.files import explained, parquet, replace
+    from araflow.core import files
     from araflow.recognition.prediction.predict import table
 
-    with explained(path, "cannot be written"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, parquet(table(rows)))
+    written.write({path: files.parquet(table(rows))})
 
 
 def _summary(found: Features, files: list[Path]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from araflow.core import written
 from araflow.core.errors import SpecError
-from araflow.core.files import write_all
 from araflow.core.table import as_markdown
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx.contract import OnnxModel
@@ -86,10 +86,10 @@ def write(model: OnnxModel, out: Path, texts: Mapping[str, str]) -> list[Path]:
         What was written.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: It cannot be written, or something else than araflow's own is there.
     """
     content = {MODEL: model.path.read_bytes(), **{name: text.encode() for name, text in texts.items()}}
-    return write_all({out / name: data for name, data in content.items()})
+    return written.write({out / name: data for name, data in content.items()}, out)
 
 
 def scales_and_offsets(spec: ModelSpec) -> tuple[list[str], list[str]]:

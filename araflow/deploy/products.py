@@ -13,8 +13,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from araflow.core import written
 from araflow.core.errors import UnavailableError
-from araflow.core.files import replace_json
 from araflow.deploy import windows
 from araflow.deploy.runners import kind_of, open_runner
 from araflow.deploy.windows import Streams
@@ -61,6 +61,7 @@ def export(prepared: Prepared, checkpoint: Path) -> Product:
         return Product("export", None, "export: skipped: deploy.export is false")
     from araflow.deploy.onnx import export as exporting
 
+    written.check([prepared.out / "model.onnx"])
     try:
         result = exporting.export(
             checkpoint,
@@ -74,7 +75,7 @@ def export(prepared: Prepared, checkpoint: Path) -> Product:
     except UnavailableError as error:
         return Product("export", None, f"export: skipped: {error}")
     figures = result.to_json()
-    replace_json(prepared.out / "export.json", figures)
+    written.write_json(prepared.out / "export.json", figures)
     parity = result.parity
     line = (
         f"{result.path}: {result.size / 1e6:.1f} MB, {result.precision}, opset {result.opset}; against the checkpoint "
@@ -125,6 +126,6 @@ def bench(prepared: Prepared, exported: Product, built: Product) -> Product:
     sizes = timing.sizes(runner, None) if built.file else (1, 4)
     found = [timing.bench(runner, inputs, size, seconds=settings.bench_seconds, min_runs=2).to_json() for size in sizes]
     figures = {"file": file.name, "by": by, "results": found}
-    replace_json(prepared.out / "bench.json", figures)
+    written.write_json(prepared.out / "bench.json", figures)
     shown = ", ".join(f"{one['throughput']:.0f} windows/s at batch {one['batch']}" for one in found)
     return Product("bench", file, f"{file} on {by}: {shown}", figures)

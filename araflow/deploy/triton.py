@@ -10,8 +10,8 @@ import json
 import re
 from pathlib import Path
 
+from araflow.core import written
 from araflow.core.errors import SpecError
-from araflow.core.files import write_all
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx.contract import OnnxModel
 
@@ -73,12 +73,12 @@ def write(model: OnnxModel, repository: Path, name: str, *, batch: int | None = 
 
     Raises:
         SpecError: See ``files``.
-        OutputError: It cannot be written.
+        OutputError: It cannot be written, or something else than araflow's own is there.
     """
     texts = files(model, name, batch=batch)
     # The network comes last but for its configuration: Triton, which may be looking, takes a model when that is there.
     content = {LABELS: texts[LABELS].encode(), MODEL: model.path.read_bytes(), CONFIG: texts[CONFIG].encode()}
-    return write_all({repository / name / file: data for file, data in content.items()})
+    return written.write({repository / name / file: data for file, data in content.items()}, repository)
 
 
 def _tensor(name: str, shape: list[int], labels: str | None) -> str:

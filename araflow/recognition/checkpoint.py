@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from araflow.core import written
 from araflow.core.errors import SourceError
-from araflow.core.files import write_all
 from araflow.recognition.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def save(path: Path, network: nn.Module, spec: ModelSpec) -> None:
     # Tensors on their own memory and in one order: the same weights give the same bytes.
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
     data = serialise(state, {_KEY: json.dumps(spec.to_json(), sort_keys=True)})
-    write_all({path: data})
+    written.write({path: data})
 
 
 def read_spec(path: Path) -> ModelSpec:

@@ -14,13 +14,26 @@ from araflow.core import files
 from araflow.core.errors import OutputError, SourceError
 
 
+def half_made(path: Path) -> Path:
+    """What a process leaves that is killed while it writes a file; return the draft."""
+    pid = os.fork()
+    if not pid:
+        with files.draft(path) as part:
+            part.write_bytes(b"o")
+            os._exit(0)
+    os.waitpid(pid, 0)
+    (left,) = (one for one in path.parent.iterdir() if files.is_draft(one.name))
+    return left
+
+
 def test_replace_writes_only_what_is_new(tmp_path: Path):
     file = tmp_path / "a.bin"
     files.replace(file, b"one")
     status = file.stat()
-    (tmp_path / "a.bin.part").write_bytes(b"o")  # of a run that was killed
+    left = half_made(tmp_path / "a.bin")
     files.replace(file, b"one")
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (status.st_ino, status.st_mtime_ns)
+    assert not left.exists()
     files.replace(file, b"two")
     assert file.read_bytes() == b"two"
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
@@ -107,3 +120,32 @@ def test_several_files_are_written_with_their_folders_and_the_message_names_the_
     with pytest.raises(OutputError, match=r"/two/three: cannot be written: "):
         files.write_all({tmp_path / "one": b"1", tmp_path / "two" / "three": b"3"})
     assert (tmp_path / "one").read_bytes() == b"1"
+
+
+def test_a_draft_is_told_from_what_lives_and_from_what_a_user_has(tmp_path: Path):
+    theirs = [tmp_path / "a.bin.part", tmp_path / f".araflow-{'0' * 32}.draft", tmp_path / ".araflow-x.draft"]
+    for path in theirs:
+        path.write_bytes(b"mine")
+    left = half_made(tmp_path / "a.bin")
+    behind = left.with_name(files._begin(tmp_path)[0].name)  # its name is right, but it is a link
+    behind.unlink()
+    behind.symlink_to(theirs[0])
+    with files.draft(tmp_path / "a.bin") as live:
+        assert files.is_draft(left.name) and files.is_draft(live.name) and not left.exists()
+        files.sweep(tmp_path)
+        assert live.exists()
+        live.write_bytes(b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a.bin", behind.name, *(path.name for path in theirs)}
+    assert all(path.read_bytes() == b"mine" for path in theirs)
+
+
+def test_a_lock_leaves_what_its_file_holds_and_goes_through_no_link(tmp_path: Path):
+    (tmp_path / "theirs").write_bytes(b"mine")
+    (tmp_path / "link").symlink_to("theirs")
+    with files.only_holder(tmp_path / "theirs"):
+        refused = pytest.raises(BlockingIOError)
+        with refused, files.only_holder(tmp_path / "theirs"):
+            pass
+    with pytest.raises(OSError, match="link"), files.only_holder(tmp_path / "link"):
+        pass
+    assert (tmp_path / "theirs").read_bytes() == b"mine"

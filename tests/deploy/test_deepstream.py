@@ -16,6 +16,7 @@ import recognisers  # noqa: E402
 
 from araflow.cli.deepstream import deepstream as command  # noqa: E402
 from araflow.core.errors import OutputError, SpecError  # noqa: E402
+from araflow.core.written import LIST  # noqa: E402
 from araflow.deploy import deepstream  # noqa: E402
 from araflow.deploy.onnx import contract  # noqa: E402
 from araflow.deploy.onnx.export import export  # noqa: E402
@@ -124,7 +125,7 @@ def test_the_command_writes_a_folder_to_take_along(tmp_path):
     done = CliRunner().invoke(command, [str(file), "--out", str(out), "--sources", "2", "--json"])
     assert done.exit_code == 0, done.output
     names = {"model.onnx", "config_preprocess.txt", "config_infer.txt", "labels.txt", "README.md"}
-    assert {path.name for path in out.iterdir()} == names
+    assert {path.name for path in out.iterdir()} == {*names, LIST}
     assert sorted(json.loads(done.stdout)["files"]) == sorted(str(out / name) for name in names)
     assert (out / "model.onnx").read_bytes() == file.read_bytes()
     done = CliRunner().invoke(command, [str(file), "--out", str(out), "--frame-size", "big"])

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from araflow import optical
 from araflow.cli.flow_quality import PICTURE, REPORT, flow_quality
 from araflow.core.errors import OutputError, SourceError, SpecError, UnavailableError
+from araflow.core.written import LIST
 from araflow.optical import Availability, Choice
 from araflow.optical.quality import measure as quality
 from araflow.optical.quality.measure import Errors, Setting
@@ -299,7 +300,7 @@ def test_the_command_writes_where_it_is_told(folder, tmp_path):
     result = run("--pairs", folder, "--algorithm", "dis", "--preset", "fast", "--out", tmp_path / "a" / "out", "--json")
     assert result.exit_code == 0, result.output
     out = tmp_path / "a" / "out"
-    assert sorted(path.name for path in out.iterdir()) == [PICTURE, REPORT]
+    assert sorted(path.name for path in out.iterdir()) == [LIST, PICTURE, REPORT]
     printed = json.loads(result.stdout)
     assert printed == json.loads((out / REPORT).read_text())
     assert [one["pair"] for one in printed["pairs"]] == ["left", "right"]

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from araflow.core.errors import OutputError, SourceError
+from araflow.core.written import LIST
 from araflow.recognition import checkpoint
 from araflow.recognition.networks import create
 from araflow.recognition.spec import ModelSpec
@@ -116,16 +117,17 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_checkpoint_is_whole_or_not_there_whenever_its_writer_is_killed(tmp_path):
-    path, new = tmp_path / "x.safetensors", nn.Linear(2, 2)
-    checkpoint.save(path, nn.Linear(2, 2), SPEC)
-    old = path.read_bytes()
-    changes = kills.in_a_child(lambda: checkpoint.save(path, new, SPEC))
-    whole = path.read_bytes()
-    assert whole != old
-    assert changes >= 2
-    for kill_at in range(1, changes + 1):
-        path.write_bytes(old)
-        assert kills.in_a_child(lambda: checkpoint.save(path, new, SPEC), kill_at) == -9
-        assert path.read_bytes() in (old, whole)
-    checkpoint.save(path, new, SPEC)
-    assert [file.name for file in tmp_path.iterdir()] == ["x.safetensors"]
+    before, new = nn.Linear(2, 2), nn.Linear(2, 2)
+    for kill_at in range(1, 100):
+        path = tmp_path / str(kill_at) / "x.safetensors"
+        checkpoint.save(path, before, SPEC)
+        old = path.read_bytes()
+        how = kills.in_a_child(lambda: checkpoint.save(path, new, SPEC), kill_at)  # noqa: B023
+        found = path.read_bytes()
+        checkpoint.save(path, new, SPEC)
+        whole = path.read_bytes()
+        assert found in (old, whole) and whole != old
+        assert {file.name for file in path.parent.iterdir()} == {"x.safetensors", LIST}
+        if how != -9:
+            break
+    assert kill_at > 2

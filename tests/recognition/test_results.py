@@ -9,6 +9,7 @@ import training_world as world
 from clip_world import LABELS
 
 from araflow.core.errors import ManifestError, SourceError, SpecError
+from araflow.core.written import LIST
 from araflow.recognition import experiment, results
 from araflow.recognition.networks import count, create, outline
 from araflow.recognition.training import run
@@ -51,7 +52,7 @@ def rgb(data, folder):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LIST}
 
 
 def test_an_evaluation_is_written_and_a_second_one_says_the_same(prepared, trained):

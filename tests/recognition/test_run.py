@@ -18,6 +18,8 @@ import training_world as world
 from safetensors.torch import load_file
 
 from araflow.core.errors import AraflowError, OutputError, SourceError, SpecError, TrainingError, UnavailableError
+from araflow.core.files import is_draft
+from araflow.core.written import LIST
 from araflow.recognition import checkpoint, experiment
 from araflow.recognition.networks import create
 
@@ -71,8 +73,12 @@ def initial(data, out, **settings):
     return create(prepared.model).state_dict()
 
 
+def drafts(folder):
+    return folder.is_dir() and any(is_draft(path.name) for path in folder.iterdir())
+
+
 def leftovers(folder):
-    return [path for path in folder.rglob("*") if path.suffix == ".part"]
+    return [path for path in folder.rglob("*") if is_draft(path.name)]
 
 
 def cut_in(epoch):
@@ -183,12 +189,12 @@ def test_kill_9_at_any_moment_costs_no_more_than_the_epoch(data, out, whole, kil
     out.mkdir()
     settings = world.tree(data, out / "killed", training__epochs=3, **VALIDATED)
     (out / "spec.json").write_text(json.dumps(settings))
-    part, last = out / "killed/checkpoints/last.ckpt.part", out / "killed/checkpoints/last.ckpt"
+    checkpoints, last = out / "killed/checkpoints", out / "killed/checkpoints/last.ckpt"
     draw = random.Random(0)
     moments = [
-        part.exists,  # while a checkpoint is being written
+        lambda: drafts(checkpoints),  # while a checkpoint is being written
         lambda: last.exists() and (time.sleep(draw.uniform(0, 1)) or True),
-        lambda: (out / "killed/last.safetensors.part").exists() or (out / "killed/best.safetensors.part").exists(),
+        lambda: last.exists() and drafts(out / "killed"),
     ]
     for moment in moments[:kills]:
         process = child(out / "spec.json")
@@ -244,7 +250,8 @@ def test_two_devices_train_alike_twice_and_go_on(data, out):
     assert json.loads((out / "two/history.json").read_text())[:1] == trained.history
     # As if the training of two epochs had been killed after the first.
     (out / "cut/checkpoints").mkdir(parents=True)
-    shutil.copy(out / "one/checkpoints/last.ckpt", out / "cut/checkpoints")
+    for name in ("last.ckpt", LIST):
+        shutil.copy(out / "one/checkpoints" / name, out / "cut/checkpoints")
     again = world.train(data, out / "cut", **two)
     assert again.new_epochs == 1
     assert again.history == json.loads((out / "two/history.json").read_text())

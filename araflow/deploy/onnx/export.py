@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from araflow import __version__
 from araflow.core.errors import OutputError, SpecError, did_you_mean
-from araflow.core.files import draft, explained
+from araflow.core.files import explained
+from araflow.core.written import draft
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx._parity import DRAWN, Parity, Window, compare, drawn, insist, within_half
 from araflow.deploy.onnx.contract import Batch, Precision

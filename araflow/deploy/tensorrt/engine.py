@@ -214,6 +214,7 @@ def _refuse_useless(out: Path) -> None:
     """Refuse, before minutes are spent, a place that cannot be written to."""
     if out.is_dir():
         raise OutputError(f"{out}: a folder; name a file, such as {out / 'model.engine'}")
+    engine_file.check(out)
     check_writable(out)
 
 

@@ -13,9 +13,11 @@ from typing import Literal
 
 from pydantic import Field, ValidationError
 
+from araflow.core import written
 from araflow.core.errors import SourceError
-from araflow.core.files import draft, explained, sync
+from araflow.core.files import explained, sync
 from araflow.core.spec import Settings
+from araflow.core.written import draft
 from araflow.recognition.spec import ModelSpec
 
 SUFFIX = ".engine"
@@ -92,6 +94,20 @@ class EngineRecord(Settings):
 def sidecar(engine: Path) -> Path:
     """Return where an engine's description lies."""
     return engine.with_name(engine.name + ".json")
+
+
+def check(path: Path) -> None:
+    """Make sure, before the work, that an engine may be written: there is none, or it is araflow's.
+
+    Raises:
+        OutputError: Something else is there.
+    """
+    try:
+        read(path)  # its description says the same as the list of what araflow wrote, which older versions had not
+        ours = not (path.is_symlink() or sidecar(path).is_symlink())
+    except (SourceError, OSError):
+        ours = False
+    written.check([path, sidecar(path)], adopt=ours)
 
 
 def write(path: Path, engine: bytes, record: EngineRecord) -> None:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from araflow.core.errors import OutputError, SourceError
-from araflow.core.files import parquet, replace
+from araflow.core import written
+from araflow.core.errors import SourceError
+from araflow.core.files import parquet
 from araflow.core.splits import Leakage
 from araflow.recognition.evaluation.answers import DESCRIPTION, Evaluation
 from araflow.recognition.evaluation.metrics import ranked
@@ -102,12 +103,19 @@ def write(evaluation: Evaluation, folder: Path, *, leakage: Leakage | None = Non
         "confusion.png": pictures.confusion(evaluation.metrics.confusion, evaluation.labels, _title(evaluation)),
         "summary.md": markdown(evaluation, leakage).encode(),
     }
+    contents = {folder / name: content for name, content in files.items()}
+    written.check(contents, folder, adopt=_is_ours(folder / PREDICTIONS))
+    written.write(contents, folder)
+
+
+def _is_ours(predictions: Path) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            replace(folder / name, content)
-    except OSError as error:
-        raise OutputError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from error
+        return _META in (pq.read_schema(predictions).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def _title(evaluation: Evaluation) -> str:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from araflow.core import written
 from araflow.core.clip import Clip, Outcome
 from araflow.core.errors import SourceError, SpecError, did_you_mean
-from araflow.core.files import explained, parquet, replace
+from araflow.core.files import parquet
 from araflow.recognition.prediction._video_windows import whole
 from araflow.recognition.prediction.predict import attempted, batches
 from araflow.recognition.prediction.runners import Runner, Tensors
@@ -72,11 +73,7 @@ class Features:
         names = sorted({label or _UNLABELLED for label in self.labels})
         targets = np.array([names.index(label or _UNLABELLED) for label in self.labels])
         drawn = pictures.embedding_plot(plane(self.vectors), targets, names)
-        with explained(out, "cannot be written to"):
-            out.mkdir(parents=True, exist_ok=True)
-            replace(out / TABLE, parquet(table))
-            replace(out / PICTURE, drawn)
-        return [out / TABLE, out / PICTURE]
+        return written.write({out / TABLE: parquet(table), out / PICTURE: drawn}, out)
 
 
 def plane(vectors: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import pyarrow as pa
 
+from araflow.core import written
 from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome
 from araflow.core.errors import ClipError, SourceError, SpecError
 from araflow.core.files import PROOF
@@ -90,9 +91,7 @@ def manifest_of_folders(
     places = [path and paths[key] for key, path in manifest.columns("key", "path")]
     number = SCHEMA.get_field_index("path")
     table = manifest.table.set_column(number, SCHEMA.field(number), pa.array(places, pa.string()))
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "manifest.parquet"
-    Manifest(table, manifest.metadata, out).write(path)
+    (path,) = written.write({out / "manifest.parquet": Manifest(table, manifest.metadata, out).encode()}, out)
     return path
 
 

@@ -20,9 +20,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProg
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from araflow.core import errors
+from araflow.core import errors, written
 from araflow.core.errors import OutputError, TrainingError, UnavailableError
-from araflow.core.files import draft, replace_json
 from araflow.recognition.spec import ExperimentSpec
 
 log = logging.getLogger("araflow")
@@ -91,7 +90,7 @@ class History(Callback):
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
-        replace_json(self._file, self.rows)
+        written.write_json(self._file, self.rows)
         shown = f"loss {row.get('train_loss', math.nan):.4f}, top-1 {100 * row.get('train_top1', math.nan):.1f} %"
         if "val_top1" in row:
             shown += f"; val loss {row['val_loss']:.4f}, top-1 {100 * row['val_top1']:.1f} %"
@@ -116,7 +115,7 @@ class WholeFiles(TorchCheckpointIO):
         data, final = io.BytesIO(), Path(path)
         torch.save(checkpoint, data)
         final.parent.mkdir(parents=True, exist_ok=True)
-        with draft(final) as part:
+        with written.draft(final) as part:
             part.write_bytes(data.getbuffer())
 
 

@@ -23,15 +23,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import filelock
-
+from araflow.core import written
 from araflow.core.errors import OutputError, SpecError, UnavailableError
-from araflow.core.files import replace, replace_json
+from araflow.core.files import explained, only_holder
 from araflow.core.processes import usable_cores
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import ExperimentSpec
 
 log = logging.getLogger("araflow")
+_KEPT = ("best", "last")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,6 +100,8 @@ def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
         known = None
     except (ValueError, LookupError, TypeError):
         raise OutputError(f"{file}: not araflow's; remove the folder, or choose another out") from None
+    written.check(_own(prepared.out), prepared.out, adopt=known is not None)
+    written.refuse_links(prepared.out, prepared.out / "tensorboard")
     if known is not None:
         changed = _differences(before, identity)
         # An experiment that failed in its first epoch left nothing to lose, and may be mended.
@@ -111,6 +113,13 @@ def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
             return Trained(checkpoint, finished, 0, _history(prepared.out))
     _note(prepared, identity, finished=0)
     return None
+
+
+def _own(out: Path) -> list[Path]:
+    """What a training, and what is made of its recogniser, writes; TensorBoard's files have new names each time."""
+    made = ("model.onnx", "export.json", "model.engine", "model.engine.json", "bench.json")
+    kept = (name for one in _KEPT for name in (f"{one}.safetensors", f"checkpoints/{one}.ckpt"))
+    return [out / name for name in ("run.json", "history.json", "curves.png", *kept, *made)]
 
 
 def _history(out: Path) -> list[dict[str, float]]:
@@ -128,7 +137,7 @@ def _note(prepared: Prepared, identity: dict[str, Any], finished: int) -> None:
         "spec": prepared.spec.model_dump(mode="json"),
         "software": prepared.model.software,
     }
-    replace_json(prepared.out / "run.json", content)
+    written.write_json(prepared.out / "run.json", content)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:  # noqa: ANN401 - JSON
@@ -146,23 +155,19 @@ def _begun(out: Path) -> bool:
 
 
 def _checkpoint(out: Path) -> Path | None:
-    return next((p for p in (out / "best.safetensors", out / "last.safetensors") if p.is_file()), None)
+    return next((p for p in (out / f"{name}.safetensors" for name in _KEPT) if p.is_file()), None)
 
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    lock = filelock.FileLock(out / ".lock", timeout=0)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except filelock.Timeout:
-        raise OutputError(f"{out}: another run is training here; wait for it, or choose another out") from None
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be written to: {error.strerror}") from error
-    try:
+    with contextlib.ExitStack() as held:
+        with explained(out, "cannot be written to"):
+            out.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(only_holder(out / ".lock"))
+            except BlockingIOError:
+                raise OutputError(f"{out}: another run is training here; wait for it, or choose another out") from None
         yield
-    finally:
-        lock.release()
 
 
 def _train(
@@ -212,13 +217,13 @@ def _train(
     )
     before = training_loop.run(spec, accelerator, module, loaders, validated=validation is not None, on_epoch=on_epoch)
     folder = out / training_loop.CHECKPOINTS
-    for name in ("best", "last"):
+    for name in _KEPT:
         if (folder / f"{name}.ckpt").is_file():
             state = torch.load(folder / f"{name}.ckpt", weights_only=True, map_location="cpu")["state_dict"]
             network.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
             checkpoint.save(out / f"{name}.safetensors", network, prepared.model)
     rows = json.loads((out / "history.json").read_text(encoding="utf-8"))
-    replace(out / "curves.png", pictures.curves(rows))
+    written.write({out / "curves.png": pictures.curves(rows)})
     _note(prepared, identity, finished=len(rows))
     chosen = _checkpoint(out)
     assert chosen is not None
