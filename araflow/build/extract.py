@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ import numpy as np
 
 from araflow import __version__, optical
 from araflow.build.recipe import Recipe
+from araflow.build.source import hash_source, stamp
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import ClipError, OutputError, UnavailableError
-from araflow.core.reading import open_file
-from araflow.media import flow_files, png, quantize, source_files, video
+from araflow.media import flow_files, png, quantize, video
 from araflow.media.fields import GrayFrame
 from araflow.store.draft import ClipDraft
 from araflow.store.layout import LOSSLESS, stem
@@ -44,6 +43,7 @@ class Job:
         source_bytes: Size of the source in bytes.
         source_sha256: Digest of the source's bytes.
         keep_rgb: The ``rgb`` files are right already; make flow only.
+        source_stamp: The source's ``stamp`` from before its bytes were read for the digest; empty if not known.
     """
 
     key: str
@@ -53,6 +53,15 @@ class Job:
     source_bytes: int
     source_sha256: str
     keep_rgb: bool
+    source_stamp: str = ""
+
+    def was_touched(self) -> bool:
+        """Whether the source was written to, replaced or removed since it was looked at."""
+        return bool(self.source_stamp) and stamp(self.source) != self.source_stamp
+
+    def changed(self) -> ClipRecord:
+        """Return the record of a clip whose source did not stay as it was."""
+        return self.record(Outcome.FAILED, "changed: it changed while it was read")
 
     def record(self, outcome: Outcome, reason: str) -> ClipRecord:
         """Return a record that says what was asked for; what is measured is filled in later."""
@@ -71,24 +80,6 @@ class Job:
             rgb_fingerprint=self.recipe.rgb_fingerprint,
             software=software(self.recipe.backend),
         )
-
-
-def hash_source(source: Path) -> tuple[int, str]:
-    """Return the size in bytes and the SHA-256 of a video file, or of the names and bytes of a folder's frames.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    if not source.is_dir():
-        with open_file(source) as file:
-            checksum = hashlib.file_digest(file, "sha256")
-            return file.tell(), checksum.hexdigest()
-    total, checksum = 0, hashlib.sha256()
-    for path in source_files.frame_files(source):
-        size, inner = hash_source(path)
-        total += size
-        checksum.update(f"{path.name}\0{inner}\n".encode("utf-8", "surrogateescape"))
-    return total, checksum.hexdigest()
 
 
 def software(backend: str = "opencv") -> str:
@@ -115,12 +106,17 @@ def make(job: Job) -> ClipRecord:
         draft = job.store.begin(lossless=job.recipe.lossless)
         try:
             _make(job, draft, measured)
+            # Its bytes once more, too: a second write in the same tick of the file system's clock leaves the stamp.
+            if job.was_touched() or hash_source(job.source)[1] != job.source_sha256:
+                return job.changed()
             done = dataclasses.replace(bare, outcome=Outcome.DONE, reason=_completion(measured), **_fields(measured))
             job.store.commit(draft, done, keep_rgb=job.keep_rgb)
         finally:
             draft.discard()  # nothing is left to remove after a commit
         return done
     except ClipError as error:
+        if job.was_touched():
+            return job.changed()
         return dataclasses.replace(bare, reason=str(error), **_fields(measured, partial=True))
     except UnavailableError as error:  # the device failed, not the clip: tried again next time
         text = f"error: {error}"
@@ -131,6 +127,8 @@ def make(job: Job) -> ClipRecord:
             raise OutputError(
                 f"{job.store.state.parent}: {error.strerror}: nothing more can be written there"
             ) from error
+        if job.was_touched():
+            return job.changed()
         text = f"io-error: {error.strerror or error}"
         return dataclasses.replace(bare, outcome=Outcome.FAILED, reason=text, **_fields(measured, partial=True))
 

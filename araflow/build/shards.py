@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 
-from araflow.build import extract
+from araflow.build import extract, source
 from araflow.build.extract import Job
 from araflow.build.pool import WorkerError, WorkerPool
 from araflow.build.recipe import Recipe
@@ -148,7 +148,8 @@ def _plan(clip: Clip, recipe: Recipe, fingerprint: str, store: Store) -> Job | t
         reason = f"missing: {clip.name} is listed but not in the source"
         return ClipRecord(clip.key, Outcome.QUARANTINED, reason, fingerprint=fingerprint), True
     try:
-        size, checksum = extract.hash_source(clip.source)
+        mark = source.stamp(clip.source)
+        size, checksum = source.hash_source(clip.source)
     except OSError as error:
         if known is not None and known.outcome is Outcome.DONE:
             return known, False  # as for a source that is gone
@@ -160,7 +161,7 @@ def _plan(clip: Clip, recipe: Recipe, fingerprint: str, store: Store) -> Job | t
     if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
         return known, False
     keep_rgb = made is not None and made.source_sha256 == checksum and made.rgb_fingerprint == recipe.rgb_fingerprint
-    return Job(clip.key, clip.source, store, recipe, size, checksum, keep_rgb)
+    return Job(clip.key, clip.source, store, recipe, size, checksum, keep_rgb, mark)
 
 
 def _no_file(source: Path, error: OSError) -> str | None:
@@ -176,6 +177,8 @@ def _no_file(source: Path, error: OSError) -> str | None:
 def _lost(job: Job, lost: Lost, run: RunSpec) -> ClipRecord:
     if lost.timed_out:
         return job.record(Outcome.FAILED, f"timeout: took longer than run.clip_timeout={run.clip_timeout:g} seconds")
+    if job.was_touched():  # half a file may well crash a decoder
+        return job.changed()
     # A process that was killed from outside (out of memory, say) may well succeed next time; a crash will not.
     broke = lost.exit_code is not None and (
         lost.exit_code in _CRASHES or (lost.exit_code >= 0 and lost.exit_code != _PYTHON_ENDED)

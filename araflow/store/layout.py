@@ -12,6 +12,7 @@ from araflow.core.errors import OutputError
 from araflow.core.files import PROOF, STATE
 from araflow.core.fingerprint import digest
 from araflow.core.keys import shown, why_not
+from araflow.core.reading import json_of
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
     from araflow.core.spec import Naming
@@ -107,11 +108,7 @@ def parse_proof(content: bytes | None, key: str) -> ClipRecord | None:
     if record is None or record.key != key or record.outcome is not Outcome.DONE:
         return None
     measured = (record.width, record.height, record.frames, record.flows, record.rgb_bytes, record.flow_bytes)
-    if (
-        not all(measured)
-        or record.flows != (record.frames or 0) - 1
-        or not (record.source_sha256 and record.fingerprint)
-    ):
+    if not all((*measured, record.source_sha256, record.fingerprint)) or record.flows != (record.frames or 0) - 1:
         return None
     scaled = record.quantizer == "max_radius" or record.radii is not None
     return None if scaled and len(record.radii or ()) != record.flows else record
@@ -126,8 +123,8 @@ def parse_unmade(content: bytes | None, name: str) -> ClipRecord | None:
 
 def _parse(content: bytes | None) -> ClipRecord | None:
     try:
-        return None if content is None else ClipRecord.from_json(json.loads(content))
-    except (ValueError, RecursionError):
+        return None if content is None else ClipRecord.from_json(json_of(content))
+    except ValueError:
         return None
 
 
