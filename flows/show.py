@@ -27,8 +27,9 @@ from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 
 from araflow.core.clip import Outcome
+from araflow.core.screen import as_markdown
+from araflow.core.screen import shown as shown_text
 from araflow.core.spec import BuildSpec
-from araflow.core.table import as_markdown
 from araflow.store import summary
 from araflow.store.layout import CONTACT_SHEET
 from araflow.store.manifest import Manifest
@@ -53,6 +54,7 @@ def shown(create: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> 
 def name_run(name: str) -> None:
     """Give the run another name, now that more is known of it."""
     context = FlowRunContext.get()
+    name = shown_text(name)
     if context is None or context.flow_run is None or context.flow_run.name == name:
         return
     with get_client(sync_client=True) as client:
@@ -167,5 +169,5 @@ def lineage(written: Manifest) -> str:
     ]
     for title in ("dataset", "spec"):
         content = json.dumps(known.get(title), indent=2, ensure_ascii=False)
-        lines += ["", f"## {'Source' if title == 'dataset' else 'Settings'}", "", "```json", content, "```"]
+        lines += ["", f"## {'Source' if title == 'dataset' else 'Settings'}", "", "```json", shown_text(content), "```"]
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from prefect import State
 from prefect.states import Cancelled, Failed
 
 from araflow.core.errors import AraflowError, PoolClosedError
+from araflow.core.screen import shown
 
 if logging.getLogger("araflow").level == logging.NOTSET:
     # Prefect shows only warnings of loggers that do not ask for more.
@@ -38,15 +39,21 @@ class StageResult:
 
 
 def without_traceback(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """End in state Failed with the message of an error that araflow explains itself, without a traceback in the log."""
+    """End in state Failed with the message of an error that araflow explains itself, without a traceback in the log.
+
+    The history keeps what a state says, so that it is said as people may see it.
+    """
 
     @functools.wraps(function)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R | State[Any]:
         try:
             return function(*args, **kwargs)
         except PoolClosedError as error:
-            return Cancelled(message=str(error), data=error)
+            return Cancelled(message=shown(str(error)), data=error)
         except AraflowError as error:
-            return Failed(message=str(error), data=error)
+            return Failed(message=shown(str(error)), data=error)
+        except Exception as error:  # Prefect makes a state of it that says the same
+            error.args = tuple(shown(one) if isinstance(one, str) else one for one in error.args)
+            raise
 
     return cast(Callable[_P, _R], run)  # Prefect turns a returned state into its result, or raises its error

@@ -16,7 +16,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
-from araflow.core.table import as_markdown
+from araflow.core.screen import as_markdown
 from araflow.deploy import products
 from araflow.deploy.products import Product
 from araflow.recognition import experiment

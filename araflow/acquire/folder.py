@@ -107,8 +107,10 @@ class DatasetFolder:
     def note_download(self, fetched: Fetched) -> None:
         """Record a downloaded file."""
         entry = {"name": fetched.path.name, "url": fetched.url, "size": fetched.size, "sha256": fetched.sha256}
-        others = [file for file in self._read()["files"] if file["url"] != fetched.url]
-        files = sorted([*others, entry | {"fetched": fetched.fetched}], key=lambda file: str(file["url"]))
+        others = [
+            file for file in self._read()["files"] if (file["name"], file["url"]) != (entry["name"], entry["url"])
+        ]
+        files = sorted([*others, entry | {"fetched": fetched.fetched}], key=lambda file: (file["url"], file["name"]))
         self._write(files=files)
 
     def holds(self, what: str, wanted: Collection[str] | None) -> bool:

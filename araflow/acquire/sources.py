@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from araflow.acquire import fetch, ingest, registry, walk
 from araflow.acquire.registry import is_address
 from araflow.acquire.types import Progress, no_progress
+from araflow.core.addresses import lasting
 from araflow.core.errors import SourceError
 from araflow.core.resources import cache_folder
 
@@ -35,7 +36,7 @@ def make_local(
         SourceError: There is no such folder or file, or it cannot be unpacked or downloaded, or holds nothing wanted.
     """
     if is_address(text):
-        target = cache_folder() / short_digest(text) / registry.file_name(text)
+        target = cache_folder() / short_digest(lasting(text)) / registry.file_name(text)
         text = str(fetch.download([text], target, report=report, progress=progress).path)
     path = Path(text).expanduser()
     if not path.exists():

@@ -11,6 +11,7 @@ from araflow.acquire import fetch, registry
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import Registry
 from araflow.acquire.types import Sources
+from araflow.core.addresses import masked
 from araflow.core.errors import SourceError, SpecError
 from araflow.core.spec import DatasetSpec
 
@@ -80,10 +81,10 @@ def provenance(spec: DatasetSpec, files: Sources) -> dict[str, Any] | None:
     if spec.source is None:
         folder = DatasetFolder.of(spec, known)
         about["licence_accepted"] = folder.accepted()
-        urls = {part.url for part in files.parts} | files.downloads
+        urls = {masked(url) for url in (*(part.url for part in files.parts), *files.downloads)}
         about["files"] = [
             {name: file[name] for name in ("name", "url", "size", "sha256")}
             for file in folder.files()
-            if file["url"] in urls
+            if masked(file["url"]) in urls
         ]
     return about

@@ -16,6 +16,7 @@ from araflow.acquire.types import Part, Sources
 from araflow.build.resolved import ResolvedBuild
 from araflow.build.selection import Selection
 from araflow.build.shards import shards
+from araflow.core.addresses import masked
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
 from araflow.store.store import Store
@@ -186,7 +187,7 @@ class Portions:
                 missing.append(clip)
                 continue
             more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
-            reason = f"io-error: in no part that could be fetched; not fetched: {parts[0].url}{more}"
+            reason = f"io-error: in no part that could be fetched; not fetched: {masked(parts[0].url)}{more}"
             known = self._store.find(clip.key, self._fingerprint)
             if known is None or known.outcome is not Outcome.DONE:
                 self._note(ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=self._fingerprint))

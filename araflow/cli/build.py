@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import click
 
 from araflow.cli.console import finish
 from araflow.cli.options import EXIT_STATUS, JSON
+from araflow.core.screen import echo_json
 
 
 @click.command(epilog=EXIT_STATUS)
@@ -72,6 +72,6 @@ def plan(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
 
     result = planning.plan(spec_file.load(config, overrides))
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(result), indent=2))
+        echo_json(dataclasses.asdict(result))
     else:
         print_plan(result)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import click
-
 from araflow.core import json_log
 from araflow.core.errors import AraflowError
-from araflow.core.table import visible
+from araflow.core.screen import echo, echo_json, shown, visible
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from rich.console import Console
 
     from araflow.core.clip import ClipRecord
@@ -47,10 +47,10 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
             "made": made,
         }
         content |= {"outcomes": dict(outcomes), "reasons": dict(summary.reasons(written)), "seconds": round(seconds, 3)}
-        click.echo(json.dumps(content, indent=2))
+        echo_json(content)
     else:
         print_summary(written)
-        click.echo(f"manifest: {path}\n" + (f"picture:  {picture}\n" if picture.exists() else "") + line)
+        echo(f"manifest: {path}\n" + (f"picture:  {picture}\n" if picture.exists() else "") + line)
     bad = outcomes[Outcome.QUARANTINED] + outcomes[Outcome.FAILED]
     if bad and strict:
         raise AraflowError(f"strict: {line}")
@@ -67,7 +67,7 @@ def logged() -> Iterator[Console]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            console.print(Text(_plain(record.getMessage())))  # as text: a key may hold [b] or :smile:
+            console.print(Text(shown(record.getMessage())))  # as text: a key may hold [b] or :smile:
 
     handler = json_log.JsonLines() if json_log.wanted() else Lines()
     ours = logging.getLogger("araflow")
@@ -79,11 +79,6 @@ def logged() -> Iterator[Console]:
         ours.removeHandler(handler)
 
 
-def _plain(message: str) -> str:
-    """Return lines with what would command a terminal written out: names of files come from elsewhere."""
-    return "\n".join(map(visible, message.split("\n")))
-
-
 def _no_bar(console: Console) -> bool:
     return json_log.wanted() or not console.is_terminal
 
@@ -93,7 +88,15 @@ def say_error(message: str) -> None:
     if json_log.wanted():
         json_log.say(logging.ERROR, message.removeprefix("error: "))
     else:
-        click.echo(_plain(message), err=True)
+        echo(message, err=True)
+
+
+def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show where a program broke that should not have, in place of ``sys.excepthook``."""
+    if json_log.wanted():
+        json_log.say(logging.ERROR, f"{kind.__name__}: {error}", error)
+    else:
+        echo("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
 
 
 @contextlib.contextmanager
@@ -127,7 +130,7 @@ def downloads() -> Iterator[Callable[[str, int, int | None], None]]:
 
         def advance(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
-                tasks[name] = bar.add_task(name, total=total)
+                tasks[name] = bar.add_task(visible(name), total=total)
             bar.update(tasks[name], completed=done, total=total)
             if done == total:
                 bar.remove_task(tasks.pop(name))

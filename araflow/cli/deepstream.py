@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from araflow.cli.options import json_option
+from araflow.core.screen import echo, echo_json
 
 _ONNX = click.argument("onnx", type=click.Path(path_type=Path))
 
@@ -69,7 +69,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _show(paths: list[Path], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"files": [str(path) for path in paths]}, indent=2))
+        echo_json({"files": [str(path) for path in paths]})
     else:
         for path in paths:
-            click.echo(path)
+            echo(str(path))

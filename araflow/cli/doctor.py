@@ -17,6 +17,7 @@ from araflow.cli.options import JSON
 from araflow.core import table, written
 from araflow.core.installed import version_of
 from araflow.core.processes import usable_cores
+from araflow.core.screen import echo, echo_json
 from araflow.core.table import Column, Table
 
 
@@ -120,11 +121,11 @@ def doctor(as_json: bool, deep: bool, vpi_capture: Path | None) -> None:
 
         text = json.dumps(capture.capture(), indent=2) + "\n"
         written.write({vpi_capture: text.encode()})
-        click.echo(f"written: {vpi_capture}; please send it to araflow")
+        echo(f"written: {vpi_capture}; please send it to araflow")
         return
     found = examine(deep=deep)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=2))
+        echo_json([dataclasses.asdict(finding) for finding in found])
     else:
         print_findings(found)
 

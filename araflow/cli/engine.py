@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from araflow.cli.options import JSON
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,10 +99,10 @@ def engine(
         measure=measure if measured else None,
     )
     if as_json:
-        click.echo(json.dumps({"engine": str(result.path), **result.record.model_dump(mode="json")}, indent=2))
+        echo_json({"engine": str(result.path), **result.record.model_dump(mode="json")})
         return
     _print_record(result.record)
-    click.echo(f"engine:      {result.path}\ndescription: {result.sidecar}")
+    echo(f"engine:      {result.path}\ndescription: {result.sidecar}")
 
 
 @click.command("bench-engine")
@@ -143,7 +143,7 @@ def bench_engine(file: Path, batch: str | None, seconds: float, device: str, cud
             "results": [one.to_json() for one in found],
             "card": {"rows": [dataclasses.asdict(row) for row in bench.CARD], "caveat": bench.CARD_CAVEAT},
         }
-        click.echo(json.dumps(content, indent=2))
+        echo_json(content)
     else:
         _print_latency(found, by, runner.spec)
 
@@ -172,20 +172,18 @@ def _print_record(record: EngineRecord) -> None:
     flags = [*record.flags.network, *record.flags.builder, *(f"no {name}" for name in record.flags.cleared)]
     proof, parity = record.proof, record.parity
     how = "by builder flag alone, from a float32 file" if record.flags.fallback else f"{record.flags.typing}ly typed"
-    click.echo(f"TensorRT {record.tensorrt} on {record.device}, built in {record.build_seconds:.0f} s")
-    click.echo(f"precision {record.precision} ({how}); flags: {', '.join(flags) or 'none'}")
+    echo(f"TensorRT {record.tensorrt} on {record.device}, built in {record.build_seconds:.0f} s")
+    echo(f"precision {record.precision} ({how}); flags: {', '.join(flags) or 'none'}")
     for name, shapes in record.profile.items():
-        click.echo(
-            f"{name}: " + " … ".join("×".join(map(str, shape)) for shape in (shapes.min, shapes.opt, shapes.max))
-        )
+        echo(f"{name}: " + " … ".join("×".join(map(str, shape)) for shape in (shapes.min, shapes.opt, shapes.max)))
     counts = f"fp32 {proof.fp32}, fp16 {proof.fp16}, int8 {proof.int8}"
-    click.echo(f"proof: of {proof.computing} computing layers {counts}")
-    click.echo(
+    echo(f"proof: of {proof.computing} computing layers {counts}")
+    echo(
         f"parity with ONNX Runtime on {parity.windows} windows ({parity.source}): relative error "
         f"{parity.relative_error:.2g} (allowed {parity.allowed:g}), same first class {parity.top1:.1%}"
     )
     for row in record.latency or ():
-        click.echo(f"batch {row['batch']}: median {row['median']:.2f} ms, {row['throughput']:.1f} windows/s")
+        echo(f"batch {row['batch']}: median {row['median']:.2f} ms, {row['throughput']:.1f} windows/s")
 
 
 def _print_latency(found: Sequence[Latency], by: str, spec: ModelSpec) -> None:
@@ -201,6 +199,6 @@ def _print_latency(found: Sequence[Latency], by: str, spec: ModelSpec) -> None:
     title = f"{by}; latency in milliseconds, throughput in windows per second"
     Table(figures("batch", "runs", *names, "windows/s"), rows, title=title).print()
     if card := bench.card_figures(spec):
-        click.echo("NVIDIA's card: " + "; ".join(f"{r.device} {r.clips:g}/s (batch {r.batch})" for r in card))
+        echo("NVIDIA's card: " + "; ".join(f"{r.device} {r.clips:g}/s (batch {r.batch})" for r in card))
         own = spec.stream("rgb")
-        click.echo(f"{bench.CARD_CAVEAT}; this file: {own.frames} frames of {own.width} × {own.height}")
+        echo(f"{bench.CARD_CAVEAT}; this file: {own.frames} frames of {own.width} × {own.height}")

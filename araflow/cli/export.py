@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from araflow.cli.options import json_option
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from araflow.deploy.onnx.contract import Batch
@@ -68,13 +68,13 @@ def export(
         windows=given,
         source="manifest",
         force=force,
-        report=lambda line: click.echo(line, err=True),
+        report=lambda line: echo(line, err=True),
     )
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2))
+        echo_json(result.to_json())
         return
     parity = result.parity
-    click.echo(
+    echo(
         f"{result.path}: {result.size / 1e6:.1f} MB, {result.precision}, opset {result.opset}, batch {result.batch}, "
         f"{result.nodes} nodes\nSHA-256 {result.sha256}\n"
         f"against the checkpoint on {parity.windows} windows ({parity.source}): relative error "

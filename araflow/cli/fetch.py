@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import click
 
 from araflow.cli.console import INCOMPLETE
 from araflow.cli.options import JSON
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from araflow.acquire.statuses import Acquired
@@ -105,7 +105,10 @@ def fetch(
     if youtube and (given or not own_subsets):
         raise click.UsageError(f"--youtube is for downloads of Kinetics{'; leave --from out' if given else ''}")
     if dry_run:
-        click.echo(json.dumps(offer, indent=2) if as_json else _offered(offer, given))
+        if as_json:
+            echo_json(offer)
+        else:
+            echo(_offered(offer, given))
         return
     if not (accept_licence or offer["licence_accepted"]):
         _ask(offer, given)
@@ -115,7 +118,7 @@ def fetch(
 
 
 def _ask(offer: dict[str, Any], given: tuple[Path, ...]) -> None:
-    click.echo(_offered(offer, given), err=True)
+    echo(_offered(offer, given), err=True)
     if not sys.stdin.isatty():
         raise click.UsageError("the licence has not been accepted yet: --accept-licence accepts it")
     try:
@@ -123,7 +126,7 @@ def _ask(offer: dict[str, Any], given: tuple[Path, ...]) -> None:
     except click.Abort:
         raise KeyboardInterrupt from None
     if not accepted:
-        click.echo("not accepted; nothing was downloaded", err=True)
+        echo("not accepted; nothing was downloaded", err=True)
         sys.exit(1)
 
 
@@ -152,12 +155,12 @@ def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
     )
     line = f"{got.folder}: {total['listed']:,} clips listed: {counts or 'none'}; {amount(got.bytes)}"
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(got), indent=2))
+        echo_json(dataclasses.asdict(got))
     else:
         tally.table(got.classes, total).print()
         for remark in got.remarks:
-            click.echo(remark)
+            echo(remark)
         if got.absent:
-            click.echo("missing and corrupt clips are rows of a build all the same; --from FILE takes in what you have")
-        click.echo(f"per clip: {Path(got.folder) / STATUS_FILE}\n{line}")
+            echo("missing and corrupt clips are rows of a build all the same; --from FILE takes in what you have")
+        echo(f"per clip: {Path(got.folder) / STATUS_FILE}\n{line}")
     sys.exit(INCOMPLETE if got.absent and spec.clips_per_class is None else 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 
 from araflow.cli.console import finish, progress
 from araflow.cli.options import EXIT_STATUS, JSON
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from araflow.core.clip import ClipRecord
@@ -88,9 +88,9 @@ def _list_backends(as_json: bool) -> None:
     if as_json:
         backends = [{**dataclasses.asdict(f), "algorithms": algorithms[f.name]} for f in found]
         content = {"backends": backends, "algorithms": optical.algorithms(), "presets": optical.PRESETS}
-        click.echo(json.dumps(content, indent=2))
+        echo_json(content)
         return
     examining.print_findings(found)
     for name, own in algorithms.items():
-        click.echo(f"algorithms of {name}: {', '.join(own)}")
-    click.echo(f"presets: {', '.join(optical.PRESETS)}")
+        echo(f"algorithms of {name}: {', '.join(own)}")
+    echo(f"presets: {', '.join(optical.PRESETS)}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow.cli.options import JSON
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from araflow.media.fields import FlowField
@@ -100,7 +101,7 @@ def flow_quality(
         "pairs": [one.to_json() for one in results],
     }
     if as_json:
-        click.echo(json.dumps(content, indent=2))
+        echo_json(content)
     else:
         _print(averages)
     if out is not None:
@@ -108,8 +109,8 @@ def flow_quality(
         written.write({out / REPORT: report, out / PICTURE: sheet.encode()}, out)
     if not as_json:
         if out is not None:
-            click.echo(f"report:  {out / REPORT}\npicture: {out / PICTURE}")
-        click.echo(_last_line(averages, len(pairs), time.monotonic() - start))
+            echo(f"report:  {out / REPORT}\npicture: {out / PICTURE}")
+        echo(_last_line(averages, len(pairs), time.monotonic() - start))
 
 
 def _print(averages: Sequence[Quality]) -> None:

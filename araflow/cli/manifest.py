@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import click
 
 from araflow.cli.console import progress
 from araflow.cli.options import JSON, Group, ManifestPath
+from araflow.core.screen import echo, echo_json
 
 
 @click.group(cls=Group)
@@ -34,7 +34,7 @@ def show(path: Path, clips: bool, as_json: bool) -> None:
     read = Manifest.read(path, None if clips else summary.COLUMNS)
     if as_json:
         content = {"metadata": read.metadata, **dataclasses.asdict(summary.by_class(read))}
-        click.echo(json.dumps(content | ({"clips": read.table.to_pylist()} if clips else {}), indent=2))
+        echo_json(content | ({"clips": read.table.to_pylist()} if clips else {}))
     elif clips:
         print_clips(read)
     else:
@@ -56,12 +56,12 @@ def validate(path: Path, quick: bool, as_json: bool) -> None:
         problems = audit.validate(read, decode=not quick, on_clip=lambda key: advance(None))
         problems += [f"{path}: a clip folder without a finished row" for path in audit.strays(read)]
     if as_json:
-        click.echo(json.dumps({"clips": len(read), "problems": problems}, indent=2))
+        echo_json({"clips": len(read), "problems": problems})
     else:
         for problem in problems:
-            click.echo(problem)
+            echo(problem)
         remedy = "; building it again makes clips anew whose files are missing or not whole" if problems else ""
-        click.echo(f"{len(read)} rows, {len(problems)} differences{remedy}")
+        echo(f"{len(read)} rows, {len(problems)} differences{remedy}")
     sys.exit(1 if problems else 0)
 
 
@@ -76,9 +76,9 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
 
     lines = differences(Manifest.read(first), Manifest.read(second))
     if as_json:
-        click.echo(json.dumps({"differences": lines}, indent=2))
+        echo_json({"differences": lines})
     else:
         for line in lines:
-            click.echo(line)
-        click.echo(f"{len(lines)} differences")
+            echo(line)
+        echo(f"{len(lines)} differences")
     sys.exit(1 if lines else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow.cli.options import JSON
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from araflow.recognition.inspect import Layer
@@ -42,7 +42,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
     content = [_described(name) for name in registry.names()]
     if as_json:
-        click.echo(json.dumps(content, indent=2))
+        echo_json(content)
         return
     from araflow.core.table import Table
 
@@ -61,8 +61,8 @@ def models(ctx: click.Context, as_json: bool) -> None:
         ]
     ).print()
     for one in content:
-        click.echo(f"{one['name']}: {one['paper']}")
-    click.echo(f"{len(content)} architectures; araflow models show NAME lists the layers of one")
+        echo(f"{one['name']}: {one['paper']}")
+    echo(f"{len(content)} architectures; araflow models show NAME lists the layers of one")
 
 
 @models.command()
@@ -127,20 +127,20 @@ def show(
             "totals": inspect.totals(found),
             "pictures": {stream: str(file) for stream, file in files.items()},
         }
-        click.echo(json.dumps(content, indent=2))
+        echo_json(content)
         return
     from araflow.core.table import Table
 
     Table.of([_row(layer) for layer in found]).print()
-    click.echo()
+    echo()
     Table.of(inspect.totals(found)).print()
-    click.echo()
+    echo()
     for line in _known(spec, named):
-        click.echo(line)
+        echo(line)
     for stream, file in files.items():
-        click.echo(f"first layer of {stream}: {file}")
+        echo(f"first layer of {stream}: {file}")
     own = " and ".join(f"{stream} {'×'.join(map(str, _shape(spec, stream)))}" for stream in spec.streams)
-    click.echo(f"{spec.network.architecture}: {total:,} parameters; {own} → {len(spec.labels)} classes")
+    echo(f"{spec.network.architecture}: {total:,} parameters; {own} → {len(spec.labels)} classes")
 
 
 def _described(name: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ import click
 from araflow.cli.console import INCOMPLETE, finish, logged, progress, say_error
 from araflow.cli.options import JSON
 from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from araflow.build.outputs import Entry, Output
@@ -51,7 +51,7 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
         now = count(seen, time.time())
         if as_json:
             content = dataclasses.asdict(now) | {"complete": now.complete}
-            click.echo(json.dumps(content, indent=None if watch else 2))
+            echo_json(content, indent=None if watch else 2)
         else:
             if watch and sys.stdout.isatty():
                 click.clear()
@@ -177,14 +177,14 @@ def clean(out: str, yes: bool, as_json: bool) -> None:
     total = sum(item.bytes for item in items)
     if as_json:
         content = {"removed": yes, "items": [dataclasses.asdict(item) for item in items], "bytes": total}
-        click.echo(json.dumps(content, indent=2))
+        echo_json(content)
         return
     if items:
         from araflow.core.table import Table
 
         Table.of([dataclasses.asdict(item) for item in items]).print()
     many = f"{len(items):,} item{'s' * (len(items) != 1)}, {total:,} bytes"
-    click.echo(f"removed: {many}" if yes else f"can go: {many}" + ("; --yes removes them" if items else ""))
+    echo(f"removed: {many}" if yes else f"can go: {many}" + ("; --yes removes them" if items else ""))
 
 
 def _show(now: Status) -> None:
@@ -194,10 +194,10 @@ def _show(now: Status) -> None:
     if now.classes:
         tally.table(now.classes, now.total, now.out).print()
     for outcome, codes in now.reasons.items():
-        click.echo(f"{outcome}: {', '.join(f'{number:,} {code}' for code, number in codes.items())}")
+        echo(f"{outcome}: {', '.join(f'{number:,} {code}' for code, number in codes.items())}")
     if now.sessions:
-        click.echo(f"in work now: {now.in_work:,} clips, by {now.sessions} process{'es' * (now.sessions != 1)}")
-    click.echo(last_line(now))
+        echo(f"in work now: {now.in_work:,} clips, by {now.sessions} process{'es' * (now.sessions != 1)}")
+    echo(last_line(now))
 
 
 def _warn(unreadable: Mapping[str, str]) -> None:
@@ -208,11 +208,11 @@ def _warn(unreadable: Mapping[str, str]) -> None:
 def _show_chosen(chosen: list[Entry], as_json: bool) -> None:
     if as_json:
         rows: list[dict[str, Any]] = [{"key": entry.key, "reason": entry.reason} for entry in chosen]
-        click.echo(json.dumps({"clips": rows}, indent=2))
+        echo_json({"clips": rows})
         return
     for entry in chosen:
-        click.echo(f"{entry.key}: {entry.outcome}: {entry.reason}")
-    click.echo(f"{len(chosen):,} clip{'s' * (len(chosen) != 1)} would be tried again")
+        echo(f"{entry.key}: {entry.outcome}: {entry.reason}")
+    echo(f"{len(chosen):,} clip{'s' * (len(chosen) != 1)} would be tried again")
 
 
 def _check_filters(seen: Output, label: str | None, code: str | None) -> None:

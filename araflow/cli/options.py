@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
-from araflow.cli.console import say_error
+from araflow.cli.console import say_error, say_traceback
 from araflow.core.errors import AraflowError
+from araflow.core.screen import shown
 
 EXIT_STATUS = (
     "Exit status: 0 all done; 1 failed, or a setting or source is wrong; 2 wrong options; 3 finished with clips "
@@ -38,16 +40,37 @@ class Group(click.Group):
         """Return the names in the order in which the commands were added."""
         return list(self.commands)
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Run the program; a fault of araflow's own ends it in a traceback that may be shown."""
+        sys.excepthook = say_traceback
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:  # noqa: ANN401
+        """Read the options; what is wrong with them is said as text."""
+        with _said_as_text():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run a command; an error of araflow's ends it with exit status 1 and one message, Ctrl-C with 130."""
         try:
-            return super().invoke(ctx)
+            with _said_as_text():
+                return super().invoke(ctx)
         except AraflowError as error:
             say_error(f"error: {error}")
             sys.exit(1)
         except KeyboardInterrupt:
             say_error("interrupted: what is done is kept; the same command finishes it")
             sys.exit(130)
+
+
+@contextlib.contextmanager
+def _said_as_text() -> Iterator[None]:
+    """Click repeats what was typed, or what a shell has put there from names of files."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = shown(error.message)  # type: ignore[misc] # final for whoever does not know that it is shown
+        raise
 
 
 class ManifestPath(click.Path):

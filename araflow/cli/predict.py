@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from araflow.cli.console import INCOMPLETE
 from araflow.cli.options import JSON, json_option
 from araflow.core import written
 from araflow.core.errors import AraflowError
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from araflow.core.clip import ClipRecord
@@ -138,13 +138,13 @@ def predict(
         content: dict[str, Any] = {"checkpoint": str(checkpoint), "predictions": rows}
         if against is not None:
             content |= {"against": str(against), "same": same}
-        click.echo(json.dumps(content, indent=2))
+        echo_json(content)
     else:
         _print(rows)
         if parquet is not None:
-            click.echo(f"predictions: {parquet}")
+            echo(f"predictions: {parquet}")
         count = len(rows) - failed
-        click.echo(
+        echo(
             f"{len(clips) - failed} of {len(clips)} videos, {count} predictions in {time.monotonic() - start:.1f} s"
             + ("" if against is None else f"; same first class as {against} in {same} of {count}")
         )
@@ -231,11 +231,11 @@ def features(
             )
     files = found.write(out)
     if as_json:
-        click.echo(json.dumps(_summary(found, files), indent=2))
+        echo_json(_summary(found, files))
     else:
-        click.echo(f"features: {files[0]}\npicture:  {files[1]}")
+        echo(f"features: {files[0]}\npicture:  {files[1]}")
         bad = f", {len(found.failed)} could not be used" if found.failed else ""
-        click.echo(
+        echo(
             f"{len(found.keys)} clips{bad}, {found.vectors.shape[1]} features each, in {time.monotonic() - start:.1f} s"
         )
     sys.exit(INCOMPLETE if found.failed else 0)

@@ -11,6 +11,7 @@ import click
 
 from araflow.cli.console import say_error
 from araflow.cli.options import json_option
+from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
     from flows.server.runs import Asked
@@ -41,7 +42,7 @@ def up(names: tuple[str, ...], host: str, port: int, limit: int) -> None:
 
     chosen = deployments.find(names)
     with own.running(host, port) as url:
-        click.echo(f"Prefect UI: {url.removesuffix('/api')}")
+        echo(f"Prefect UI: {url.removesuffix('/api')}")
         _serve(chosen, limit)
 
 
@@ -72,8 +73,8 @@ def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whos
     def tell() -> None:
         for one in chosen:
             if not one.on_pool:
-                click.echo(f"  prefect deployment run {one.full_name}")
-        click.echo("serving; Ctrl-C ends it, and what runs")
+                echo(f"  prefect deployment run {one.full_name}")
+        echo("serving; Ctrl-C ends it, and what runs")
 
     own.serve(chosen, limit, tell)
 
@@ -108,10 +109,10 @@ def run(flow: str, deployment: str, given: tuple[str, ...], watch: bool, as_json
 
     def tell(now: Asked) -> None:
         if not as_json:
-            click.echo(f"{now.name}: {now.state.lower()}{f': {now.message}' if now.message else ''}")
+            echo(f"{now.name}: {now.state.lower()}{f': {now.message}' if now.message else ''}")
 
     if not as_json:
-        click.echo(f"{asked.name}: {asked.url}")
+        echo(f"{asked.name}: {asked.url}")
     if watch:
         try:
             asked = runs.watch(asked, tell)
@@ -119,7 +120,7 @@ def run(flow: str, deployment: str, given: tuple[str, ...], watch: bool, as_json
             say_error(f"no longer watched; the run goes on. To end it: prefect flow-run cancel {asked.id}")
             sys.exit(130)
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(asked), indent=2))
+        echo_json(dataclasses.asdict(asked))
     sys.exit(0 if not watch or asked.state == "COMPLETED" else 1)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from araflow.core import tally
+from araflow.core.screen import echo
 from araflow.core.table import Table
 
 if TYPE_CHECKING:
@@ -33,20 +32,20 @@ def print_plan(plan: Plan) -> None:
     """Print a plan."""
     total = plan.total
     tally.table(plan.classes, total).print()
-    click.echo(
+    echo(
         f"{total['leaked']} of {total['test']} test clips share their source title with a training clip of their "
         f"class, {total['leaked across classes']} with one of any class"
     )
-    click.echo(f"optical flow: {plan.backend}")
+    echo(f"optical flow: {plan.backend}")
     if plan.present is None:
-        click.echo("no videos at hand: hours and gigabytes are not estimated")
+        echo("no videos at hand: hours and gigabytes are not estimated")
         return
-    click.echo(f"videos at hand: {plan.present:,} of {total['listed']:,} listed")
+    echo(f"videos at hand: {plan.present:,} of {total['listed']:,} listed")
     if plan.estimate is None:
-        click.echo("none of the videos tried could be measured")
+        echo("none of the videos tried could be measured")
         return
     guess = plan.estimate
-    click.echo(
+    echo(
         f"about {guess['frames']:,.0f} frames, {_hours(guess['hours'])} on {guess['workers']:.0f} processes "
         f"({_hours(guess['cpu_hours'])} of CPU), {(guess['rgb_bytes'] + guess['flow_bytes']) / 1e9:.2f} GB "
         f"({guess['rgb_bytes'] / 1e9:.2f} rgb, {guess['flow_bytes'] / 1e9:.2f} flow); measured on {plan.measured}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import click
 
 from araflow.cli.options import json_option
+from araflow.core.screen import echo, echo_json
 
 
 @click.command("train-eval")
@@ -43,7 +43,7 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
             tao.print_report(read.fields)
         if dry_run and as_json:
             plans = [results.plan(one) for one in prepared]
-            click.echo(json.dumps({"fields": tao.to_json(read.fields), "plan": plans}, indent=2))
+            echo_json({"fields": tao.to_json(read.fields), "plan": plans})
         elif dry_run:
             for one in prepared:
                 results.print_plan(one)
@@ -58,10 +58,10 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
     found = flow.run(read, prepared, file, overrides)
     if as_json:
         content_of = {name: result.to_json() for name, result in found.items()}
-        click.echo(json.dumps({"fields": tao.to_json(read.fields), "results": content_of}, indent=2))
+        echo_json({"fields": tao.to_json(read.fields), "results": content_of})
     else:
         results.print_results(found)
-        click.echo(results.last_line(read.spec, found, time.monotonic() - start))
+        echo(results.last_line(read.spec, found, time.monotonic() - start))
 
 
 @click.command()
@@ -118,7 +118,7 @@ def evaluate(
     if out is not None:
         write(done, out, leakage=leakage)
     if as_json:
-        click.echo(json.dumps(done.metrics.to_json(), indent=2))
+        echo_json(done.metrics.to_json())
     else:
         evaluation_tables.print_evaluation(done, leakage=leakage)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import click
+
+from araflow.core.screen import echo, echo_json
 
 
 @click.command()
@@ -42,14 +43,14 @@ def unpack(archive: Path, target: Path | None, only: tuple[str, ...], list_only:
         raise click.UsageError("--to DIR says where to unpack; --list shows what is there")
     done = archives.unpack(archive, target, wants)
     if as_json:
-        click.echo(json.dumps({"archive": str(archive), "to": str(target), **dataclasses.asdict(done)}, indent=2))
+        echo_json({"archive": str(archive), "to": str(target), **dataclasses.asdict(done)})
         return
     left_out = "".join(
         f", {count:,} {what}"
         for count, what in ((done.declined, "not asked for"), (done.dropped, "AppleDouble dropped"))
         if count
     )
-    click.echo(f"{target}: {_files(done.files, done.bytes)} from {done.kind} by {done.how}, all verified{left_out}")
+    echo(f"{target}: {_files(done.files, done.bytes)} from {done.kind} by {done.how}, all verified{left_out}")
 
 
 def _list(archive: Path, wants: Callable[[str], bool], as_json: bool) -> None:
@@ -60,12 +61,12 @@ def _list(archive: Path, wants: Callable[[str], bool], as_json: bool) -> None:
         dropped, kind = opened.dropped, opened.kind
     if as_json:
         content = {"archive": str(archive), "kind": kind, "dropped": dropped}
-        click.echo(json.dumps(content | {"members": [dataclasses.asdict(member) for member in members]}, indent=2))
+        echo_json(content | {"members": [dataclasses.asdict(member) for member in members]})
         return
     for member in members:
-        click.echo(f"{member.size:>15,}  {member.name}")
+        echo(f"{member.size:>15,}  {member.name}")
     left_out = f", {dropped:,} AppleDouble left out" if dropped else ""
-    click.echo(f"{archive}: {kind}, {_files(len(members), sum(member.size for member in members))}{left_out}")
+    echo(f"{archive}: {kind}, {_files(len(members), sum(member.size for member in members))}{left_out}")
 
 
 def _files(number: int, size: int) -> str:

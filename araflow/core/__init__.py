@@ -9,6 +9,7 @@ May import nothing of araflow.
 """
 
 __all__ = [
+    "addresses",
     "clip",
     "errors",
     "files",
@@ -19,6 +20,7 @@ __all__ = [
     "processes",
     "reading",
     "resources",
+    "screen",
     "spec",
     "spec_file",
     "splits",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from typing import TextIO
+
+from araflow.core.screen import as_json
 
 VARIABLE = "ARAFLOW_LOG_JSON"
 FIELDS = ("clip", "outcome", "reason", "shard")
@@ -71,10 +72,16 @@ def line(record: logging.LogRecord) -> str:
     content |= {ours: own[theirs] for theirs, ours in _PREFECTS.items() if own.get(theirs) is not None}
     if record.exc_info:
         content["exception"] = logging.Formatter().formatException(record.exc_info)
-    return json.dumps(content, default=str)
+    return as_json(content)
 
 
-def say(level: int, message: str) -> None:
-    """Write one line of araflow's own to standard error, whatever the loggers are set to."""
-    record = logging.LogRecord("araflow", level, "", 0, message, (), None)
-    JsonLines().handle(record)
+def say(level: int, message: str, error: BaseException | None = None) -> None:
+    """Write one line of araflow's own to standard error, whatever the loggers are set to.
+
+    Args:
+        level: As in ``logging``.
+        message: What it says.
+        error: Its traceback goes with it.
+    """
+    about = None if error is None else (type(error), error, error.__traceback__)
+    JsonLines().handle(logging.LogRecord("araflow", level, "", 0, message, (), about))

@@ -6,20 +6,16 @@ key or a command can be copied whole; a terminal that is narrower than a row bre
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from araflow.core.screen import as_markdown, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _GAP = "  "
-_INVISIBLE = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of what would break a line, or command a terminal, instead of being shown."""
-_MARKS = re.compile(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])")
-"""What Markdown may take for more than itself; of underscores those that are not within a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +131,6 @@ class Table:
             gaps = [" " * (width - long(cell)) for width, cell in zip(widths, cells, strict=True)]
             triples = zip(self.columns, gaps, cells, strict=True)
             yield [gap + cell if column.right else cell + gap for column, gap, cell in triples], style
-
-
-def visible(text: str) -> str:
-    r"""Return text on one line, with what would command a terminal written out, such as ``\n`` and ``\x1b``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character.encode("unicode_escape").decode() if unicodedata.category(character) in _INVISIBLE else character
-        for character in text
-    )
-
-
-def as_markdown(text: str) -> str:
-    """Return text as Markdown that shows it as it is, on one line, also within a table."""
-    return _MARKS.sub(r"\\\g<0>", visible(text))
 
 
 def _are_numbers(values: Iterable[object]) -> bool:

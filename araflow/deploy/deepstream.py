@@ -16,7 +16,7 @@ from pathlib import Path
 
 from araflow.core import written
 from araflow.core.errors import SpecError
-from araflow.core.table import as_markdown
+from araflow.core.screen import as_markdown
 from araflow.deploy.onnx import contract
 from araflow.deploy.onnx.contract import OnnxModel
 from araflow.recognition.data.transforms import evaluation_view

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from araflow.core import spec_file
 from araflow.core.errors import SpecError
+from araflow.core.screen import echo
 from araflow.core.spec import SplitSpec
 from araflow.core.splits import Leakage
 from araflow.recognition import checkpoint, experiment
@@ -161,14 +162,12 @@ def _pairs(results: Mapping[str, Result]) -> dict[str, tuple[Evaluation, Leakage
 
 def print_results(results: Mapping[str, Result]) -> None:
     """Print each evaluation, what was made of the recogniser, and several side by side."""
-    import click
-
     from araflow.recognition.evaluation import tables
 
     for result in results.values():
         tables.print_evaluation(result.evaluation, leakage=result.prepared.leakage)
         for stage in result.deployed:
-            click.echo(stage.line)
+            echo(stage.line)
     if len(results) > 1:
         tables.side_by_side(_pairs(results)).print()
 
@@ -204,19 +203,17 @@ def plan(prepared: Prepared) -> dict[str, Any]:
 
 def print_plan(prepared: Prepared) -> None:
     """Print ``plan`` for a person."""
-    import click
-
     content = plan(prepared)
     network, counts, leaked = prepared.spec.network, content["clips"], prepared.leakage
     size = f"{content['parameters']:,} parameters"
-    click.echo(f"{prepared.spec.name}: {network.architecture}, {network.modality}, {size}")
+    echo(f"{prepared.spec.name}: {network.architecture}, {network.modality}, {size}")
     for stream in prepared.model.streams:
         window = prepared.model.stream(stream)
-        click.echo(f"  {stream}: {window.frames} frames of {window.width}x{window.height}")
+        echo(f"  {stream}: {window.frames} frames of {window.width}x{window.height}")
     shown = ", ".join(f"{count} {side}" for side, count in counts.items())
-    click.echo(f"  {len(content['labels'])} classes; clips: {shown}")
-    click.echo(f"  test clips whose source is also in training: {leaked.any_class} of {leaked.test}")
+    echo(f"  {len(content['labels'])} classes; clips: {shown}")
+    echo(f"  test clips whose source is also in training: {leaked.any_class} of {leaked.test}")
     for note in prepared.notes:
-        click.echo(f"  note: {note}")
+        echo(f"  note: {note}")
     settings = prepared.spec.training
-    click.echo(f"  {settings.epochs} epochs, {settings.batch_size} windows a step; into {prepared.out}")
+    echo(f"  {settings.epochs} epochs, {settings.batch_size} windows a step; into {prepared.out}")

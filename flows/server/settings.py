@@ -21,6 +21,8 @@ FOR_RUNS = {
     "DO_NOT_TRACK": "1",
     # Our loggers speak outside of runs, too.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "flows.server.lines.Console",
+    "PREFECT_LOGGING_HANDLERS_API_CLASS": "flows.server.lines.History",
 }
 """What a process needs that runs a flow, on whatever machine."""
 

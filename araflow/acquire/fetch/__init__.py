@@ -24,9 +24,10 @@ from araflow.acquire.fetch import _receipts as receipts
 from araflow.acquire.fetch._answers import Wanted
 from araflow.acquire.fetch._pace import Pace
 from araflow.acquire.fetch._pace import amount as amount
-from araflow.acquire.fetch._part_file import PartFile, shown
+from araflow.acquire.fetch._part_file import PartFile
 from araflow.acquire.fetch._receipts import Fetched as Fetched
 from araflow.acquire.types import Progress, no_progress
+from araflow.core.addresses import masked, masked_in
 from araflow.core.errors import FetchError
 from araflow.core.files import sync
 
@@ -152,7 +153,8 @@ def _from_mirrors(
                 return _finish(target, part, pace, report)
             # ImportError: a SOCKS proxy
             except (httpx.HTTPError, httpx.InvalidURL, ImportError, answers.MirrorError) as error:
-                failures.append(f"{shown(url)}: {str(error).partition(chr(10))[0] or type(error).__name__}")
+                why = "is no address" if isinstance(error, httpx.InvalidURL) else str(error).partition("\n")[0]
+                failures.append(f"{masked(url)}: {masked_in(why) or type(error).__name__}")
                 report(failures[-1])
     if not part.size:
         part.discard()
@@ -181,7 +183,7 @@ def _from_mirror(client: httpx.Client, url: str, part: PartFile, wanted: Wanted,
             if error.wait > _LONGEST_WAIT:
                 raise answers.MirrorError(f"{error}; asks to wait {error.wait:,.0f} s, which is too long") from error
             pause = 0.0 if fresh else max(pause, error.wait)
-            report(f"{shown(url)}: {error}; " + ("starting over" if fresh else f"trying again in {pause:.1f} s"))
+            report(f"{masked(url)}: {error}; " + ("starting over" if fresh else f"trying again in {pause:.1f} s"))
             time.sleep(pause)
 
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from araflow.acquire.notes import read_note
+from araflow.core.addresses import masked
 from araflow.core.errors import SourceError
 from araflow.core.files import replace_json
 
-_SECRET = re.compile(r"(token|key|sig|secret|passw|auth|credential)[^=&]*=", re.I)
-
 
 class Origin(BaseModel):
-    """Where a part came from: the mirror's address as ``shown``, and the headers of its answer."""
+    """Where a part came from: the mirror's address, masked, and the headers of its answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -79,8 +77,12 @@ class PartFile:
 
     def offset(self, url: str, sha256: str | None) -> int:
         """Return from which byte on this address can be asked: 0 where nothing proves that it has the same file."""
-        known = self.origin is not None and self.origin.url == shown(url) and self.origin.validator is not None
-        return self.size if known or sha256 is not None else 0
+        return self.size if self.asks_by(url) is not None or sha256 is not None else 0
+
+    def asks_by(self, url: str) -> str | None:
+        """Return what proves to this address that it still has the same file, with whatever token it is asked."""
+        same = self.origin is not None and masked(self.origin.url) == masked(url)
+        return self.origin.validator if same and self.origin is not None else None
 
     def begin(self, origin: Origin) -> None:
         """Start at byte 0. The old bytes are gone from the disk before the sidecar speaks of new ones."""
@@ -118,10 +120,3 @@ class PartFile:
         self.sidecar.unlink(missing_ok=True)
         self.size, self.resumed, self.origin = 0, False, None
         self._digest, self._hashed = hashlib.sha256(), 0
-
-
-def shown(url: str) -> str:
-    """Return an address as messages and files may show it: without user, password and signed query."""
-    address = re.sub(r"(?<=//)[^/?#]*@", "", url, count=1)
-    before, _, query = address.partition("?")
-    return f"{before}?…" if _SECRET.search(query) else address

@@ -26,7 +26,8 @@ from araflow.acquire.fetch._answers import (
     refuse_body,
 )
 from araflow.acquire.fetch._pace import amount
-from araflow.acquire.fetch._part_file import PartFile, shown
+from araflow.acquire.fetch._part_file import PartFile
+from araflow.core.addresses import masked
 from araflow.core.errors import FetchError
 
 if TYPE_CHECKING:  # it takes a fifth of a second to import, and most runs download nothing
@@ -51,9 +52,9 @@ def connect() -> httpx.Client:
             return
         target = response.url.join(response.headers["location"])
         if target.scheme not in {"http", "https"}:
-            raise MirrorError(f"redirects to {shown(str(target))}, which has an unsupported protocol")
+            raise MirrorError(f"redirects to {masked(str(target))}, which has an unsupported protocol")
         if response.url.scheme == "https" and target.scheme == "http":
-            raise MirrorError(f"redirects to {shown(str(target))}: on http anybody between could change the file")
+            raise MirrorError(f"redirects to {masked(str(target))}: on http anybody between could change the file")
 
     try:
         return httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=10, event_hooks={"response": [guard]})
@@ -96,13 +97,13 @@ def attempt(
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
-        if part.origin is not None and part.origin.url == shown(url) and part.origin.validator is not None:
-            headers["If-Range"] = part.origin.validator
+        if (validator := part.asks_by(url)) is not None:
+            headers["If-Range"] = validator
     try:
         with _answer(client, url, headers) as response:
             if response.status_code == 416 and offset:
                 return _refuse_unless_whole(response, part, wanted)
-            _receive(response, shown(url), offset, part, wanted, report, progress)
+            _receive(response, masked(url), offset, part, wanted, report, progress)
     except (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError) as error:
         if broken := _certificate_error(error):
             raise MirrorError(

@@ -16,6 +16,7 @@ from araflow.acquire import archives, fetch, ingest, registry
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.notes import DamagedNoteError
 from araflow.acquire.types import Part, Progress, no_progress
+from araflow.core.addresses import masked
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, SourceError
 from araflow.datasets._kinetics.index import REPLACED, Index, PartPlaces
@@ -110,7 +111,9 @@ class Parts:
 
             if held is None or not all(self._place(part, clip).is_file() for clip in there(held)):
                 names, theirs = self._get(part, taken, report, progress)
-                before = held or Held(url=part.url, names=names, kept=theirs, archive=self._records.lies_there(part))
+                before = held or Held(
+                    url=masked(part.url), names=names, kept=theirs, archive=self._records.lies_there(part)
+                )
                 held = before.model_copy(update={"names": names})
             kept = held.kept | ({clip.key for clip in there(held)} if keep_videos else frozenset())
             archive = held.archive if keep_archive is None else keep_archive
@@ -279,8 +282,8 @@ class Parts:
                 (self.folder.path / place).unlink(missing_ok=True)
             fetch.forget(fetched.path)
             raise SourceError(
-                f"{part.url}: was taken for the archive of {part.label!r}, but holds none of its clips: the archives "
-                "are in another order than is known; take all classes (dataset.classes: null)"
+                f"{masked(part.url)}: was taken for the archive of {part.label!r}, but holds none of its clips: the "
+                "archives are in another order than is known; take all classes (dataset.classes: null)"
             )
         self.folder.note_download(fetched)
         return tuple(places.names), frozenset(theirs)

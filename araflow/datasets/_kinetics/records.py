@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer
 from araflow.acquire import registry
 from araflow.acquire.notes import read_note
 from araflow.acquire.types import Part
+from araflow.core.addresses import lasting
 from araflow.core.errors import SourceError
 from araflow.core.files import STATE, explained, replace_json
 from araflow.core.fingerprint import digest
@@ -30,7 +31,7 @@ class Held(_Note):
     """What a part held, whatever was wanted of it then.
 
     Attributes:
-        url: The part's address.
+        url: The part's address, masked.
         names: File names of its clips, in the archive's order.
         kept: Keys of the clips whose videos are to stay in the dataset's folder.
         archive: The archive is to stay, too.
@@ -114,4 +115,4 @@ class Records:
 
 def short_digest(part: Part) -> str:
     """Return what tells parts of one name apart."""
-    return digest({"url": part.url})[:8]
+    return digest({"url": lasting(part.url)})[:8]

@@ -262,3 +262,14 @@ def test_a_sidecar_that_is_damaged_costs_a_new_start_and_nothing_else_and_that_i
     assert fetch.download([web.url("/a")], target, report=lines.append).sha256 == SHA256
     assert any("videos.zip.part.json: cannot be read" in line for line in lines)
     assert served.asked() == [None, None]
+
+
+def test_another_signature_and_password_carry_on(web, target, monkeypatch):
+    one_attempt(monkeypatch)
+    web.files |= {"/a?sig=1": Served(cuts=[5000]), "/a?sig=2": (rest := Served())}
+    with pytest.raises(FetchError, match="the same command resumes"):
+        fetch.download([web.url("/a?sig=1").replace("//", "//u:1@")], target)
+    fetch.download([web.url("/a?sig=2").replace("//", "//u:2@")], target)
+    assert target.read_bytes() == BODY
+    assert rest.asked() == ["bytes=5000-"]
+    assert rest.requests[0]["if-range"] == '"one"'
