@@ -8,14 +8,16 @@ import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import WithJsonSchema
 
-from araflow.core.errors import did_you_mean
+from araflow.core._yaml import yaml_of
+from araflow.core.errors import brief, did_you_mean
 
 _KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true, false"}
+_MOST, _LONGEST = 20, 2000
+"""Lines that are shown, and characters of each."""
 _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 
 
@@ -24,15 +26,16 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     items = error.errors(include_url=False)
     inside = {item["loc"][:-1] for item in items}
     # pydantic calls a list empty whose items are all wrong.
-    lines = [_line(item, model) for item in items if not (item["type"] == "too_short" and item["loc"] in inside)]
-    return list(dict.fromkeys(lines))
+    items = [item for item in items if not (item["type"] == "too_short" and item["loc"] in inside)]
+    lines = list(dict.fromkeys(brief(_line(item, model), _LONGEST) for item in items[:_MOST]))
+    return lines + ([f"and {len(items) - _MOST:,} more"] if len(items) > _MOST else [])
 
 
 def _line(item: Any, top: type[BaseModel]) -> str:  # noqa: ANN401 - pydantic's ErrorDetails
     kind, loc, found = item["type"], item["loc"], _shown(item["input"])
     if kind == "missing" and loc and isinstance(loc[-1], int):  # a list of a fixed length
         kind, loc = "tuple_type", loc[:-1]
-    where = ".".join(map(str, loc)) or "spec"
+    where = brief(".".join(map(str, loc))) or "spec"
     if kind == "extra_forbidden":
         names = _names(loc[:-1], top)
         return f"{where}: unknown key; allowed: {', '.join(names)}{did_you_mean(str(loc[-1]), names)}"
@@ -143,8 +146,11 @@ def _example(field: FieldInfo | None) -> str:
 def _quoted(value: object) -> str:
     """A single value as YAML would read it back."""
     text = str(value)
-    return text if not isinstance(value, str) or yaml.safe_load(text or "null") == value else repr(value)
+    try:
+        return text if not isinstance(value, str) or yaml_of(text or "null") == value else repr(value)
+    except ValueError:
+        return repr(value)
 
 
 def _shown(value: object) -> str:
-    return "null" if value is None else repr(value)
+    return "null" if value is None else brief(repr(value))

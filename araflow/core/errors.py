@@ -26,7 +26,11 @@ and CudaError are UnavailableErrors, and those of the kind DamagedNoteError are 
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable
+
+_LONGEST_NAME, _MOST_NAMES = 100, 1000
+"""What ``did_you_mean`` compares: the time for it grows with both."""
 
 
 class AraflowError(Exception):
@@ -104,5 +108,13 @@ class PoolClosedError(AraflowError):
 
 def did_you_mean(value: object, names: Iterable[str]) -> str:
     """Return ``; did you mean <name>?`` for the nearest of ``names``, or nothing where none is near."""
-    close = difflib.get_close_matches(str(value), list(names), n=1, cutoff=0.5)
+    text = str(value)
+    if len(text) > _LONGEST_NAME:
+        return ""
+    close = difflib.get_close_matches(text, list(itertools.islice(names, _MOST_NAMES)), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def brief(text: str, most: int = 200) -> str:
+    """Return text for a message; of a longer one, its beginning and the count of what was left out."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} characters more)"

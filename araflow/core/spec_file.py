@@ -11,25 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from araflow.core import resources
 from araflow.core._explain import explain
-from araflow.core.errors import SpecError, did_you_mean
+from araflow.core._yaml import MOST_BYTES, yaml_of
+from araflow.core.errors import SpecError, brief, did_you_mean
+from araflow.core.files import explained
+from araflow.core.reading import read_file
 from araflow.core.spec import BuildSpec
 
 _Spec = typing.TypeVar("_Spec", bound=BaseModel)
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML forbids a key that is given twice; PyYAML would take the last one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in {key for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def load(
@@ -59,8 +51,8 @@ def read(path: Path) -> dict[str, Any]:
         SpecError: It cannot be read, is not YAML, or gives a key twice.
     """
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        tree = yaml_of(read_file(path, MOST_BYTES).decode("utf-8"))
+    except ValueError as error:
         raise SpecError(f"{path}: not readable as YAML: {error}") from error
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror}") from error
@@ -119,13 +111,14 @@ def find_config(config: str | Path, kind: str = "") -> Path:
         SpecError: There is neither.
     """
     path = Path(config)
-    if path.is_file():
-        return path
+    with explained(brief(str(config)), "cannot be read", SpecError):
+        if path.is_file():
+            return path
     shipped = {p.stem: p for p in sorted((resources.folder("configs") / kind).glob("*.yaml"))}
     if str(config) in shipped:
         return shipped[str(config)]
     raise SpecError(
-        f"no configuration {str(config)!r}: neither a file nor a shipped name "
+        f"no configuration {brief(str(config))!r}: neither a file nor a shipped name "
         f"({', '.join(shipped)}){did_you_mean(path.stem, shipped)}"
     )
 
@@ -169,16 +162,16 @@ def _override(tree: dict[str, Any], override: str, model: type[BaseModel]) -> No
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
-        raise SpecError(f"override {override!r}: expected dotted.key=value, such as optical.algorithm=tvl1")
+        raise SpecError(f"override {brief(override)!r}: expected dotted.key=value, such as optical.algorithm=tvl1")
     annotation = _annotation(parts, model)
     try:
-        value = (None if text == "null" else text) if _is_text(annotation) else yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SpecError(f"override {override!r}: the value is not YAML: {error}") from error
+        value = (None if text == "null" else text) if _is_text(annotation) else yaml_of(text)
+    except ValueError as error:
+        raise SpecError(f"override {brief(override)!r}: the value is not YAML: {error}") from error
     try:
         put(tree, ".".join(parts), value)
     except SpecError as error:
-        raise SpecError(f"override {override!r}: {str(error).partition(': ')[2]}") from None
+        raise SpecError(f"override {brief(override)!r}: {str(error).partition(': ')[2]}") from None
 
 
 def _is_text(annotation: Any) -> bool:  # noqa: ANN401 - a type

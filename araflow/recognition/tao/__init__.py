@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from araflow.core.errors import SpecError, did_you_mean
+from araflow.core.errors import SpecError, brief, did_you_mean
 from araflow.core.table import Column, Table, names
 from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.streams import Modality
@@ -33,6 +33,8 @@ Status = Literal["mapped", "not applicable", "ignored, as TAO itself ignores it"
 _IGNORED: Status = "ignored, as TAO itself ignores it"
 _SECRET, _HIDDEN = "encryption_key", "(hidden)"
 """A field whose value must not end up in a log, and what is shown for it."""
+_MOST_UNKNOWN = 100
+"""Fields that are accounted for one by one, each with the nearest name."""
 _SECTIONS = ("model", "dataset", "train", *OLD_SECTIONS)
 
 
@@ -86,6 +88,9 @@ def translate(tree: Mapping[str, Any]) -> tuple[dict[str, Any], list[Field]]:
         SpecError: A value is one that TAO does not allow, or that cannot be had here; names the key in their file.
     """
     theirs = _read(tree)
+    unknown = [path for path, name, _ in theirs.leaves if name not in RULES]
+    if len(unknown) > _MOST_UNKNOWN:
+        raise SpecError(f"{len(unknown):,} fields are none of TAO's ActionRecognitionNet, such as {brief(unknown[0])}")
     settings: dict[str, Any] = {"name": theirs.name, "manifest": f"{theirs.out}/manifest.parquet", "out": theirs.out}
     fields = [_account(theirs, path, name, value) for path, name, value in theirs.leaves]
     known = {key: value for field in fields for key, value in field.ours.items()}
@@ -206,7 +211,7 @@ def report(fields: Iterable[Field]) -> list[str]:
 
 
 def _text(value: Any) -> str:  # noqa: ANN401
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
+    return brief(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str), 500)
 
 
 def _became(field: Field) -> str:

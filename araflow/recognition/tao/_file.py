@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from araflow.core.errors import SpecError
+from araflow.core.errors import SpecError, brief
 from araflow.recognition.streams import STREAMS, Stream
 from araflow.recognition.tao._values import choice
 
@@ -36,6 +36,8 @@ _PLACEHOLDERS = ("", "??", "???")
 """What stands in TAO's files for a value to be filled in; OmegaConf's own mark has three."""
 _DEEPEST = 8
 """Steps of ``${…}`` that lead to ``${…}``; more are a circle."""
+_LONGEST = 10_000
+"""Characters that a value may have when all its ``${…}`` are filled in."""
 
 
 class Theirs:
@@ -58,6 +60,7 @@ class Theirs:
         self.leaves: list[tuple[str, str, Any]] = list(self._walk(tree, "", ""))
         """Each field's name in the file, its name of today, and its value, as the file orders them."""
         self._given: dict[str, tuple[str, Any]] = {}
+        self._known: dict[str, str] = {}
         for path, name, value in self.leaves:
             if name in self._given:
                 raise SpecError(f"{path}: {self._given[name][0]} says the same; keep one of them")
@@ -70,7 +73,7 @@ class Theirs:
                 yield from self._walk(value, f"{path}.", f"{name}.")
             elif name in self._sections and (value is None or name not in _RENAMED):
                 if value is not None:
-                    raise SpecError(f"{path}: expected a group of settings (found {value!r})")
+                    raise SpecError(f"{path}: expected a group of settings (found {brief(repr(value))})")
             else:
                 yield path, _RENAMED.get(name, name), value
 
@@ -98,16 +101,28 @@ class Theirs:
     def _filled(self, name: str, value: Any, depth: int = 0) -> Any:  # noqa: ANN401
         if not isinstance(value, str) or "${" not in value:
             return value
+        length = 0
 
         def look_up(match: re.Match[str]) -> str:
-            node: Any = self._tree
-            for part in match[1].split("."):
-                node = node.get(part) if isinstance(node, Mapping) else None
-            if node is None or isinstance(node, Mapping) or depth == _DEEPEST:
-                raise SpecError(f"{self.path(name)}: {match[0]} is no value of this file; write the value itself")
-            return str(self._filled(name, node, depth + 1))
+            nonlocal length
+            found = self._looked_up(name, match[1], depth)
+            length += len(found)
+            if length > _LONGEST:
+                raise SpecError(f"{self.path(name)}: grows beyond {_LONGEST:,} characters by its ${{…}}; write it out")
+            return found
 
         return re.sub(r"\$\{([^{}]*)\}", look_up, value)
+
+    def _looked_up(self, name: str, key: str, depth: int) -> str:
+        if key not in self._known:
+            node: Any = self._tree
+            for part in key.split("."):
+                node = node.get(part) if isinstance(node, Mapping) else None
+            if node is None or isinstance(node, Mapping) or depth == _DEEPEST:
+                wanted = brief(f"${{{key}}}")
+                raise SpecError(f"{self.path(name)}: {wanted} is no value of this file; write the value itself")
+            self._known[key] = str(self._filled(name, node, depth + 1))
+        return self._known[key]
 
     @property
     def streams(self) -> tuple[Stream, ...]:

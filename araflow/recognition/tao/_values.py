@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from araflow.core.errors import SpecError, did_you_mean
+from araflow.core.errors import SpecError, brief, did_you_mean
 
 Reader = Callable[[str, Any], Any]
 """Takes the field's path in their file, for messages, and its value; returns ours, or raises ``SpecError``."""
@@ -51,7 +51,7 @@ def number(
     def read(path: str, value: Any) -> Any:  # noqa: ANN401
         try:
             found = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             found = math.nan
         if (
             not math.isfinite(found)
@@ -104,4 +104,4 @@ def label_map(path: str, value: Any) -> dict[str, int]:  # noqa: ANN401
 
 
 def _wrong(path: str, value: object, allowed: str) -> SpecError:
-    return SpecError(f"{path}: {value!r} is not allowed; allowed: {allowed}")
+    return SpecError(f"{brief(path)}: {brief(repr(value))} is not allowed; allowed: {brief(allowed, 1000)}")
