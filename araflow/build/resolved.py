@@ -11,9 +11,10 @@ from pathlib import Path
 
 from araflow import datasets, optical
 from araflow.build.recipe import Recipe
-from araflow.core.errors import SpecError
+from araflow.core.errors import OutputError, SpecError
 from araflow.core.spec import BuildSpec
 from araflow.datasets import Dataset
+from araflow.store.layout import MANIFEST
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,8 +56,10 @@ def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | Non
         SpecError: Unknown class, backend, algorithm or preset; a licence that is not accepted; a split that cannot be.
         SourceError: A local source is not there.
         UnavailableError: The backend is absent.
+        OutputError: The output would lie in its own source, or the source in what is made.
     """
     dataset, labels = None, None
+    _check_apart(spec.dataset.source if source is None else str(source), spec.out)
     if source is None:
         wanted = spec.dataset
         dataset = datasets.load(wanted.name)
@@ -70,3 +73,12 @@ def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | Non
     recipe = Recipe.of(spec, choice)
     name = "-".join([spec.name, recipe.backend, recipe.algorithm, *([recipe.preset] if recipe.preset else [])])
     return ResolvedBuild(name, spec, recipe, recipe.fingerprint, choice.why, dataset, labels, source, accept_licence)
+
+
+def _check_apart(source: str | None, out: str) -> None:
+    """Refuse at the start what a second run could not take: it passes over outputs, and so over such a source."""
+    if source is None or "://" in source or "://" in out:
+        return
+    given, there = Path(source).expanduser().resolve(), Path(out).resolve()
+    if (given == there and not (there / MANIFEST).exists()) or given.is_relative_to(there / "clips"):
+        raise OutputError(f"{out}: is the folder of its own source, {source}; choose another out")

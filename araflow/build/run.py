@@ -113,7 +113,7 @@ def select_source(source: Path, store: Store) -> Selection:
 
     Raises:
         SourceError: There is no such source, or no clip in it.
-        ManifestError: The manifest cannot be read.
+        ManifestError: The manifest cannot be read, or leads out of its folder.
         OutputError: The output folder is the manifest's own.
     """
     if str(source).startswith(("http:/", "https:/")):
@@ -137,7 +137,7 @@ def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:
         dataclasses.replace(
             clip,
             name=f"{clip_name(clip.key)}/rgb",
-            source=manifest.folder / path / "rgb" if path is not None and frames else None,
+            source=manifest.frames_of(path) if path is not None and frames else None,
             replaced=status == "replaced",
         )
         for clip, (path, frames, status) in clips

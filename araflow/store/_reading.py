@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,13 @@ _COUNTS = (
 )
 """Columns of which no number is negative."""
 _LONGEST_WHY = 200
+_OUTSIDE = "ARAFLOW_OUTSIDE"
+TRUSTED = f"if you trust the manifest, set {_OUTSIDE}=1"
+
+
+def may_lead_outside() -> bool:
+    """Whether the user lets rows of manifests lead out of their manifest's folder."""
+    return os.environ.get(_OUTSIDE, "") not in ("", "0")
 
 
 def read(
@@ -151,10 +159,15 @@ def _check_rows(table: pa.Table) -> None:
         _refuse(table, "outcome", odd, f"allowed: {allowed}")
     for name in names.intersection(_COUNTS):
         _refuse(table, name, pc.fill_null(pc.less(table.column(name), 0), False), "must not be negative")
-    if "path" in names:
+    if "path" in names and not may_lead_outside():
         # What no build made, such as TAO's folders, lies where it lies.
         paths = pc.if_else(pc.is_valid(table.column("fingerprint")), table.column("path"), None).to_pylist()
-        _check("path", paths, lambda path: None if path is None else why_not(path))
+        _check("path", paths, _why_no_path)
+
+
+def _why_no_path(path: str | None) -> str | None:
+    why = None if path is None else why_not(path)
+    return why and f"{why}; {TRUSTED}"
 
 
 def _check(name: str, values: Iterable[str | None], problem: Callable[[Any], str | None]) -> None:

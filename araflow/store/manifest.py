@@ -162,6 +162,24 @@ class Manifest:
         for dataset, key, label, group, fold1, fold2, fold3, subset, name, *filmed in self.columns(*_OF_CLIP):
             yield Clip(dataset, key, label, group, folds(fold1, fold2, fold3), subset, attributes(*filmed), name)
 
+    def frames_of(self, path: str) -> Path:
+        """Return the folder of a clip's frames, for those who copy from it: it lies in the manifest's, links or not.
+
+        Args:
+            path: A row's ``path``.
+
+        Raises:
+            ManifestError: It, or one of its files, leads elsewhere, and the user has not said that it may.
+        """
+        folder = self.folder / path / "rgb"
+        if _reading.may_lead_outside() or not folder.is_dir():
+            return folder
+        root = self.folder.resolve()
+        for one in (folder, *(file for file in folder.iterdir() if file.is_symlink())):
+            if not one.resolve().is_relative_to(root):
+                raise ManifestError(f"{one}: leads out of {self.folder}, the manifest's folder; {_reading.TRUSTED}")
+        return folder
+
     def outcomes(self) -> Counter[str]:
         """Count clips by outcome."""
         counts = pc.value_counts(self.table.column("outcome")).to_pylist()

@@ -1,59 +1,27 @@
 """State that cannot be read never ends the road: manifest and note, damaged in every way, under every command."""
 
-import contextlib
 import json
 import shutil
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
-
-from araflow.build import run as building
-from araflow.cli import main
-from araflow.datasets._sample import draw_sample
-
-
-class Inline:
-    """A pool without processes; the work is the real one."""
-
-    def submit(self, function: Callable[[Any], Any], item: Any, timeout: float) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(function(item))
-        return future
+from inline_world import araflow, draw, flow, use_inline
 
 
 @pytest.fixture(autouse=True)
 def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "WorkerPool", lambda workers: contextlib.nullcontext(Inline()))
-
-
-def araflow(*arguments: str | Path) -> Result:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result
-
-
-def flow(source: str | Path, out: str | Path) -> Result:
-    return araflow("flow", source, "--out", out, "--preset", "fastest")
+    use_inline(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Videos of two classes, each also by itself, and an output of both."""
     world = tmp_path_factory.mktemp("made")
-    draw_sample(
-        world, clips_per_class=1, sources_per_class=1, width=96, height=64, seconds=(0.3, 0.3), classes=["walk", "run"]
-    )
+    draw(world)
     for label in ("walk", "run"):
         shutil.copytree(world / "videos" / label, world / f"{label}s" / label)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(building, "WorkerPool", lambda workers: contextlib.nullcontext(Inline()))
-        assert flow(world / "videos", world / "out").exit_code == 0
     return world
 
 
