@@ -52,7 +52,7 @@ def select(build: ResolvedBuild, files: Sources, store: Store) -> Selection:
     """List the clips and give each its split; leave a note of them in the output."""
     selection = stages.select(build, files)
     stages.check_output(store, selection)
-    build_note.write(store, build.spec, build.fingerprint, selection, accept_licence=build.accept_licence)
+    build_note.write(store, build.spec, build.fingerprint, selection)
     log.info("%d clips of %d classes listed", len(selection.clips), len(selection.labels))
     return selection
 

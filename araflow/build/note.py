@@ -10,14 +10,14 @@ import dataclasses
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 from pydantic import AfterValidator
 
-from araflow.core import spec_file
+from araflow.core import signature, spec_file
 from araflow.core.errors import OutputError
 from araflow.core.files import STATE
 from araflow.core.keys import shown, why_not
@@ -40,7 +40,6 @@ class BuildNote:
     Attributes:
         spec: All its settings, with paths from the root; ``spec_file.parse`` reads them.
         source: Path of the video, folder or manifest of ``araflow flow SOURCE``; ``None`` takes ``dataset.source``.
-        accept_licence: The dataset's licence was accepted for it.
         plain: It ran without Prefect.
         begun: When its clips were listed, in UTC, ISO 8601.
         fingerprint: The recipe's fingerprint, which the proofs of its clips carry.
@@ -50,7 +49,6 @@ class BuildNote:
 
     spec: dict[str, Any]
     source: str | None
-    accept_licence: bool
     plain: bool
     begun: str
     fingerprint: str
@@ -93,7 +91,6 @@ class _Content(pydantic.BaseModel, strict=True):
 
     spec: _Settings
     source: str | None
-    accept_licence: bool
     plain: bool
     begun: Annotated[str, AfterValidator(_moment)]
     fingerprint: str
@@ -109,7 +106,6 @@ def write(
     selection: Selection,
     source: Path | None = None,
     *,
-    accept_licence: bool = False,
     plain: bool = False,
 ) -> None:
     """Leave the note. Call it when the clips are listed, and the output is held.
@@ -120,7 +116,6 @@ def write(
         recipe_fingerprint: ``Recipe.fingerprint``.
         selection: The clips.
         source: What ``araflow flow`` was given instead of ``spec.dataset``.
-        accept_licence: The dataset's licence was accepted.
         plain: The build runs without Prefect.
 
     Raises:
@@ -131,7 +126,7 @@ def write(
     content = {
         "spec": _from_the_root(spec.model_dump(mode="json")),
         "source": None if source is None else str(source.expanduser().absolute()),
-        "accept_licence": accept_licence,
+        "accept_licence": False,  # what an older araflow looks for: nobody consents by a file
         "plain": plain,
         "begun": datetime.datetime.now(datetime.UTC).isoformat(),
         "fingerprint": recipe_fingerprint,
@@ -141,7 +136,25 @@ def write(
         "keys": [clip.key for clip in clips],
         "labels": [clip.label for clip in clips],
     }
+    content["signature"] = signature.sign(_signed(content))
     store.write_state(NAME, json.dumps(content, indent=1).encode())
+
+
+def is_own(store: Store) -> bool:
+    """Whether this user's araflow wrote the note, so that what it says is the user's own word.
+
+    Raises:
+        OutputError: It cannot be read.
+    """
+    try:
+        content = json.loads(store.read_state(NAME) or b"null")
+        return signature.is_own(_signed(content), content.pop("signature", None))
+    except (ValueError, RecursionError, AttributeError):
+        return False
+
+
+def _signed(content: Mapping[str, Any]) -> bytes:
+    return json.dumps({name: value for name, value in content.items() if name != "signature"}, sort_keys=True).encode()
 
 
 def read(store: Store) -> BuildNote | None:

@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from typing import Any
 
+from araflow.build.note import BuildNote
 from araflow.build.outputs import Entry, Output
 from araflow.core import spec_file
 from araflow.core.clip import Outcome
@@ -49,6 +50,38 @@ def announced(chosen: list[Entry], left: int) -> str:
     return f"trying again {len(chosen):,} clip{'s' * (len(chosen) != 1)}{why}" + (
         f"; {left:,} were left" if left else ""
     )
+
+
+def with_scheduler(spec: BuildSpec, address: str | None, *, trusted: bool) -> BuildSpec:
+    """Return the settings with the Dask scheduler that the user names, or that of a note that is the user's own.
+
+    Args:
+        spec: Settings of a note.
+        address: What the user names.
+        trusted: The user's araflow wrote the note; else clips are made on this machine instead.
+    """
+    if address is not None:
+        run: dict[str, str | None] = {"engine": "dask", "dask_address": address}
+    elif trusted:
+        return spec
+    else:
+        run = {"engine": "local" if spec.run.engine == "dask" else spec.run.engine, "dask_address": None}
+    return spec.model_copy(update={"run": spec.run.model_copy(update=run)})
+
+
+def wanted(note: BuildNote, spec: BuildSpec) -> list[str]:
+    """Say what running a note's build would read, fetch and write, a line for each."""
+    dataset, lines = spec.dataset, []
+    given = [note.source] if note.source is not None else [dataset.source, dataset.splits]
+    lines += [f"{'download' if '://' in one else 'read'} {one}" for one in given if one is not None]
+    if note.source is None:
+        if dataset.source is None:
+            lines.append(f"make the dataset {dataset.name}, downloaded unless it is there")
+        lines += [f"keep downloads in {dataset.folder}"] if dataset.folder is not None else []
+        lines += [f"download from {dataset.mirror} alone"] if dataset.mirror is not None else []
+        lines += ["ask YouTube for clips"] if dataset.youtube else []
+    where = {"workers": "by the machines of the Prefect work pool", "dask": f"on {spec.run.dask_address}"}
+    return [*lines, f"make clips {where.get(spec.run.engine, 'on this machine')}, and write them to {spec.out}"]
 
 
 def arguments(spec: BuildSpec) -> tuple[str, list[str]]:

@@ -87,15 +87,7 @@ def carry_out(
         if selection is None:
             selection = stages.select(build, files)
         stages.check_output(store, selection)
-        note.write(
-            store,
-            build.spec,
-            build.fingerprint,
-            selection,
-            build.source,
-            accept_licence=build.accept_licence,
-            plain=True,
-        )
+        note.write(store, build.spec, build.fingerprint, selection, build.source, plain=True)
         on_start(len(selection.clips))
         portions = Portions(build, files, selection, store)
         for portion in portions:

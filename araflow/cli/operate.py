@@ -74,12 +74,26 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
 @click.option("--class", "label", metavar="CLASS", help="Only of this class.")
 @click.option("--reason", "code", metavar="CODE", help="Only those with this reason code, such as missing.")
 @click.option("--dry-run", is_flag=True, help="Show which clips, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask where the settings may be somebody else's.")
+@click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
+@click.option("--dask-address", metavar="ADDRESS", help="Make the clips on this Dask scheduler.")
 @JSON
-def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: bool, as_json: bool) -> None:
+def retry(
+    out: str,
+    outcome: str,
+    label: str | None,
+    code: str | None,
+    dry_run: bool,
+    yes: bool,
+    accept_licence: bool,
+    dask_address: str | None,
+    as_json: bool,
+) -> None:
     """Try again what failed: forget why, and run the build of OUT again with its own settings.
 
     The settings are those of the last build or araflow flow of OUT, from wherever it was started. What is done stays
-    done; what was never begun is made, too.
+    done; what was never begun is made, too. Where somebody else may have written them, since OUT was copied from
+    elsewhere, they are shown, and you are asked.
 
     \b
     araflow retry data/hmdb5
@@ -112,11 +126,12 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
         raise OutputError(f"{out}: an older araflow built it and left no settings; run its araflow build again")
     if seen.running:
         raise OutputError(f"{out}: a run is at work here; wait for it, or stop it")
-    note, spec = seen.note, build_note.settings(seen.note, out)
+    note, own = seen.note, build_note.is_own(store)
+    spec = again.with_scheduler(build_note.settings(note, out), dask_address, trusted=own)
     source = None if note.source is None else Path(note.source)
     if source is not None and not source.exists():  # before anything is forgotten
         raise SourceError(f"{source}: no such file or folder, from which {out} was made")
-    resolved = resolve(spec, accept_licence=note.accept_licence, source=source)
+    resolved = resolve(spec, accept_licence=accept_licence, source=source)
     now = counted(seen, time.time())
     if now.done and resolved.fingerprint != note.fingerprint:
         raise SpecError(
@@ -125,6 +140,8 @@ def retry(out: str, outcome: str, label: str | None, code: str | None, dry_run: 
         )
     if not chosen and now.complete:
         finish(spec, made=0, seconds=0.0, as_json=as_json)
+    if not own and not yes:
+        _ask(again.wanted(note, spec), out)
     again.forget(store, chosen)
     with logged():
         again.log.info("%s", again.announced(chosen, now.left))
@@ -198,6 +215,16 @@ def _show(now: Status) -> None:
     if now.sessions:
         echo(f"in work now: {now.in_work:,} clips, by {now.sessions} process{'es' * (now.sessions != 1)}")
     echo(last_line(now))
+
+
+def _ask(wanted: list[str], out: str) -> None:
+    """Ask for a build whose settings may have come with the folder."""
+    say_error(f"{out}: these settings were not written by your araflow here; they may have come with the folder:")
+    for line in wanted:
+        say_error(f"  {line}")
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise OutputError(f"{out}: nobody is here to be asked: --yes does all that")
+    click.confirm("Do all that?", abort=True, err=True)
 
 
 def _warn(unreadable: Mapping[str, str]) -> None:

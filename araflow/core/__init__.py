@@ -21,6 +21,7 @@ __all__ = [
     "reading",
     "resources",
     "screen",
+    "signature",
     "spec",
     "spec_file",
     "splits",

@@ -48,3 +48,12 @@ def cache_folder() -> Path:
     if "ARAFLOW_CACHE" in os.environ:
         return Path(os.environ["ARAFLOW_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "araflow"
+
+
+def state_folder() -> Path:
+    """Return where what is only this user's is kept: ``araflow`` in ``XDG_STATE_HOME`` or ``~/.local/state``.
+
+    Raises:
+        RuntimeError: The user has no home.
+    """
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "araflow"

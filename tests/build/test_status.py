@@ -304,7 +304,7 @@ def test_the_note_holds_everywhere(drawn: Path, tmp_path: Path, monkeypatch: pyt
     selection = build.stages.select(resolved, build.stages.prepare(resolved, open_store(Path("out"))))
     with open_store(Path("out")).locked() as store:
         build_note.write(store, spec, "print", selection)
-        build_note.write(store, spec, "print", selection, Path("drawn"), accept_licence=True, plain=True)
+        build_note.write(store, spec, "print", selection, Path("drawn"), plain=True)
     content = json.loads((tmp_path / "out" / ".araflow" / "build.json").read_text())
     assert content["listed"] == len(content["keys"]) == 6
     assert content["keys"] == sorted(content["keys"])
@@ -313,7 +313,7 @@ def test_the_note_holds_everywhere(drawn: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir("/")
     note = build_note.read(open_store(tmp_path / "out"))
     assert note is not None
-    assert (note.accept_licence, note.plain, note.fingerprint, note.sources) == (True, True, "print", ())
+    assert (note.plain, note.fingerprint, note.sources) == (True, "print", ())
     again = build_note.settings(note, str(tmp_path / "elsewhere"))
     paths = {"source": str(tmp_path / "drawn/videos"), "splits": str(tmp_path / "drawn/splits")}
     assert again.dataset == spec.dataset.model_copy(update=paths)
