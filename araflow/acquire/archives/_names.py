@@ -6,12 +6,16 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
-from araflow.core.errors import ArchiveError
+from araflow.core.errors import ArchiveError, brief
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_TEXT = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 _DRIVE = re.compile(r"[A-Za-z]:")
 _APPLE = re.compile(r"(?:^|/)(?:\._[^/]*$|__MACOSX(?:/|$))")
+_LONGEST_NAME, _LONGEST_PART, _DEEPEST = 4000, 255, 64
+"""Bytes of a name and of a part of it, as file systems have them, and folders within folders."""
+_MOST = 4_000_000
+"""Members of one archive; each takes a file of the disk, and its name some memory."""
 
 
 class Names:
@@ -25,7 +29,7 @@ class Names:
         self._archive = archive
         self._files: set[str] = set()
         self._folders: set[str] = {""}
-        self.dropped = 0
+        self._seen = self.dropped = 0
 
     def file(self, name: str) -> str | None:
         r"""Return a regular file's name as a relative path with ``/``; ``None`` where it is to be left out.
@@ -63,10 +67,13 @@ class Names:
         Raises:
             ArchiveError: Always.
         """
-        raise ArchiveError(f"{self._archive}: refused: member {name!r} {why}")
+        raise ArchiveError(f"{self._archive}: refused: member {brief(repr(name))} {why}")
 
     def _relative(self, name: str) -> str:
         """Return a name with ``/``, without ``.`` and empty parts; empty for the target folder itself."""
+        self._seen += 1
+        if self._seen > _MOST:
+            raise ArchiveError(f"{self._archive}: refused: it has more than {_MOST:,} members")
         if _CONTROL.search(name):
             self.refuse(name, "has control characters in its name")
         if _NOT_TEXT.search(name):
@@ -75,6 +82,11 @@ class Names:
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if path.startswith("/") or ".." in parts or (parts and _DRIVE.match(parts[0])):
             self.refuse(name, "would be written outside the target folder")
+        sizes = [len(part.encode()) for part in parts]
+        if max(sizes, default=0) > _LONGEST_PART or sum(sizes) + len(sizes) > _LONGEST_NAME:
+            self.refuse(name, "has too long a name")
+        if len(parts) > _DEEPEST:
+            self.refuse(name, f"lies more than {_DEEPEST} folders deep")
         return "/".join(parts)
 
     def _folder(self, name: str, folder: str) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -76,6 +77,8 @@ class Output:
         self.archive = archive
         self.folder = folder
         self._free = shutil.disk_usage(folder).free - MARGIN
+        disk = os.statvfs(folder)
+        self._files = disk.f_favail if disk.f_files else sys.maxsize  # some file systems count none
         self._made = {""}
 
     def reserve(self, size: int) -> None:
@@ -85,6 +88,12 @@ class Output:
             ArchiveError: The members declared so far do not fit.
         """
         self._free -= -(-size // _BLOCK) * _BLOCK
+        self._files -= 1
+        if self._files < 0:
+            raise ArchiveError(
+                f"{self.archive}: has more members than files can be made in {self.folder.parent}: name a folder on "
+                "another disk"
+            ) from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if self._free < 0:
             raise ArchiveError(
                 f"{self.archive}: its members need more than the free space of {self.folder.parent}: at least "

@@ -133,6 +133,10 @@ class TarArchive(Archive):
     def _errors(self) -> Iterator[None]:
         try:
             yield
+        except RecursionError as error:  # tarfile calls itself for each
+            raise ArchiveError(
+                f"{self.path}: cannot be unpacked: headers that lead to headers, and no member"
+            ) from error
         except _DAMAGED as error:
             raise ArchiveError(f"{self.path}: cannot be unpacked: {error}") from error
 

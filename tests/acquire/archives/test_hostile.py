@@ -1,13 +1,16 @@
 """Archives that mean harm: refused with the reason, whatever their kind, and nothing is written outside the target."""
 
+import os
 import struct
+import tarfile
+import types
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from makers import KINDS, read, tar_bytes, tar_gz, with_fifo, with_folders, with_symlink, with_twice
 
-from araflow.acquire.archives import unpack
+from araflow.acquire.archives import _names, unpack
 from araflow.core.errors import ArchiveError
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -117,7 +120,38 @@ def test_a_file_in_the_place_of_a_folder_is_refused(there, kind):
 
 @each_kind
 def test_a_name_that_is_too_long_is_refused(there, kind):
-    there.refuses(KINDS[kind]({"walk/" + "a" * 300: b"1"}), "File name too long")
+    there.refuses(KINDS[kind]({"walk/" + "a" * 300: b"1"}), "refused: member .* has too long a name")
+    there.refuses(KINDS[kind]({"/".join(["a" * 200] * 30): b"1"}), "refused: member .* has too long a name")
+
+
+@each_kind
+def test_a_member_that_lies_too_deep_is_refused(there, kind):
+    for depth in (65, 1500):
+        there.refuses(KINDS[kind]({"/".join(["d"] * depth) + "/x.avi": b"1"}), "refused: .* 64 folders deep|too long")
+    deep = "/".join(["d"] * 63)
+    assert there(KINDS[kind]({f"{deep}/x.avi": b"1"})) == {f"{deep}/x.avi": b"1"}
+
+
+@each_kind
+def test_more_members_than_an_archive_may_have_are_refused(there, kind, monkeypatch):
+    monkeypatch.setattr(_names, "_MOST", 3)
+    files = {f"{number}.avi": b"" for number in range(4)}
+    there.refuses(KINDS[kind](files), "refused: it has more than 3 members")
+    there.refuses(KINDS[kind](files | {"._a": b""}), "refused: it has more than 3 members")
+    del files["0.avi"]
+    assert there(KINDS[kind](files)) == files
+
+
+@each_kind
+def test_more_members_than_the_disk_has_files_for_are_refused(there, kind, monkeypatch):
+    real = os.statvfs
+    fields = dict.fromkeys(("f_favail", "f_files"), 2)
+    monkeypatch.setattr(os, "statvfs", lambda path: types.SimpleNamespace(**{**named(real(path)), **fields}))
+    there.refuses(KINDS[kind]({f"{number}.avi": b"" for number in range(3)}), "more members than files can be made")
+
+
+def named(found: os.statvfs_result) -> dict[str, int]:
+    return {name: getattr(found, name) for name in dir(found) if name.startswith("f_")}
 
 
 @each_kind
@@ -173,6 +207,15 @@ def test_whatever_is_written_over_an_archive_only_our_error_comes(tmp_path_facto
 
 
 # --- bombs ---
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE], ids=["long names", "pax"])
+def test_headers_upon_headers_are_refused(there, kind):
+    content = b"abc\0" if kind == tarfile.GNUTYPE_LONGNAME else b"9 a=bcde\n"
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, len(content)
+    chain = (header.tobuf(tarfile.GNU_FORMAT) + content.ljust(512, b"\0")) * 1500
+    there.refuses(chain + tarfile.TarInfo("x.avi").tobuf() + bytes(1024), "headers that lead to headers")
 
 
 def test_a_header_of_gigabytes_is_not_read_into_memory(there):
