@@ -42,7 +42,7 @@ demo: .venv/train
 	$(BIN)/araflow train-eval --spec sample_joint
 	$(BIN)/araflow predict runs/sample_rgb/model.onnx data/sample/.araflow --top 1 \
 		--against runs/sample_rgb/last.safetensors
-	@echo "history:  $(BIN)/prefect server start, then open http://127.0.0.1:4200 (runs, graph, tables, picture)"
+	@echo "history:  $(BIN)/araflow up, then open http://127.0.0.1:4200 (runs, graph, tables, picture)"
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4

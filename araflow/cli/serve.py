@@ -28,7 +28,8 @@ _NAMES = click.argument("names", nargs=-1, metavar="[FLOW[/DEPLOYMENT]]...")
 def up(names: tuple[str, ...], host: str, port: int, limit: int) -> None:
     """Start a Prefect server, wait until it answers, and serve all deployments, until Ctrl-C.
 
-    A server that answers there already is used, and stays. Nothing is sent to Prefect's makers: its telemetry is off.
+    The server asks for a password, which is shown, and which commands in other terminals find in Prefect's profile. One
+    of ours that answers there already is used, and stays. Nothing is sent to Prefect's makers: its telemetry is off.
 
     \b
     araflow up                                    # then, in another terminal:
@@ -41,8 +42,10 @@ def up(names: tuple[str, ...], host: str, port: int, limit: int) -> None:
     from flows.server import own
 
     chosen = deployments.find(names)
-    with own.running(host, port) as url:
-        echo(f"Prefect UI: {url.removesuffix('/api')}")
+    with own.running(host, port) as server:
+        echo(f"Prefect UI: {server.url.removesuffix('/api')}")
+        if server.password is not None:
+            echo(f"its password, which the browser asks for once: {server.password}")
         _serve(chosen, limit)
 
 

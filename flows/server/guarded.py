@@ -34,8 +34,7 @@ class Guard:
         self._names = {host.lower(), *_LOOPBACK, *(urlsplit(one).hostname for one in origins)}
         self._open = not is_loopback(host)
         if self._open:
-            name = socket.gethostname().lower()
-            self._names |= {name, name.partition(".")[0], socket.getfqdn().lower()}
+            self._names |= names_of_this_machine()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or refuse with status 403; see ASGI."""
@@ -58,6 +57,12 @@ class Guard:
         except ValueError:
             return False
         return name in self._names or (self._open and name is not None and _is_number(name))
+
+
+def names_of_this_machine() -> set[str]:
+    """Return the names by which other machines may know this one."""
+    name = socket.gethostname().lower()
+    return {name, name.partition(".")[0], socket.getfqdn().lower()}
 
 
 def is_loopback(host: str) -> bool:

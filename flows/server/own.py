@@ -15,20 +15,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
-import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.context import get_settings_context
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectAlreadyExists, TerminationSignal
 from prefect.runner import Runner
-from prefect.settings import PREFECT_API_URL, temporary_settings, update_current_profile
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+    temporary_settings,
+)
 
 from araflow.core.errors import AraflowError
-from flows.server import settings
+from flows.server import password, profile, settings
 from flows.server.deployment import Deployment
-from flows.server.reach import answers
+from flows.server.whose import is_ours
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_TO_START = 180.0
@@ -38,31 +42,42 @@ AUTOMATION = "araflow: end runs whose process is gone"
 _SILENCE = 3 * settings.HEARTBEAT_SECONDS
 
 
+class Running(NamedTuple):
+    """A server that answers.
+
+    Attributes:
+        url: The API's address.
+        password: What its pages ask for; ``None`` where the user has set it, and knows it.
+    """
+
+    url: str
+    password: str | None
+
+
 @contextlib.contextmanager
-def running(host: str, port: int) -> Iterator[str]:
-    """Have a server at an address: the one that answers there, or a new one, which ends with this.
+def running(host: str, port: int) -> Iterator[Running]:
+    """Have a server at an address: the one of ours that answers there, or a new one, which ends with this.
 
-    Prefect's profile keeps the address, so that ``prefect`` and ``araflow`` commands in other terminals find it.
-
-    Yields:
-        The API's address.
+    Prefect's profile keeps the address and the password, so that ``prefect`` and ``araflow`` commands in other
+    terminals find both.
 
     Raises:
-        AraflowError: It does not start.
+        AraflowError: It does not start, has no password, or the port is another program's.
     """
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/api"
+    secret = profile.secret()
     with contextlib.ExitStack() as stack:
         _end_as_by_ctrl_c()
-        if answers(url):
+        if is_ours(url, secret.password):
             log.info("the Prefect server at %s is used", url)
         else:
-            stack.enter_context(_started(host, port, url))
-        if "PREFECT_API_URL" not in os.environ:
-            _keep(url)
-        os.environ["PREFECT_API_URL"] = url  # of the runs, which are processes of their own
-        stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
-        yield url
+            stack.enter_context(_started(host, port, url, secret.password))
+        profile.keep(url, secret)
+        os.environ |= {"PREFECT_API_URL": url} | password.for_client(secret.password)  # runs are processes of their own
+        now = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret.password}
+        stack.enter_context(temporary_settings(now))
+        yield Running(url, None if secret.is_users else secret.password)
 
 
 def _end_as_by_ctrl_c() -> None:
@@ -79,32 +94,31 @@ def _interrupt(*_: object) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _keep(url: str) -> None:
-    """Write the address into Prefect's profile, unless that holds another machine's."""
-    kept = get_settings_context().profile.settings.get(PREFECT_API_URL)
-    if kept is None or httpx.URL(str(kept)).host in ("127.0.0.1", "localhost", "::1", "0.0.0.0"):
-        profile = update_current_profile({PREFECT_API_URL: url})
-        log.info("PREFECT_API_URL=%s is kept in Prefect's profile %s", url, profile.name)
-    else:
-        log.warning("Prefect's profile stays at %s; in other terminals: export PREFECT_API_URL=%s", kept, url)
-
-
 @contextlib.contextmanager
-def _started(host: str, port: int, url: str) -> Iterator[None]:
-    # A user interface at another port than 4200 looks for its API at 4200, unless it is told.
-    environment = os.environ | {"PREFECT_API_URL": url, "PREFECT_SERVER_UI_API_URL": url}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+def _started(host: str, port: int, url: str, secret: str) -> Iterator[None]:
+    origins = [url.removesuffix("/api"), f"http://localhost:{port}"]
+    if (given := PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value()) != "*":  # Prefect's default
+        origins += [one.strip() for one in given.split(",") if one.strip()]
+    environment = os.environ | password.for_server(secret, origins) | {"PREFECT_API_URL": url}
+    # Where the pages find their API: on the server that they come from, by whatever name that is known to the browser.
+    environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")
+    command = [sys.executable, "-m", "flows.server.guarded", host, str(port)]
     # In a session of its own: Ctrl-C goes to the whole terminal, and the runs shall still find it to say that they end.
     server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        umask=0o077,  # its database is nobody else's
     )
     try:
         deadline = time.monotonic() + _SECONDS_TO_START
-        while not answers(url):
+        while not is_ours(url, secret):
             if server.poll() is not None:
                 raise AraflowError(
-                    f"the Prefect server ended with status {server.returncode} before it answered at {url}: is port "
-                    f"{port} taken? See: {' '.join(command)}"
+                    f"the Prefect server ended with status {server.returncode} before it answered at {url}; to see "
+                    f"why: prefect server start --port {port}"
                 )
             if time.monotonic() > deadline:
                 raise AraflowError(f"no Prefect server answers at {url} after {_SECONDS_TO_START:.0f} s")

@@ -48,7 +48,7 @@ def server(built: Built) -> Iterator[Server]:
     environment = clean(PREFECT_HOME=str(folder / "prefect"))
     with serving(folder, environment | settings.DEFAULTS) as api:
         started = Server(api, folder, environment)
-        environment["PREFECT_API_URL"] = started.url
+        environment |= {"PREFECT_API_URL": started.url, "PREFECT_API_AUTH_STRING": api.secret}
         yield started
 
 

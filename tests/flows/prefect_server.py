@@ -1,15 +1,18 @@
-"""A real `prefect server start`, to ask what a user would see afterwards."""
+"""A real Prefect server with a password, to ask what a user would see afterwards."""
 
 import contextlib
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from flows.server import password
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -21,11 +24,22 @@ UPGRADE = {
 
 
 class Client(httpx.Client):
-    """Asks again where the server says 503, since SQLite is being written to, as Prefect's own client does."""
+    """Knows the password and Prefect's token against forged requests, and asks again where the server says 503.
 
-    def request(self, *args: Any, **options: Any) -> httpx.Response:
+    That is where SQLite is being written to; Prefect's own client does the same.
+    """
+
+    def __init__(self, url: str, secret: str) -> None:
+        super().__init__(base_url=url, timeout=30, auth=tuple(secret.split(":", 1)))
+        self.secret = secret
+
+    def request(self, method: str, url: Any, **options: Any) -> httpx.Response:
+        if method != "GET" and "Prefect-Csrf-Token" not in self.headers:
+            client = str(uuid.uuid4())
+            token = self.get("/csrf-token", params={"client": client}).raise_for_status().json()["token"]
+            self.headers.update({"Prefect-Csrf-Client": client, "Prefect-Csrf-Token": token})
         for _ in range(40):
-            response = super().request(*args, **options)
+            response = super().request(method, url, **options)
             if response.status_code != 503:
                 break
             time.sleep(0.5)
@@ -33,18 +47,18 @@ class Client(httpx.Client):
 
 
 @contextlib.contextmanager
-def serving(folder: Path, environment: dict[str, str]) -> Iterator[httpx.Client]:
-    """Yield a client of its API, once it answers."""
+def serving(folder: Path, environment: dict[str, str]) -> Iterator[Client]:
+    """Yield a client of its API, once it answers. It is started as ``araflow up`` starts it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    secret = environment.get("PREFECT_SERVER_API_AUTH_STRING") or password.make()
+    command = [sys.executable, "-m", "flows.server.guarded", "127.0.0.1", str(port)]
     with (folder / "server.log").open("wb") as log:
-        # Its pages look for the API at port 4200, unless they are told.
-        told = environment | {"PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+        told = environment | password.for_server(secret) | {"PREFECT_SERVER_UI_API_URL": "/api"}
         server = subprocess.Popen(command, cwd=folder, env=told, stdout=log, stderr=log)
         try:
-            with Client(base_url=f"http://127.0.0.1:{port}/api", timeout=30) as client:
+            with Client(f"http://127.0.0.1:{port}/api", secret) as client:
                 for _ in range(240):
                     try:
                         if client.get("/health").status_code == 200:

@@ -3,7 +3,6 @@
 import contextlib
 import http.server
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 from commands import Commands, clean
@@ -70,29 +68,6 @@ def test_a_server_that_refuses_ends_the_command_with_one_message(tmp_path: Path,
     assert "Traceback" not in refused.stderr and "starts again" not in refused.stderr
 
 
-def test_a_server_of_another_kind_is_not_taken_for_prefects(home: Path, tmp_path: Path, environment: dict[str, str]):
-    with answering("<html>", 200) as url:
-        port = url.rpartition(":")[2]
-        up = run("-m", "araflow", "up", "--port", port, cwd=tmp_path, environment=environment)
-    assert up.returncode == 1
-    assert f"is port {port} taken?" in up.stderr
-    profiles = tmp_path / "prefect" / "profiles.toml"
-    assert not profiles.is_file() or port not in profiles.read_text()
-
-
-def test_a_profile_that_names_another_machine_stays(tmp_path: Path, environment: dict[str, str]):
-    (tmp_path / "prefect").mkdir()
-    profiles = tmp_path / "prefect" / "profiles.toml"
-    profiles.write_text('active = "team"\n\n[profiles.team]\nPREFECT_API_URL = "https://team.example/api"\n')
-    keep = "from flows.server import settings; settings.apply()\nfrom flows.server import own; own._keep('http://[::1]:4/api')"
-    kept = run("-c", keep, cwd=tmp_path, environment=environment)
-    assert kept.returncode == 0, kept.stderr
-    assert "https://team.example/api" in profiles.read_text()
-    profiles.write_text(profiles.read_text().replace("https://team.example", "http://127.0.0.1:4200"))
-    assert run("-c", keep, cwd=tmp_path, environment=environment).returncode == 0
-    assert "http://[::1]:4/api" in profiles.read_text()
-
-
 def test_a_slot_that_the_server_cannot_give_does_not_end_the_work(tmp_path: Path, environment: dict[str, str]):
     code = SLOTS + "limits._ensure = lambda kind: None\nwith limits.slot('disk'): print('working')"
     with answering("true", 500) as url:
@@ -149,36 +124,3 @@ def test_a_run_of_the_command_is_cancelled_from_the_server(tmp_path: Path, serve
     assert (state["type"], state["message"]) == ("CANCELLED", "cancelled; what is done is kept: run it again")
     assert not (tmp_path / "out" / "manifest.parquet").exists()
     assert not (tmp_path / "out" / ".araflow" / "work").exists()
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system whose terminals send no SIGHUP")
-def test_a_closed_terminal_takes_the_server_with_it(home: Path, tmp_path: Path, environment: dict[str, str]):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "araflow", "up", "build-sample/local", "--port", str(port)]
-    for moment in ("while it starts", "while it serves"):
-        with (tmp_path / "up.log").open("w") as log:
-            # Under nohup it is ignored, and what tests start would ignore it, too.
-            up = subprocess.Popen(
-                command,
-                cwd=tmp_path,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-            )
-        try:
-            family: list[psutil.Process] = []
-            while not family or ("serves" in moment and "serving;" not in (tmp_path / "up.log").read_text()):
-                assert up.poll() is None, (tmp_path / "up.log").read_text()
-                family = psutil.Process(up.pid).children(recursive=True)
-                time.sleep(0.1)
-            up.send_signal(signal.SIGHUP)
-            up.wait(60)
-        finally:
-            up.kill()
-            up.wait()
-        assert not psutil.wait_procs(family, timeout=30)[1], moment
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://127.0.0.1:{port}/api/health")

@@ -86,7 +86,7 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     (folder / "train.yaml").write_text(yaml.safe_dump(TRAINING | {"out": str(folder / "run")}))
     environment = clean(**settings.DEFAULTS, PREFECT_HOME=str(folder / "prefect"), OMP_NUM_THREADS="2")
     with serving(folder, environment) as api:
-        environment["PREFECT_API_URL"] = str(api.base_url).rstrip("/")
+        environment |= {"PREFECT_API_URL": str(api.base_url).rstrip("/"), "PREFECT_API_AUTH_STRING": api.secret}
 
         def prefect(*arguments: str) -> str:
             command = [sys.executable, "-m", "prefect", *arguments]
@@ -114,12 +114,21 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def page(ran: Ran) -> Iterator[Any]:
+    """A browser that has been asked for the password, as a person's is at the first page, and has been let in."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(BROWSER))
         opened = browser.new_page(viewport={"width": 1280, "height": 860})
         opened.set_default_timeout(30_000)
+        opened.goto(f"{ran.ui}/runs")
+        asked = opened.get_by_placeholder("admin:pass")
+        asked.fill("araflow:guessed")
+        asked.press("Enter")
+        opened.get_by_text("Authentication failed").first.wait_for()
+        asked.fill(ran.api.secret)
+        asked.press("Enter")
+        opened.get_by_text(ran.run["name"]).first.wait_for()
         yield opened
         browser.close()
 
