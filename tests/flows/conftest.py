@@ -1,5 +1,6 @@
 """What the tests of flows share, once a session: a first build, which makes Prefect's database, and a server on it."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -17,8 +18,17 @@ from commands import Commands, clean
 from flow_world import Built, Served, Server, write_config
 from prefect_server import serving
 
+_while_flows_are_tested = contextlib.ExitStack()
+"""What ends with the last of these tests. A session goes on, and servers would poll through all of it."""
 PREPARE = "own.prepare(deployments.DEPLOYMENTS)"
 SAMPLE = {"clips_per_class": 8, "sources_per_class": 8, "width": 96, "height": 64}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Iterator[None]:
+    yield
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        _while_flows_are_tested.close()
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +51,12 @@ def home(built: Built, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(built: Built) -> Iterator[Server]:
+def server(built: Built) -> Server:
+    return _while_flows_are_tested.enter_context(_server(built))
+
+
+@contextlib.contextmanager
+def _server(built: Built) -> Iterator[Server]:
     from flows.server import settings
 
     folder = built.folder
@@ -53,10 +68,9 @@ def server(built: Built) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
-def commands(server: Server) -> Iterator[Commands]:
+def commands(server: Server) -> Commands:
     """Commands that keep their history on the server."""
-    with Commands(server.environment) as started:
-        yield started
+    return _while_flows_are_tested.enter_context(Commands(server.environment))
 
 
 @pytest.fixture(scope="session")
@@ -74,10 +88,14 @@ def told(server: Server, commands: Commands) -> Server:
 
 
 @pytest.fixture(scope="session")
-def served(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return _while_flows_are_tested.enter_context(_served(server, tmp_path_factory.mktemp("served")))
+
+
+@contextlib.contextmanager
+def _served(server: Server, folder: Path) -> Iterator[Served]:
     import readme
 
-    folder = tmp_path_factory.mktemp("served")
     log = folder / "up.log"
     *_, up, run = readme.walk_through()
     overrides = [f"dataset.sample.{size}={number}" for size, number in SAMPLE.items()] + ["rgb.max_frames=4"]
