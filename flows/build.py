@@ -19,6 +19,7 @@ from prefect.utilities.annotations import quote
 from araflow.build.portions import Portion, Portions
 from araflow.build.resolved import ResolvedBuild, resolve
 from araflow.core import spec_file
+from araflow.core.addresses import masked_all
 from araflow.core.clip import Outcome
 from araflow.core.errors import AraflowError
 from araflow.core.spec import BuildSpec
@@ -189,7 +190,7 @@ def run(resolved: ResolvedBuild, config: str, overrides: Sequence[str], *, stric
         (spec.dataset.name, recipe.backend, recipe.algorithm),
         resolved,
         config=config,
-        overrides=list(overrides),
+        overrides=masked_all(list(overrides)),
         accept_licence=resolved.accept_licence,
         strict=strict,
     )

@@ -16,6 +16,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
+from araflow.core.addresses import masked_all
 from araflow.core.screen import as_markdown
 from araflow.deploy import products
 from araflow.deploy.products import Product
@@ -211,5 +212,6 @@ def run(found: Experiment, prepared: list[Prepared], file: str, overrides: Seque
     """
     network = found.spec.network
     labels, resolved = (network.architecture, network.modality), _Resolved(found, prepared)
-    results: dict[str, Result] = run_to_end(train_eval, dict, labels, resolved, spec=file, overrides=list(overrides))
+    kept = masked_all(list(overrides))
+    results: dict[str, Result] = run_to_end(train_eval, dict, labels, resolved, spec=file, overrides=kept)
     return results

@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,15 +18,15 @@ import pydantic
 from pydantic import AfterValidator
 
 from araflow.core import signature, spec_file
-from araflow.core.errors import OutputError
+from araflow.core.errors import OutputError, SpecError
 from araflow.core.files import STATE
 from araflow.core.keys import shown, why_not
+from araflow.core.spec import BuildSpec
 from araflow.core.tally import NO_CLASS
 
 if TYPE_CHECKING:
     from araflow.build.selection import Selection
     from araflow.core.clip import Clip
-    from araflow.core.spec import BuildSpec
     from araflow.store.store import Store
 
 NAME = "build.json"
@@ -182,13 +182,24 @@ def read(store: Store) -> BuildNote | None:
     return BuildNote(**content, label_of=label_of, sources=None if sources is None else tuple(sources))
 
 
-def settings(note: BuildNote, out: str) -> BuildSpec:
+def settings(note: BuildNote, out: str, overrides: Sequence[str] = ()) -> BuildSpec:
     """Return the settings of the build that left a note, for its output as it is found now.
 
+    Args:
+        note: The note.
+        out: The output.
+        overrides: See ``spec_file.override``; such as an address again, of which a note keeps no secrets.
+
     Raises:
-        SpecError: This araflow does not know them.
+        SpecError: This araflow does not know them, or an override would change what is made.
     """
-    return spec_file.parse({**note.spec, "out": _absolute(out)}, f"the settings that {out} was built with")
+    origin = f"the settings that {out} was built with"
+    spec = spec_file.parse({**note.spec, "out": _absolute(out)}, origin)
+    tree = spec_file.override(spec.model_dump(), overrides, BuildSpec)
+    given = spec_file.parse(tree, f"{origin}, with overrides")
+    if given.fingerprint() != spec.fingerprint():
+        raise SpecError(f"{', '.join(overrides)}: would change what is made; use araflow build")
+    return given
 
 
 def _why(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from araflow import datasets, optical
 from araflow.build.recipe import Recipe
+from araflow.core.addresses import is_masked
 from araflow.core.errors import OutputError, SpecError
 from araflow.core.spec import BuildSpec
 from araflow.datasets import Dataset
@@ -59,6 +60,7 @@ def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | Non
         OutputError: The output would lie in its own source, or the source in what is made.
     """
     dataset, labels = None, None
+    _check_whole(spec)
     _check_apart(spec.dataset.source if source is None else str(source), spec.out)
     if source is None:
         wanted = spec.dataset
@@ -82,3 +84,14 @@ def _check_apart(source: str | None, out: str) -> None:
     given, there = Path(source).expanduser().resolve(), Path(out).resolve()
     if (given == there and not (there / MANIFEST).exists()) or given.is_relative_to(there / "clips"):
         raise OutputError(f"{out}: is the folder of its own source, {source}; choose another out")
+
+
+def _check_whole(spec: BuildSpec) -> None:
+    """Refuse the address that a note or a run's arguments kept of one with secrets."""
+    own = {f"dataset.{name}": getattr(spec.dataset, name) for name in ("source", "splits", "mirror")}
+    for name, value in (own | {"run.dask_address": spec.run.dask_address}).items():
+        if value is not None and is_masked(value):
+            raise SpecError(
+                f"{name}: {value} is what was kept of an address, without user, password and query, which may be "
+                f"secret; give all of it again: {name}=ADDRESS"
+            )

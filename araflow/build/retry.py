@@ -90,10 +90,10 @@ def arguments(spec: BuildSpec) -> tuple[str, list[str]]:
     Raises:
         SpecError: No configuration can be made to say the same.
     """
-    wanted = _leaves(spec.model_dump(mode="json"))
+    wanted = _leaves(spec.model_dump())
     for config in (spec.name, spec.dataset.name, "folder"):
         try:
-            there = _leaves(spec_file.load(config).model_dump(mode="json"))
+            there = _leaves(spec_file.load(config).model_dump())
             overrides = [f"{key}={_text(value)}" for key, value in wanted.items() if there[key] != value]
             if spec_file.load(config, overrides) == spec:
                 return config, overrides

@@ -64,6 +64,7 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
 
 @click.command()
 @_OUT
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--outcome",
     type=click.Choice(["failed", "quarantined"]),
@@ -80,6 +81,7 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
 @JSON
 def retry(
     out: str,
+    overrides: tuple[str, ...],
     outcome: str,
     label: str | None,
     code: str | None,
@@ -93,11 +95,13 @@ def retry(
 
     The settings are those of the last build or araflow flow of OUT, from wherever it was started. What is done stays
     done; what was never begun is made, too. Where somebody else may have written them, since OUT was copied from
-    elsewhere, they are shown, and you are asked.
+    elsewhere, they are shown, and you are asked. Nothing that may be secret in an address is kept: give such a source
+    again.
 
     \b
     araflow retry data/hmdb5
     araflow retry data/hmdb5 --outcome quarantined --reason missing --dry-run
+    araflow retry data/mine dataset.source='https://user:password@host/mine.zip'
 
     Exit status: as of araflow build.
     """
@@ -127,7 +131,7 @@ def retry(
     if seen.running:
         raise OutputError(f"{out}: a run is at work here; wait for it, or stop it")
     note, own = seen.note, build_note.is_own(store)
-    spec = again.with_scheduler(build_note.settings(note, out), dask_address, trusted=own)
+    spec = again.with_scheduler(build_note.settings(note, out, overrides), dask_address, trusted=own)
     source = None if note.source is None else Path(note.source)
     if source is not None and not source.exists():  # before anything is forgotten
         raise SourceError(f"{source}: no such file or folder, from which {out} was made")
@@ -158,13 +162,13 @@ def retry(
 
             building.carry_out(resolved, on_start=on_start, on_record=count, on_manifest=write_contact_sheet)
         finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json)
-    config, overrides = again.arguments(spec)
+    config, given = again.arguments(spec)
     from flows.server import settings
 
     settings.apply()
     from flows import build as flow
 
-    result = flow.run(resolved, config, overrides)
+    result = flow.run(resolved, config, given)
     finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "installed",
     "json_log",
     "keys",
+    "kinds",
     "processes",
     "reading",
     "resources",

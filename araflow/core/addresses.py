@@ -7,6 +7,7 @@ out leaves a mark, so that an address that is only what was kept of one is never
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import unquote
 
 MARK = "…"
@@ -75,9 +76,36 @@ def masked_in(text: str) -> str:
     return _IN_TEXT.sub(mask, text)
 
 
+def masked_all(value: Any) -> Any:  # noqa: ANN401 - what JSON can say
+    """Return a value with each address in it as it may be shown; ``dotted.key=address`` is one, too."""
+    if isinstance(value, dict):
+        return {name: masked_all(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(masked_all, value))
+    if not isinstance(value, str):
+        return value
+    key, equals, rest = value.partition("=")
+    return masked_in(masked(value) if "://" in key else key + equals + masked(rest))
+
+
 def is_masked(address: str) -> bool:
     """Whether something was left out of an address, so that it cannot be asked."""
     return _PARTS.fullmatch(address) is not None and re.search(f"/{MARK}@|[?#;]{MARK}", address) is not None
+
+
+def check_open(address: str) -> None:
+    """Refuse an address of an output that holds a password or a key: every message names an output, and every record.
+
+    Raises:
+        ValueError: It holds one.
+    """
+    parts = _PARTS.fullmatch(address)
+    user = (parts["user"] or "") if parts else ""
+    if ":" in user or (user and address.lower().startswith("s3")):
+        raise ValueError(
+            "a password or key does not belong into an output's address, which is written and shown; the environment "
+            "has it: AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or FSSPEC_<PROTOCOL>_PASSWORD"
+        )
 
 
 def lasting(address: str) -> str:

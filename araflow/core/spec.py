@@ -7,34 +7,15 @@ takes part in ``BuildSpec.fingerprint``.
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from araflow.core import resources
-from araflow.core.errors import did_you_mean
 from araflow.core.fingerprint import digest
+from araflow.core.kinds import Address, Output, plugin
 
 _NO_OUTPUT: dict[str, Any] = {"changes_output": False}
-
-
-def plugin(package: str, *extra: str) -> Any:  # noqa: ANN401 - an annotation is built
-    """A string that must name a plug-in file of ``package``; a drop-down in JSON Schema."""
-    return one_of(*extra, *resources.plugins(package))
-
-
-def one_of(*names: str) -> Any:  # noqa: ANN401 - an annotation is built
-    """A string that must be one of these; a drop-down in JSON Schema."""
-
-    def check(value: str) -> str:
-        if value not in names:
-            raise ValueError(f"allowed: {', '.join(names)}{did_you_mean(value, names)}")
-        return value
-
-    return Annotated[str, AfterValidator(check), WithJsonSchema({"type": "string", "enum": list(names)})]
-
-
 if TYPE_CHECKING:
     DatasetName = str
     BackendName = str
@@ -77,14 +58,14 @@ class DatasetSpec(Settings):
         description="Classes to take, in label order; null takes all, sorted by name.",
         examples=[["walk", "punch"]],
     )
-    source: str | None = Field(
+    source: Address | None = Field(
         None,
         min_length=1,
         description="Folder class/clip, an archive (of archives) or a folder of archives in any layout that mirrors "
         "use, or an http(s) address of one; null: download it.",
         json_schema_extra=_NO_OUTPUT,
     )
-    splits: str | None = Field(
+    splits: Address | None = Field(
         None,
         min_length=1,
         description="Folder, archive or http(s) address of the official split files; null: as source.",
@@ -99,7 +80,7 @@ class DatasetSpec(Settings):
     folder: str | None = Field(
         None, min_length=1, description="Where downloads are kept; null: the cache.", json_schema_extra=_NO_OUTPUT
     )
-    mirror: str | None = Field(
+    mirror: Address | None = Field(
         None,
         min_length=1,
         description="Download from this host (part of its name) or this http(s) address only.",
@@ -209,7 +190,7 @@ class RunSpec(Settings):
         "ten seconds to start and a dead machine costs one.",
         json_schema_extra=_NO_OUTPUT,
     )
-    dask_address: str | None = Field(
+    dask_address: Address | None = Field(
         None,
         min_length=1,
         description="Address of the Dask scheduler, such as tcp://head:8786, for run.engine=dask.",
@@ -244,9 +225,7 @@ class BuildSpec(Settings):
     rgb: RgbSpec = Field(default_factory=lambda: RgbSpec.model_validate({}))
     optical: OpticalSpec = Field(default_factory=lambda: OpticalSpec.model_validate({}))
     run: RunSpec = Field(default_factory=lambda: RunSpec.model_validate({}))
-    out: Annotated[str, AfterValidator(os.path.expanduser)] = Field(
-        description="Output folder.", min_length=1, json_schema_extra=_NO_OUTPUT
-    )
+    out: Output = Field(description="Output folder.", min_length=1, json_schema_extra=_NO_OUTPUT)
 
     def output_settings(self) -> dict[str, Any]:
         """Return the settings that change what is written, as a nested JSON-ready dict.

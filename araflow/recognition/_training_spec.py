@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from araflow.core.kinds import Address
 from araflow.core.spec import Settings
 
 
@@ -53,4 +54,4 @@ class TrainingSpec(Settings):
     accelerator: Literal["auto", "cpu", "gpu"] = Field("auto", description="Device.")
     devices: int = Field(1, ge=1, description="Devices per node.")
     tensorboard: bool = Field(True, description="Write TensorBoard logs.")
-    mlflow: str | None = Field(None, min_length=1, description="Tracking address of MLflow (pip install mlflow).")
+    mlflow: Address | None = Field(None, min_length=1, description="Tracking address of MLflow (pip install mlflow).")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from araflow.core.errors import SpecError
-from araflow.core.spec import Protocol, Quantizer, Settings, SplitSpec, plugin
+from araflow.core.kinds import plugin
+from araflow.core.spec import Protocol, Quantizer, Settings, SplitSpec
 from araflow.recognition import models
 from araflow.recognition._training_spec import TrainingSpec
 from araflow.recognition.streams import CHANNELS, STREAMS, Modality, Stream, StreamSpec

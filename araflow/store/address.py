@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, cast
 
+from araflow.core.addresses import check_open, masked
 from araflow.core.errors import OutputError, UnavailableError
 from araflow.store.local import LocalPlace
 from araflow.store.place import Place
@@ -40,6 +41,10 @@ def open_place(out: str | Path) -> Place:
 def _open_remote(url: str) -> Place:
     from araflow.store.remote import AT_ONCE, REMEDY, RemotePlace
 
+    try:
+        check_open(url)
+    except ValueError as error:
+        raise OutputError(f"out: {masked(url)}: {error}") from None
     try:
         from upath import UPath
 

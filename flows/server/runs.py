@@ -14,6 +14,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 
+from araflow.core.addresses import masked_all
 from araflow.core.errors import ServerLostError, SpecError
 from flows.server.reach import server_url
 
@@ -62,6 +63,12 @@ def ask(name: str, parameters: dict[str, Any]) -> Asked:
         ServerLostError: It stops answering.
     """
     url = server_url()
+    if (kept := masked_all(parameters)) != parameters:
+        secret = ", ".join(name for name, value in parameters.items() if kept[name] != value)
+        raise SpecError(
+            f"{secret}: holds an address with a user, a query or a fragment, which may be secret, and the server keeps "
+            "and shows what a run is given; fetch it first and name the file, or use araflow build"
+        )
     try:
         return Asked.of(cast(FlowRun, run_deployment(name, parameters=parameters, timeout=0)))
     except ObjectNotFound as error:
