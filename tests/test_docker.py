@@ -159,11 +159,14 @@ def test_compose_takes_the_files(files: list[Path], tmp_path: Path):
     def config(**more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=given | more, capture_output=True, text=True, timeout=60, check=False)
 
-    run = config(POSTGRES_PASSWORD="secret")
+    secrets = {"POSTGRES_PASSWORD": "secret", "PREFECT_AUTH": "araflow:secret"}
+    run = config(**secrets)
     assert (run.returncode, run.stdout + run.stderr) == (0, "")
-    without = config()
-    assert without.returncode == 1
-    assert "write one into .env, see .env.example" in without.stderr
+    for name in secrets:
+        for nothing in ({}, {name: ""}):
+            without = config(**{other: value for other, value in secrets.items() if other != name} | nothing)
+            assert without.returncode == 1
+            assert f"{name}" in without.stderr and "write one into .env, see .env.example" in without.stderr
 
 
 @pytest.mark.parametrize("file", COMPOSE, ids=lambda file: file.name)
@@ -184,11 +187,21 @@ def test_services_use_stages_services_and_volumes_that_exist(file: Path):
 def test_a_worker_can_be_scaled_and_only_this_machine_is_let_in():
     assert not {"container_name", "ports"} & SERVICES["worker"].keys()
     assert SERVICES["server"]["ports"] == ["${ARAFLOW_LISTEN:-127.0.0.1}:4200:4200"]
-    given = {name: value for service in SERVICES.values() for name, value in service.get("environment", {}).items()}
-    secret = [value for name, value in given.items() if "PASSWORD" in name]
-    assert len(secret) == 2
-    assert all(value.startswith("${POSTGRES_PASSWORD:?") for value in secret)
-    assert re.search(r"^POSTGRES_PASSWORD=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("secret", "names"), [("POSTGRES_PASSWORD", 2), ("PREFECT_AUTH", 3)])
+def test_no_service_starts_without_a_password_of_the_users_own(secret: str, names: int):
+    services = [service["environment"].items() for service in SERVICES.values() if "environment" in service]
+    given = [value for service in services for name, value in service if re.search("PASSWORD|AUTH", name)]
+    assert [value for value in given if not value.startswith(("${POSTGRES_PASSWORD:?", "${PREFECT_AUTH:?"))] == []
+    assert sum(value.startswith(f"${{{secret}:?") for value in given) == names
+    assert re.search(rf"^{secret}=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+
+def test_the_server_listens_to_its_own_pages_alone():
+    server = SERVICES["server"]["environment"]
+    assert server["PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED"] == "true"
+    assert server["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"] == "${ARAFLOW_UI_URL:-http://127.0.0.1:4200}"
 
 
 def commands() -> dict[str, set[str]]:

@@ -21,6 +21,7 @@ from flows.server import settings
 pytestmark = [pytest.mark.prefect, pytest.mark.postgres, pytest.mark.slow, pytest.mark.proof]
 
 ROOT = Path(__file__).parents[2]
+SECRET = "araflow:secret"
 PASSWORD = "p@ss:w/rd%41 #?"  # every character that an address would take for something else
 CONFIG = """
 name: tiny
@@ -123,6 +124,7 @@ def api(postgres: Postgres, home: Path, environment: dict[str, str]) -> Iterator
         "PREFECT_SERVER_DATABASE_HOST": "127.0.0.1",
         "PREFECT_SERVER_DATABASE_PORT": str(postgres.port),
         "PREFECT_SERVER_DATABASE_PASSWORD": PASSWORD,
+        "PREFECT_SERVER_API_AUTH_STRING": SECRET,
     }
     with serving(home, environment | settings.DEFAULTS | given) as client:
         yield client
@@ -135,7 +137,7 @@ def test_a_build_and_all_its_tasks_are_kept_in_postgres(
     run = subprocess.run(
         [sys.executable, "-m", "araflow", "build", "tiny.yaml"],
         cwd=home,
-        env=environment | {"PREFECT_API_URL": str(api.base_url).rstrip("/")},
+        env=environment | {"PREFECT_API_URL": str(api.base_url).rstrip("/"), "PREFECT_API_AUTH_STRING": SECRET},
         capture_output=True,
         text=True,
         timeout=240,
