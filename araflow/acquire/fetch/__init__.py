@@ -26,6 +26,7 @@ from araflow.acquire.fetch._pace import Pace
 from araflow.acquire.fetch._pace import amount as amount
 from araflow.acquire.fetch._part_file import PartFile
 from araflow.acquire.fetch._receipts import Fetched as Fetched
+from araflow.acquire.fetch._watch import Limits
 from araflow.acquire.types import Progress, no_progress
 from araflow.core.addresses import masked, masked_in
 from araflow.core.errors import FetchError
@@ -146,10 +147,11 @@ def _from_mirrors(
     from araflow.acquire.fetch import _transfer as transfer
 
     failures = []
-    with transfer.connect() as client:
+    limits = Limits.here()
+    with transfer.connect(limits) as client:
         for url in urls:
             try:
-                _from_mirror(client, url, part, wanted, pace, report)
+                _from_mirror(client, url, part, wanted, limits, pace, report)
                 return _finish(target, part, pace, report)
             # ImportError: a SOCKS proxy
             except (httpx.HTTPError, httpx.InvalidURL, ImportError, answers.MirrorError) as error:
@@ -161,7 +163,9 @@ def _from_mirrors(
     raise FetchError("\n  ".join([f"{target.name}: download failed:", *failures]) + part.kept("\n"))
 
 
-def _from_mirror(client: httpx.Client, url: str, part: PartFile, wanted: Wanted, pace: Pace, report: Report) -> None:
+def _from_mirror(
+    client: httpx.Client, url: str, part: PartFile, wanted: Wanted, limits: Limits, pace: Pace, report: Report
+) -> None:
     """Attempt one address until the part is whole and right."""
     from araflow.acquire.fetch import _transfer as transfer
 
@@ -169,7 +173,7 @@ def _from_mirror(client: httpx.Client, url: str, part: PartFile, wanted: Wanted,
     while True:
         try:
             if wanted.sha256 is None or part.sha256() != wanted.sha256:  # equal: a run ended just before naming it
-                transfer.attempt(client, url, part, wanted, fresh=fresh, report=report, progress=pace)
+                transfer.attempt(client, url, part, wanted, fresh=fresh, limits=limits, report=report, progress=pace)
             return _verify(part, wanted)
         except answers.PassingError as error:
             length = part.origin.length if part.origin else None

@@ -99,13 +99,13 @@ def check(response: httpx.Response, url: str, offset: int, part: PartFile, wante
 
 def _content_length(response: httpx.Response) -> int | None:
     text = response.headers.get("content-length", "")
-    return int(text) if text.isdecimal() else None
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def _total(response: httpx.Response, offset: int) -> int:
     """Return the whole file's length of a 206 whose bytes begin at ``offset``."""
     text = response.headers.get("content-range", "")
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", text.strip())
+    match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", text.strip())
     if not offset:
         raise MirrorError("answered with a piece of the file, although all of it was asked for")
     if match is None or int(match[1]) != offset or not offset <= int(match[2]) < int(match[3]):
@@ -136,8 +136,8 @@ def _retry_after(response: httpx.Response) -> float:
 
     try:
         until = parsedate_to_datetime(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
-    with contextlib.suppress(ValueError, KeyError):
+    with contextlib.suppress(ValueError, OverflowError, KeyError):
         return max(0.0, until - parsedate_to_datetime(response.headers["date"]).timestamp())
     return max(0.0, until - time.time())

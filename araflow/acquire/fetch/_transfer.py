@@ -27,25 +27,30 @@ from araflow.acquire.fetch._answers import (
 )
 from araflow.acquire.fetch._pace import amount
 from araflow.acquire.fetch._part_file import PartFile
+from araflow.acquire.fetch._watch import Limits, Watch, client
 from araflow.core.addresses import masked
 from araflow.core.errors import FetchError
 
 if TYPE_CHECKING:  # it takes a fifth of a second to import, and most runs download nothing
     import httpx
 
-TIMEOUT = 30.0
-"""Seconds to wait for a connection and for each chunk: a socket that stalls is noticed, however long the file."""
 MARGIN = 64 << 20
 """Bytes that a download leaves free on the disk, for whatever else runs there."""
+_SHARE = 0.5
+"""Share of the free space that a file may take whose length nobody says."""
+_LONGEST_TEXT = 256 << 20
+"""Bytes of a list; the longest of Kinetics has 50 MB."""
 
 
-def connect() -> httpx.Client:
+def connect(limits: Limits) -> httpx.Client:
     """Return a client that follows redirects to http(s) only, never from https down to http, and verifies TLS.
+
+    Args:
+        limits: How long is waited for a connection, and for each chunk.
 
     Raises:
         FetchError: The certificates that the environment names cannot be read.
     """
-    import httpx
 
     def guard(response: httpx.Response) -> None:
         if not response.has_redirect_location:
@@ -57,7 +62,7 @@ def connect() -> httpx.Client:
             raise MirrorError(f"redirects to {masked(str(target))}: on http anybody between could change the file")
 
     try:
-        return httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=10, event_hooks={"response": [guard]})
+        return client(limits, follow_redirects=True, max_redirects=10, event_hooks={"response": [guard]})
     except OSError as error:
         raise FetchError(f"certificates cannot be read: {error}; see SSL_CERT_FILE and SSL_CERT_DIR") from error
 
@@ -69,6 +74,7 @@ def attempt(
     wanted: Wanted,
     *,
     fresh: bool,
+    limits: Limits,
     report: Callable[[str], None],
     progress: Callable[[int, int | None], None],
 ) -> None:
@@ -80,6 +86,7 @@ def attempt(
         part: What there is, and where the rest goes.
         wanted: What is known of the file. Only ``size`` and ``kind`` are checked here.
         fresh: Ask for the whole file.
+        limits: How slow the server may be.
         report: Called with the line that says what begins.
         progress: Called for each chunk with the bytes so far and, where known, the bytes in all.
 
@@ -99,11 +106,13 @@ def attempt(
         headers["Range"] = f"bytes={offset}-"
         if (validator := part.asks_by(url)) is not None:
             headers["If-Range"] = validator
+        part.sha256()  # of what is there: it may take a while, and then the server would wait
+    watch = Watch(limits)
     try:
-        with _answer(client, url, headers) as response:
+        with watch.watching(), _answer(client, url, headers, watch) as response:
             if response.status_code == 416 and offset:
                 return _refuse_unless_whole(response, part, wanted)
-            _receive(response, masked(url), offset, part, wanted, report, progress)
+            _receive(response, masked(url), offset, part, wanted, watch, report, progress)
     except (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError) as error:
         if broken := _certificate_error(error):
             raise MirrorError(
@@ -114,10 +123,10 @@ def attempt(
 
 
 @contextlib.contextmanager
-def _answer(client: httpx.Client, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+def _answer(client: httpx.Client, url: str, headers: dict[str, str], watch: Watch) -> Iterator[httpx.Response]:
     """Send the request; where Google Drive asks back, confirm once."""
     for _ in range(2):
-        with client.stream("GET", url, headers=headers) as response:
+        with client.stream("GET", url, headers=headers, extensions={"trace": watch.trace}) as response:
             page = _drive_page(response)
             confirmed = google_drive.confirmed_address(page, str(response.url))
             if confirmed is None:
@@ -141,16 +150,20 @@ def _receive(
     offset: int,
     part: PartFile,
     wanted: Wanted,
+    watch: Watch,
     report: Callable[[str], None],
     progress: Callable[[int, int | None], None],
 ) -> None:
     origin = check(response, url, offset, part, wanted)
     length, chunks = origin.length, response.iter_raw()  # raw: servers label a .tar.gz as if gzip were the transfer's
-    if length is not None and shutil.disk_usage(part.path.parent).free < length - part.size + MARGIN:
-        raise FetchError(
-            f"{part.path.parent}: {length - part.size:,} bytes and {MARGIN:,} to spare are needed, "
-            f"{shutil.disk_usage(part.path.parent).free:,} are free: make room, or choose another folder{part.kept()}"
+    free = shutil.disk_usage(part.path.parent).free
+    if length is not None and free < length - part.size + MARGIN:
+        # Of a length that nobody else knows, this server may be wrong.
+        raise (FetchError if wanted.size or offset else MirrorError)(
+            f"{part.path.parent}: {length - part.size:,} bytes and {MARGIN:,} to spare are needed, {free:,} are free: "
+            f"make room, or choose another folder{part.kept()}"
         )
+    room = min(free * _SHARE, _LONGEST_TEXT if wanted.kind == "text" else free) if length is None else length
     if response.status_code == 206:
         part.note(origin)
         part.resumed = True
@@ -163,11 +176,14 @@ def _receive(
     report(f"{url}: {whole}" + (f", resumed at {amount(offset)}" if offset else ""))
 
     def on_size(size: int) -> None:
+        watch.received(size)
         progress(size, length)
-        if length is not None and size > length:
+        if size > room:
             part.discard()
-            raise MirrorError(f"has more than the {length:,} bytes that were expected{wanted.why}")
+            what = "may be taken of a file whose length is not said" if length is None else "were expected"
+            raise MirrorError(f"has more than the {room:,.0f} bytes that {what}{wanted.why}")
 
+    watch.received(part.size)
     progress(part.size, length)
     part.append(chunks, on_size)
     if length is not None and part.size < length:
@@ -181,7 +197,7 @@ def _receive(
 
 def _refuse_unless_whole(response: httpx.Response, part: PartFile, wanted: Wanted) -> None:
     """Take status 416 as the end of the file where nothing known contradicts; otherwise the part is another file's."""
-    match = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("content-range", "").strip())
+    match = re.fullmatch(r"bytes \*/(\d{1,18})", response.headers.get("content-range", "").strip())
     lengths = {int(match[1]) if match else None, wanted.size, part.origin.length if part.origin else None} - {None}
     if lengths != {part.size}:
         raise StartOverError(f"has nothing behind byte {part.size:,}")

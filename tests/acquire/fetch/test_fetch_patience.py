@@ -4,12 +4,10 @@ import email.utils
 import threading
 import time
 
-import httpx
 import pytest
 from ranged_server import BODY, HALF, SHA256, Served, answer, in_turn, left
 
 from araflow.acquire import fetch
-from araflow.acquire.fetch import _transfer as transfer
 from araflow.core.errors import FetchError
 
 
@@ -75,7 +73,7 @@ def test_a_server_without_ranges_that_cuts_every_time_is_given_up(web, target):
 
 
 def test_a_socket_that_stalls_is_noticed_and_the_rest_is_fetched_anew(web, target, monkeypatch):
-    monkeypatch.setattr(transfer, "TIMEOUT", httpx.Timeout(0.3))
+    monkeypatch.setenv("ARAFLOW_PATIENCE", "0.6")
     go = threading.Event()
     served = Served(cuts=[100_000])
     stalls = in_turn(
