@@ -72,6 +72,6 @@ def manifest(build: ResolvedBuild, selection: Selection, files: Sources, store: 
 @without_traceback
 def audit(written: Manifest) -> StageResult:
     """Hold the files against the manifest and test clips against training clips, and publish the counts."""
-    auditing.check(written)
+    log.info("%s", auditing.check(written))
     show.outcomes(written)
     return StageResult("audit", dict(written.outcomes()))

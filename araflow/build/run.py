@@ -96,7 +96,7 @@ def carry_out(
             portion.close()
         manifest = stages.write_manifest(build, portions.labelled(), store, files=files)
         on_manifest(manifest)
-        audit.check(manifest)
+        log.info("%s", audit.check(manifest))
     return manifest
 
 

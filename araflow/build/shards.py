@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from araflow.build import extract, source
@@ -19,10 +19,11 @@ from araflow.build.pool import WorkerError, WorkerPool
 from araflow.build.recipe import Recipe
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
-from araflow.core.processes import Lost
+from araflow.core.processes import Lost, usable_cores
 from araflow.core.reading import NotAFileError
 from araflow.core.spec import RunSpec
-from araflow.store.store import Store
+from araflow.store import checks
+from araflow.store.store import Known, Store
 
 log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGER = 5.0, 5.0
@@ -106,9 +107,8 @@ def _try(
     def submit(job: Job) -> None:
         pending[pool.submit(extract.make, job, run.clip_timeout)] = job
 
-    fingerprint = recipe.fingerprint  # a digest of all that it says, which takes a while
     try:
-        for answer in store.map(lambda clip: _plan(clip, recipe, fingerprint, store), clips):
+        for answer in _plans(clips, recipe, store, run.verify):
             if isinstance(answer, Job):
                 submit(answer)
                 continue
@@ -139,9 +139,34 @@ def _try(
             future.cancel()
 
 
-def _plan(clip: Clip, recipe: Recipe, fingerprint: str, store: Store) -> Job | tuple[ClipRecord, bool]:
+def _plans(
+    clips: Sequence[Clip], recipe: Recipe, store: Store, verify: bool
+) -> Iterator[Job | tuple[ClipRecord, bool]]:
+    fingerprint = recipe.fingerprint  # a digest of all that it says, which takes a while
+    if not verify:
+        yield from store.map(
+            lambda clip: _plan(clip, store.look(clip.key, fingerprint), recipe, fingerprint, store), clips
+        )
+        return
+    with ThreadPoolExecutor(max(usable_cores(), store.place.at_once)) as threads:  # every byte is read
+        yield from threads.map(
+            lambda clip: _plan(clip, _verified(clip, fingerprint, store), recipe, fingerprint, store), clips
+        )
+
+
+def _verified(clip: Clip, fingerprint: str, store: Store) -> Known:
+    """Return what is known of a clip; if its files are damaged, it counts as not made from now on."""
+    found = store.look(clip.key, fingerprint)
+    if found.made is None or not (problems := checks.damage(store.place, found.made)):
+        return found
+    log.warning("%s: %s; it is made anew", clip.key, problems[0], extra={"clip": clip.key})
+    store.withdraw(found.made)
+    return store.look(clip.key, fingerprint)
+
+
+def _plan(clip: Clip, found: Known, recipe: Recipe, fingerprint: str, store: Store) -> Job | tuple[ClipRecord, bool]:
     """Decide what is to be done for a clip: a job, or its record and whether that is news."""
-    known, made = store.look(clip.key, fingerprint)
+    known, made = found
     if clip.source is None:
         if known is not None and (known.outcome is Outcome.DONE or known.reason_code == "missing"):
             return known, False

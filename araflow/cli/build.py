@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from araflow.cli.console import finish
-from araflow.cli.options import EXIT_STATUS, JSON
+from araflow.cli.options import EXIT_STATUS, JSON, VERIFY
 from araflow.core.screen import echo_json
 
 
@@ -16,6 +16,7 @@ from araflow.core.screen import echo_json
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--strict", is_flag=True, help="Fail (exit status 1) if any clip is quarantined or failed.")
 @click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
+@VERIFY
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing (the same as araflow plan).")
 @JSON
 @click.pass_context
@@ -25,6 +26,7 @@ def build(
     overrides: tuple[str, ...],
     strict: bool,
     accept_licence: bool,
+    verify: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -40,6 +42,7 @@ def build(
     if dry_run:
         ctx.invoke(plan, config=config, overrides=overrides, as_json=as_json)
         return
+    overrides += ("run.verify=true",) * verify
     from araflow.build.resolved import resolve
     from araflow.core import spec_file
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from araflow.cli.console import finish, progress
-from araflow.cli.options import EXIT_STATUS, JSON
+from araflow.cli.options import EXIT_STATUS, JSON, VERIFY
 from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
 @click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
 @click.option("--strict", is_flag=True, help="Fail (exit status 1) if any clip is quarantined or failed.")
+@VERIFY
 @click.option("--list", "show_backends", is_flag=True, help="List backends, whether they can run here, and presets.")
 @JSON
 def flow(
@@ -39,6 +40,7 @@ def flow(
     overrides: tuple[str, ...],
     accept_licence: bool,
     strict: bool,
+    verify: bool,
     show_backends: bool,
     as_json: bool,
     **given: str | None,
@@ -66,6 +68,7 @@ def flow(
         raise click.UsageError(f"--set {idle[0]}: clips of SOURCE have no configured dataset and no split")
     paths = {"out": "out", "max_frames": "rgb.max_frames", "workers": "run.workers"}
     flat = [f"{paths.get(name, f'optical.{name}')}={value}" for name, value in given.items() if value is not None]
+    flat += ["run.verify=true"] * verify
     resolved = resolve(spec_file.load(config, [*overrides, *flat]), accept_licence=accept_licence, source=source)
     start, made = time.monotonic(), 0
     with progress() as (on_start, advance):

@@ -31,6 +31,9 @@ def json_option(instead_of: str) -> Callable[[Callable[..., Any]], Callable[...,
 
 
 JSON = json_option("a table")
+VERIFY = click.option(
+    "--verify", is_flag=True, help="Read every byte of clips that are made; make those anew that are damaged."
+)
 
 
 class Group(click.Group):

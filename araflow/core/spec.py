@@ -173,9 +173,11 @@ class RunSpec(Settings):
         2,
         ge=0,
         le=10,
-        description="How often a clip that failed (not one that is quarantined) is tried again in the same run, after "
-        "5, 25, ... seconds.",
+        description="How often a clip that failed (not a quarantined one) is tried again in a run, after 5, 25, ... s.",
         json_schema_extra=_NO_OUTPUT,
+    )
+    verify: bool = Field(
+        False, description="Read every byte of what is made; make damaged clips anew.", json_schema_extra=_NO_OUTPUT
     )
     engine: Executor = Field(
         "local",

@@ -104,7 +104,7 @@ def _read(place: Place, name: str, flags: int) -> NDArray[np.uint8]:
     try:
         image = images.decode(place.read(name) or b"", flags)
     except images.ImageError as error:
-        raise ManifestError(f"{place}/{name}: {error}; `araflow manifest validate` finds all such files") from error
+        raise ManifestError(f"{place}/{name}: {error}; a build with --verify makes it anew") from error
     return cast(NDArray[np.uint8], image)
 
 

@@ -2,7 +2,7 @@
 
 Others use: ``address`` (from what a user typed to what lies there), ``store`` (what is kept, committed, retired and
 swept), ``place`` (where it lies), ``draft`` (a clip that is being written), ``layout`` (names of files),
-``manifest``, ``audit`` (files against rows), ``differences`` and ``summary`` (of manifests).
+``manifest``, ``audit`` (files against rows), ``checks`` (of one clip), ``differences`` and ``summary`` (of manifests).
 
 May import ``core`` and ``media``.
 """
@@ -10,6 +10,7 @@ May import ``core`` and ``media``.
 __all__ = [
     "address",
     "audit",
+    "checks",
     "differences",
     "draft",
     "layout",

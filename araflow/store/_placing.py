@@ -11,7 +11,7 @@ from araflow.core.errors import OutputError
 from araflow.core.files import PROOF
 from araflow.store import layout
 from araflow.store.draft import ClipDraft
-from araflow.store.layout import clip_name, is_same, is_whole, record_name
+from araflow.store.layout import clip_name, is_same, is_whole, proof_name, record_name
 from araflow.store.place import Place
 
 _MOST_TRIES = 20
@@ -20,7 +20,7 @@ _MOST_TRIES = 20
 
 def read_proof(place: Place, key: str) -> ClipRecord | None:
     """Return the proof of a clip, without a look at its files; see ``Store.read_proof``."""
-    return layout.parse_proof(place.read(f"{clip_name(key)}/{PROOF}"), key)
+    return layout.parse_proof(place.read(proof_name(key)), key)
 
 
 def commit(place: Place, draft: ClipDraft, record: ClipRecord, *, keep_rgb: bool) -> None:

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import os
+import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-
-import cv2
 
 from araflow.core import splits
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError
 from araflow.core.processes import usable_cores
-from araflow.media import images
+from araflow.store import checks
 from araflow.store.address import open_place
-from araflow.store.layout import KINDS, LOSSLESS
+from araflow.store.layout import KINDS
 from araflow.store.manifest import Manifest
 from araflow.store.place import Place
 
 log = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 8192
 """As many wait to be checked."""
-_CHECKED = (
-    *("key", "outcome", "reason", "path", "frames", "flows", "width", "height", "quantizer", "radii"),
-    *("rgb_bytes", "flow_bytes", "lossless_bytes", "fingerprint"),
-)
-"""Columns that are held against files and each other."""
+_ONE_IN, _MOST_DEEP = 100, 64
+"""Of so many clips, a build reads one byte by byte; and not more than so many."""
 _SATURATED = 0.05
 """Share of a clip's flow beyond ±bound that is worth a warning."""
 
 
 def validate(
-    manifest: Manifest, *, decode: bool = True, on_clip: Callable[[str], None] = lambda key: None
+    manifest: Manifest,
+    *,
+    decode: bool = True,
+    deep: bool = False,
+    on_clip: Callable[[str], None] = lambda key: None,
 ) -> list[str]:
     """Check files against rows.
 
@@ -43,8 +44,11 @@ def validate(
     in ``v`` under the frames' names, and the bytes that its row counts; every row must be consistent in itself.
 
     Args:
-        manifest: What to check; its folder is where the files are looked for.
-        decode: Also decode every image and check its size; without it only names and bytes are checked.
+        manifest: What to check, with all its columns; its folder is where the files are looked for.
+        decode: Also decode every image, check its size, and hold every byte against the clips' digests; without it only
+            names and sizes are checked.
+        deep: Also hold every row against the clip's record, and all of them against the manifest's digest of them;
+            without ``decode``, hold the bytes against the clips' digests all the same.
         on_clip: Called after each row with its key, from several threads.
 
     Returns:
@@ -56,29 +60,57 @@ def validate(
     place = open_place(manifest.folder)
 
     def check(row: dict[str, Any]) -> list[str]:
-        found = [f"{row['key']}: {problem}" for problem in _check_row(row, place, decode)]
+        found = [f"{row['key']}: {problem}" for problem in checks.check_row(row, place, decode=decode, deep=deep)]
         on_clip(row["key"])
         return found
 
     # cv2 and file reads let go of the interpreter lock.
     with ThreadPoolExecutor(max(usable_cores(), place.at_once)) as threads:
-        batches = manifest.table.select(_CHECKED).to_batches(max_chunksize=_ROWS_AT_ONCE)
+        batches = manifest.table.select(checks.COLUMNS).to_batches(max_chunksize=_ROWS_AT_ONCE)
         problems = [line for batch in batches for lines in threads.map(check, batch.to_pylist()) for line in lines]
-    counts = Counter(key for (key,) in manifest.columns("key"))
-    return problems + [f"{key}: listed twice" for key, count in counts.items() if count > 1]
+    problems += _check_rows(manifest)
+    if deep and not manifest.is_as_written():
+        problems.append("rows are not those that araflow wrote: some were edited, lost, added or moved")
+    return problems
 
 
-def check(manifest: Manifest) -> None:
-    """Hold names, counts and bytes against the manifest, as the last stage of a build; warn of strays and clipped flow.
+def _check_rows(manifest: Manifest) -> list[str]:
+    """What cannot be seen in one row alone."""
+    keys = [key for (key,) in manifest.columns("key")]
+    problems = [f"{key}: listed twice" for key, count in Counter(keys).items() if count > 1]
+    labels = manifest.labels
+    for key, label, number in manifest.columns("key", "label", "label_index"):
+        if (None if number is None or number >= len(labels) else labels[number]) != label:
+            problems.append(f"{key}: label {label!r} is not class {number} of the manifest's labels")
+    if keys != sorted(keys):
+        problems.append("rows are not sorted by key")
+    return problems
+
+
+def without_digests(manifest: Manifest) -> int:
+    """Count the finished clips of which no digest of their bytes is known, since an older araflow made them."""
+    found = manifest.select(outcome=Outcome.DONE).columns("fingerprint", "rgb_sha256", "flow_sha256")
+    return sum(made is not None and (rgb is None or flow is None) for made, rgb, flow in found)
+
+
+def check(manifest: Manifest) -> str:
+    """Check the output as the last stage of a build.
+
+    Names, counts and bytes of every clip are held against the manifest, and every byte of a few clips against its
+    digest. Warns of strays and clipped flow.
+
+    Returns:
+        One line that says what was read.
 
     Raises:
         ManifestError: They do not match.
     """
-    if problems := validate(manifest, decode=False):
+    drawn, line = _draw(manifest)
+    if problems := validate(manifest, decode=False) or _read(drawn, open_place(manifest.folder)):
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise ManifestError(
             f"{manifest.folder}: files do not match the manifest: {'; '.join(problems[:5])}{more}. "
-            "Run it again: clips whose files are not whole are made anew"
+            "Run it again with --verify: clips whose files are not those that were written are made anew"
         )
     if left := strays(manifest):
         log.warning("%d clip folders belong to no row of this build, such as %s", len(left), left[0])
@@ -92,84 +124,25 @@ def check(manifest: Manifest) -> None:
             worst,
             100 * fast[worst],
         )
+    return line
 
 
-def _check_row(row: dict[str, Any], place: Place, decode: bool) -> Iterator[str]:
-    if row["outcome"] not in set(Outcome):
-        yield f"outcome is {row['outcome']!r}"
-        return
-    if not row["reason"]:
-        yield "has no reason"
-    if row["outcome"] != Outcome.DONE:
-        if row["path"] is not None:
-            yield f"is {row['outcome']} but has a path"
-        return
-    counts = _counts(row)
-    if row["path"] is None or not counts:
-        must = "flows must be frames - 1" if _is_ours(row) else "there must be frames or flows"
-        yield f"frames={row['frames']}, flows={row['flows']}, path={row['path']}: {must}"
-        return
-    sizes = place.sizes(row["path"])
-    files = {kind: {name: sizes[name] for name in sorted(sizes) if name.startswith(f"{kind}/")} for kind in counts}
-    if absent := [kind for kind, own in files.items() if not own]:
-        yield f"{absent[0]}: No such file or directory"
-        return
-    for kind, count in counts.items():
-        if len(files[kind]) != count:
-            yield f"{kind} holds {len(files[kind])} files, the row says {count}"
-    stems = {kind: [PurePosixPath(name).stem for name in files[kind]] for kind in counts}
-    if not _is_ours(row):
-        if stems.get("u") != stems.get("v"):
-            yield "u and v are not named alike"
-    elif not stems["u"] == stems["v"] == stems.get(LOSSLESS, stems["u"]) == stems["rgb"][:-1]:
-        yield "u and v are not named as the frames they belong to"
-    yield from _check_measured(row, files)
-    if decode:
-        yield from _check_images(row, files, place)
+def _draw(manifest: Manifest) -> tuple[list[dict[str, Any]], str]:
+    """Return the rows of a few finished clips, others on another day, and a line that says which."""
+    done, seed = manifest.select(outcome=Outcome.DONE), datetime.datetime.now(datetime.UTC).date().isoformat()
+    count = min(len(done), 1 + len(done) // _ONE_IN, _MOST_DEEP)
+    rows = [done.row(number) for number in random.Random(seed).sample(range(len(done)), count)]
+    return rows, f"audit: every byte of {count:,} of {len(done):,} clips was read, drawn with seed {seed}"
 
 
-def _is_ours(row: dict[str, Any]) -> bool:
-    """Whether a build made the clip. Of others, such as TAO's folders, holds only what their rows say."""
-    return row["fingerprint"] is not None
+def _read(rows: list[dict[str, Any]], place: Place) -> list[str]:
+    """Hold every byte against the clips' digests."""
 
+    def check(row: dict[str, Any]) -> list[str]:
+        return [f"{row['key']}: {problem}" for problem in checks.check_files(row, place, decode=False, deep=True)]
 
-def _counts(row: dict[str, Any]) -> dict[str, int]:
-    """Return how many files each folder of a finished clip must hold; nothing where its row contradicts itself."""
-    frames, flows = row["frames"], row["flows"]
-    counts = dict(zip(KINDS, (frames, flows, flows), strict=True))
-    if not _is_ours(row):
-        return {kind: count for kind, count in counts.items() if count}
-    if frames is None or flows != frames - 1:
-        return {}
-    return counts if row["lossless_bytes"] is None else {**counts, LOSSLESS: flows}
-
-
-def _check_measured(row: dict[str, Any], files: dict[str, dict[str, int]]) -> Iterator[str]:
-    """Bytes and radii; of what no build made these may be unknown."""
-    scaled = row["quantizer"] == "max_radius" and (_is_ours(row) or row["radii"] is not None)
-    if scaled and len(row["radii"] or ()) != row["flows"]:
-        yield f"has {len(row['radii'] or ())} radii for {row['flows']} flows"
-    sizes = {kind: sum(own.values()) for kind, own in files.items()}
-    flow_bytes = sizes.get("u", 0) + sizes.get("v", 0)
-    totals = {"rgb_bytes": sizes.get("rgb"), "flow_bytes": flow_bytes, "lossless_bytes": sizes.get(LOSSLESS)}
-    for name, total in totals.items():
-        if total != row[name] and (_is_ours(row) or row[name] is not None):
-            yield f"files have {total} bytes, {name} says {row[name]}"
-
-
-def _check_images(row: dict[str, Any], files: dict[str, dict[str, int]], place: Place) -> Iterator[str]:
-    expected = {"rgb": (row["height"], row["width"], 3), "u": (row["height"], row["width"])}
-    expected |= {"v": expected["u"], LOSSLESS: expected["rgb"]}
-    for kind, names in files.items():
-        for name, size in names.items():
-            data = (place.read(f"{row['path']}/{name}") if size else None) or b""
-            try:
-                image = images.decode(data, cv2.IMREAD_UNCHANGED)
-            except images.ImageError:
-                yield f"{name} does not decode"
-                continue
-            if _is_ours(row) and image.shape != expected[kind]:
-                yield f"{name} is {image.shape}, expected {expected[kind]}"
+    with ThreadPoolExecutor(max(usable_cores(), place.at_once)) as threads:
+        return [line for lines in threads.map(check, rows) for line in lines]
 
 
 def strays(manifest: Manifest) -> list[str]:

@@ -49,6 +49,11 @@ def clip_name(key: str) -> str:
     return f"clips/{key}"
 
 
+def proof_name(key: str) -> str:
+    """Return how a clip's proof is named from the output."""
+    return f"{clip_name(key)}/{PROOF}"
+
+
 def record_name(key: str) -> str:
     """Return how the record of a clip that was not made is named from the output."""
     # Not as the key: with ".json" behind it, that can be longer than a file name may be.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from araflow.core.clip import ClipRecord
 from araflow.core.files import PROOF
 from araflow.store import layout
-from araflow.store.layout import RECORDS, clip_name
+from araflow.store.layout import RECORDS, proof_name
 from araflow.store.place import Place
 
 
@@ -44,7 +44,7 @@ def proofs(place: Place, keys: Iterable[str], *, timed: bool) -> Iterator[tuple[
         OutputError: They cannot be read.
     """
     keys = list(keys)
-    read = place.map(lambda key: place.read_timed(f"{clip_name(key)}/{PROOF}", ask=timed), keys)
+    read = place.map(lambda key: place.read_timed(proof_name(key), ask=timed), keys)
     for key, found in zip(keys, read, strict=True):
         record = None if found is None else layout.parse_proof(found[0], key)
         yield None if found is None or record is None else (record, found[1])

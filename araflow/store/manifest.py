@@ -24,11 +24,11 @@ from araflow import __version__
 from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome, source_status
 from araflow.core.errors import ManifestError
 from araflow.core.files import parquet, replace
-from araflow.store import _reading
+from araflow.store import _reading, _rows
 from araflow.store.layout import clip_name
 
 SCHEMA_VERSION = 1
-_META = "araflow"
+_META, _ROWS = "araflow", "rows_sha256"
 
 SCHEMA = pa.schema(
     [
@@ -93,18 +93,27 @@ class Manifest:
         table: Rows, with ``SCHEMA``.
         metadata: Settings and versions that made it.
         folder: Folder that ``path`` is relative to.
+        rows_sha256: Digest of the rows when they were written; ``None`` where that is not known.
     """
 
-    def __init__(self, table: pa.Table, metadata: Mapping[str, Any], folder: Path) -> None:
+    def __init__(
+        self, table: pa.Table, metadata: Mapping[str, Any], folder: Path, rows_sha256: str | None = None
+    ) -> None:
         self.table = table
         self.metadata = dict(metadata)
         self.folder = folder
+        self._rows_sha256 = rows_sha256
 
     def __repr__(self) -> str:
         return f"Manifest({len(self)} clips, {dict(self.outcomes())}, folder={str(self.folder)!r})"
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    def is_as_written(self) -> bool:
+        """Whether these are the rows that were written, all of them in their order, as far as that is known."""
+        known = self._rows_sha256 is None or self.table.column_names != SCHEMA.names
+        return known or self._rows_sha256 == _rows.digest(self.table)
 
     @property
     def name(self) -> str:
@@ -233,9 +242,9 @@ class Manifest:
     def encode(self) -> bytes:
         """Return the file's content."""
         header = {"schema_version": SCHEMA_VERSION, "araflow": __version__, **self.metadata}
-        encoded = json.dumps(header, sort_keys=True, ensure_ascii=False)
-        table = self.table.cast(SCHEMA).replace_schema_metadata({_META: encoded})  # Parquet renames inner fields
-        return parquet(table)
+        table = self.table.cast(SCHEMA)  # Parquet renames inner fields
+        encoded = json.dumps({**header, _ROWS: _rows.digest(table)}, sort_keys=True, ensure_ascii=False)
+        return parquet(table.replace_schema_metadata({_META: encoded}))
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all; it stays untouched if nothing has changed.
@@ -259,4 +268,4 @@ class Manifest:
             OutputError: It cannot be read, or the address not be reached.
         """
         file, table, metadata = _reading.read(path, SCHEMA, _ADDED, columns, _META, SCHEMA_VERSION)
-        return cls(table, metadata, file.parent)
+        return cls(table, metadata, file.parent, metadata.pop(_ROWS, None))

@@ -25,7 +25,7 @@ from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.files import STATE, explained
 from araflow.store import _placing, layout
 from araflow.store.draft import ClipDraft
-from araflow.store.layout import KINDS, LOSSLESS, MANIFEST, clip_name, is_same, is_whole, record_name
+from araflow.store.layout import KINDS, LOSSLESS, MANIFEST, clip_name, is_same, is_whole, proof_name, record_name
 from araflow.store.place import Place
 
 _Item = TypeVar("_Item")
@@ -256,15 +256,27 @@ class Store:
         failed = record.outcome is Outcome.FAILED
         if failed and is_same(self.find_made(record.key), record):
             return
-        draft = self.work / f"{uuid.uuid4().hex}.json"
 
         def remove_made() -> None:
             if not failed and record.source_sha256 is not None:
                 self.remove_clip(record.key)
 
+        self._put_record(record, record_name(record.key), remove_made)
+
+    def withdraw(self, made: ClipRecord) -> None:
+        """Have a clip count as not made, since its files are damaged; they stay until it is made anew.
+
+        Raises:
+            OutputError: Its proof cannot be written.
+        """
+        reason = "io-error: its files are not those that were written"
+        self._put_record(dataclasses.replace(made, outcome=Outcome.FAILED, reason=reason), proof_name(made.key))
+
+    def _put_record(self, record: ClipRecord, name: str, before: Callable[[], None] = lambda: None) -> None:
+        draft = self.work / f"{uuid.uuid4().hex}.json"
         with explained(self.out, f"no record of {record.key!r} can be written"):
             draft.write_bytes(layout.encode(record))
-            self.place.put_file(draft, record_name(record.key), remove_made)
+            self.place.put_file(draft, name, before)
 
     def remove_record(self, key: str) -> None:
         """Forget why a clip was not made.
