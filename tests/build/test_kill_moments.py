@@ -22,7 +22,7 @@ from araflow.datasets._sample import draw_sample
 from araflow.report.contact_sheet import write_contact_sheet
 from araflow.store.layout import CONTACT_SHEET, MANIFEST, record_name
 
-CASES = {"new": (None, 20.0), "other flow": (20.0, 5.0), "now bad": (20.0, 20.0)}
+CASES = {"new": (None, 20.0), "other flow": (20.0, 5.0), "now bad": (20.0, 20.0), "cut manifest": (20.0, 20.0)}
 """Bound of the build that was there before, and of the one that is killed."""
 RENAMES = {
     "note": ("new", "build.json"),
@@ -31,6 +31,7 @@ RENAMES = {
     "manifest": ("new", MANIFEST),
     "picture": ("new", CONTACT_SHEET),
     "kept frames": ("other flow", "rgb"),
+    "put aside": ("cut manifest", f"{MANIFEST}.unreadable"),
 }
 """Case and new name of one rename of each kind, for the short test."""
 
@@ -94,6 +95,9 @@ class Case:
             finish(self.source, folder / "before", earlier)
         if name == "now bad":
             (self.source / "walk" / "good.avi").write_bytes((self.source / "walk" / "bad.avi").read_bytes())
+        if name == "cut manifest":
+            manifest = folder / "before" / MANIFEST
+            manifest.write_bytes(manifest.read_bytes()[:-100])
         self.work(folder / "undisturbed")()
         self.expected = tree(folder / "undisturbed")
 
