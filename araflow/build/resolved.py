@@ -6,13 +6,15 @@ looks through the backends or checks a setting again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from araflow import datasets, optical
 from araflow.build.recipe import Recipe
 from araflow.core.addresses import is_masked
-from araflow.core.errors import OutputError, SpecError
+from araflow.core.errors import OutputError, SourceError, SpecError
 from araflow.core.spec import BuildSpec
 from araflow.datasets import Dataset
 from araflow.store.layout import MANIFEST
@@ -66,7 +68,8 @@ def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | Non
         wanted = spec.dataset
         dataset = datasets.load(wanted.name)
         labels = datasets.check_classes(dataset, wanted.name, wanted.classes)
-        dataset.check(wanted, accept_licence=accept_licence)
+        with readable(wanted.source):
+            dataset.check(wanted, accept_licence=accept_licence)
         if spec.split.protocol == "official" and not dataset.knows_splits(wanted):
             raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
     else:
@@ -75,6 +78,22 @@ def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | Non
     recipe = Recipe.of(spec, choice)
     name = "-".join([spec.name, recipe.backend, recipe.algorithm, *([recipe.preset] if recipe.preset else [])])
     return ResolvedBuild(name, spec, recipe, recipe.fingerprint, choice.why, dataset, labels, source, accept_licence)
+
+
+@contextlib.contextmanager
+def readable(source: object) -> Iterator[None]:
+    """Say on a line what of a source the system does not let be read.
+
+    Args:
+        source: Its name, where the system names no file.
+
+    Raises:
+        SourceError: In the place of an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"{error.filename or source}: {error.strerror or error}") from error
 
 
 def _check_apart(source: str | None, out: str) -> None:

@@ -14,7 +14,7 @@ from araflow.acquire.types import Sources
 from araflow.build import note, shards, stages
 from araflow.build.pool import WorkerPool
 from araflow.build.portions import Portions
-from araflow.build.resolved import ResolvedBuild, resolve
+from araflow.build.resolved import ResolvedBuild, readable, resolve
 from araflow.build.selection import Selection
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
@@ -81,7 +81,8 @@ def carry_out(
     log.info("optical flow: %s", build.why)
     output, run = open_store(build.spec.out), build.spec.run
     # A source is looked at before the output is made: a wrong one leaves nothing behind.
-    selection = None if build.source is None else select_source(build.source, output)
+    with readable(build.source):
+        selection = None if build.source is None else select_source(build.source, output)
     with output.locked() as store, WorkerPool(run.workers) as pool:
         files = stages.prepare(build, store)
         if selection is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from araflow.acquire import terms
 from araflow.acquire.types import Sources
-from araflow.build.resolved import ResolvedBuild
+from araflow.build.resolved import ResolvedBuild, readable
 from araflow.build.selection import Selection
 from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord
@@ -37,7 +37,8 @@ def prepare(build: ResolvedBuild, store: Store) -> Sources:
     """
     if build.dataset is None:
         return Sources(build.source, None)
-    return build.dataset.prepare(build.spec.dataset, store.state, report=log.info)
+    with readable(build.spec.dataset.source):
+        return build.dataset.prepare(build.spec.dataset, store.state, report=log.info)
 
 
 def select(build: ResolvedBuild, files: Sources) -> Selection:
@@ -49,7 +50,9 @@ def select(build: ResolvedBuild, files: Sources) -> Selection:
     """
     assert build.dataset is not None, "the clips of a source are listed by select_source"
     spec = build.spec
-    clips = thin_out(build.dataset.list_clips(files, spec.dataset.classes), spec.dataset.clips_per_class)
+    with readable(files.videos):
+        listed = build.dataset.list_clips(files, spec.dataset.classes)
+    clips = thin_out(listed, spec.dataset.clips_per_class)
     split_of = splits.assign(clips, spec.split)
     wanted = {"train", "test"} | ({"val"} if spec.split.val_fraction else set())
     if spec.split.protocol == "official" and files.subsets:

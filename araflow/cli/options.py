@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from araflow.cli import surroundings
 from araflow.cli.console import say_error, say_traceback
+from araflow.core import processes
 from araflow.core.errors import AraflowError
 from araflow.core.screen import shown
 
@@ -46,7 +48,15 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Run the program; a fault of araflow's own ends it in a traceback that may be shown."""
         sys.excepthook = say_traceback
-        return super().main(*args, **kwargs)
+        surroundings.prepare()
+        try:
+            with processes.ended_by_signals(), surroundings.explained():
+                return super().main(*args, **kwargs)
+        except AraflowError as error:
+            say_error(f"error: {error}")
+            sys.exit(1)
+        finally:
+            surroundings.finish()
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:  # noqa: ANN401
         """Read the options; what is wrong with them is said as text."""
@@ -56,6 +66,7 @@ class Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run a command; an error of araflow's ends it with exit status 1 and one message, Ctrl-C with 130."""
         try:
+            surroundings.check_folder()
             with _said_as_text():
                 return super().invoke(ctx)
         except AraflowError as error:

@@ -1,10 +1,15 @@
-"""What is known of processes: how many this machine can run at once, and how one was lost."""
+"""What is known of processes: how many this machine can run at once, how one was lost, and how one is told to end."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import signal
+import sys
+import threading
+from collections.abc import Iterator
+from typing import NoReturn
 
 
 def usable_cores() -> int:
@@ -34,3 +39,28 @@ class Lost:
             known = number in list(signal.Signals)  # most real-time signals have no name
             return f"ended by {signal.Signals(number).name if known else f'signal {number}'}"
         return f"ended with exit code {self.exit_code}"
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Have SIGTERM, and SIGHUP of a terminal that is closed, end Python as an exit does: what is half made is removed.
+
+    The exit status is 128 and the signal's number, as in a shell. What else is to be told by a signal is told once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers are the main thread's
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
+
+    def end(number: int, frame: object) -> NoReturn:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        sys.exit(128 + number)
+
+    previous = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -21,6 +21,8 @@ import filelock
 from araflow.core.errors import OutputError
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+_SECONDS_OF_LOOKS = 1.0
+"""Who only looks whether a run is at work holds its lock for an instant; a run holds it for longer."""
 _MOST_TRIES = 20
 """To start a session while others do the same; each try that fails means that another one got on."""
 
@@ -59,7 +61,7 @@ class Sessions:
         with self._reached():
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                lock.acquire()
+                lock.acquire(timeout=_SECONDS_OF_LOOKS)
             except filelock.Timeout:
                 raise OutputError(
                     f"{self.out}: another araflow run is writing here; wait for it, or choose another out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import os
@@ -14,7 +15,7 @@ from typing import Any
 
 from araflow.core import splits
 from araflow.core.clip import Outcome
-from araflow.core.errors import ManifestError
+from araflow.core.errors import ManifestError, OutputError
 from araflow.core.processes import usable_cores
 from araflow.store import checks
 from araflow.store.address import open_place
@@ -60,14 +61,21 @@ def validate(
     place = open_place(manifest.folder)
 
     def check(row: dict[str, Any]) -> list[str]:
-        found = [f"{row['key']}: {problem}" for problem in checks.check_row(row, place, decode=decode, deep=deep)]
+        try:
+            found = [f"{row['key']}: {problem}" for problem in checks.check_row(row, place, decode=decode, deep=deep)]
+        except OutputError as error:
+            if place.at_once > 1:
+                raise  # it is not the clip that cannot be reached
+            found = [f"{row['key']}: {error}"]
         on_clip(row["key"])
         return found
 
-    # cv2 and file reads let go of the interpreter lock.
-    with ThreadPoolExecutor(max(usable_cores(), place.at_once)) as threads:
+    # cv2 and file reads let go of the interpreter lock; a disk that is only asked for names answers at once.
+    many = min(max(usable_cores(), place.at_once), len(manifest)) if decode or deep or place.at_once > 1 else 1
+    with ThreadPoolExecutor(many) if many > 1 else contextlib.nullcontext() as threads:
+        each = map if threads is None else threads.map
         batches = manifest.table.select(checks.COLUMNS).to_batches(max_chunksize=_ROWS_AT_ONCE)
-        problems = [line for batch in batches for lines in threads.map(check, batch.to_pylist()) for line in lines]
+        problems = [line for batch in batches for lines in each(check, batch.to_pylist()) for line in lines]
     problems += _check_rows(manifest)
     if deep and not manifest.is_as_written():
         problems.append("rows are not those that araflow wrote: some were edited, lost, added or moved")
