@@ -2,7 +2,8 @@
 
 Others use: ``address`` (from what a user typed to what lies there), ``store`` (what is kept, committed, retired and
 swept), ``place`` (where it lies), ``draft`` (a clip that is being written), ``layout`` (names of files),
-``manifest``, ``audit`` (files against rows), ``checks`` (of one clip), ``differences`` and ``summary`` (of manifests).
+``ownership`` (which of them are araflow's), ``manifest``, ``audit`` (files against rows), ``checks`` (of one clip),
+``differences`` and ``summary`` (of manifests).
 
 May import ``core`` and ``media``.
 """
@@ -18,6 +19,7 @@ __all__ = [
     "listing",
     "local",
     "manifest",
+    "ownership",
     "place",
     "remote",
     "store",

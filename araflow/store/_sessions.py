@@ -1,7 +1,8 @@
 """Which processes of this machine write to an output, and their work areas.
 
-A process that writes has a session: a lock file that it holds while it lives, and a folder of half-made clips. What a
-dead one has left is removed by the next run, which holds a lock of its own.
+A process that writes has a session: a lock file that it holds while it lives, and a folder of half-made clips, both
+named by the session's id. What a dead one has left is removed by the next run, which holds a lock of its own. Whatever
+else lies among them is not araflow's, and stays.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import dataclasses
 import errno
 import fcntl
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
-
 from araflow.core.errors import OutputError
+from araflow.core.files import only_holder
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
-_SECONDS_OF_LOOKS = 1.0
-"""Who only looks whether a run is at work holds its lock for an instant; a run holds it for longer."""
+_ID = re.compile(r"[0-9a-f]{32}")
+_LOOK = 1.0
+"""Seconds for which a run tries to get its lock: one who only looks whether there is a run has it for an instant."""
 _MOST_TRIES = 20
 """To start a session while others do the same; each try that fails means that another one got on."""
 
@@ -55,23 +58,37 @@ class Sessions:
         """Hold the folder for one run: make it, and remove what sessions have left that are dead.
 
         Raises:
-            OutputError: Another run holds it, it cannot be written to, or its file system has no locks.
+            OutputError: Another run holds it, it cannot be written to, it or what it holds is a link, or its file
+                system has no locks.
         """
-        lock = _file_lock(self.folder / "lock")
-        with self._reached():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=_SECONDS_OF_LOOKS)
-            except filelock.Timeout:
-                raise OutputError(
-                    f"{self.out}: another araflow run is writing here; wait for it, or choose another out"
-                ) from None
-        try:
+        with contextlib.ExitStack() as held:
+            with self._reached():
+                self._refuse_links()
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._hold(held)
             self._sweep()
             yield
-        finally:
             self._sweep()  # of processes that were killed meanwhile
-            lock.release()
+
+    def _hold(self, held: contextlib.ExitStack) -> None:
+        last = time.monotonic() + _LOOK
+        while True:
+            try:
+                held.enter_context(only_holder(self.folder / "lock"))
+                return
+            except BlockingIOError:
+                if time.monotonic() > last:
+                    raise OutputError(
+                        f"{self.out}: another araflow run is writing here; wait for it, or choose another out"
+                    ) from None
+            time.sleep(_LOOK / 50)
+
+    def _refuse_links(self) -> None:
+        for path in (self.folder, self._all, self.folder / "lock"):
+            if path.is_symlink():
+                raise OutputError(
+                    f"{path}: is a link, and araflow follows none below an output: remove it, or choose another out"
+                )
 
     @contextlib.contextmanager
     def begun(self) -> Iterator[str]:
@@ -83,27 +100,27 @@ class Sessions:
         Raises:
             OutputError: The folder cannot be written to, or its file system has no locks.
         """
-        with self._reached():
-            session_id, lock = self._begin()
-        try:
-            yield session_id
-        finally:
-            shutil.rmtree(self.work(session_id), ignore_errors=True)
-            self._lock_file(session_id).unlink(missing_ok=True)
-            lock.release()
-            with contextlib.suppress(OSError):  # others are at work
-                self._all.rmdir()
+        with contextlib.ExitStack() as held:
+            with self._reached():
+                self._refuse_links()
+                session_id = self._begin(held)
+            try:
+                yield session_id
+            finally:
+                shutil.rmtree(self.work(session_id), ignore_errors=True)
+                self._lock_file(session_id).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others are at work
+            self._all.rmdir()
 
-    def _begin(self) -> tuple[str, filelock.BaseFileLock]:
+    def _begin(self, held: contextlib.ExitStack) -> str:
         for _ in range(_MOST_TRIES):
             session_id = uuid.uuid4().hex
-            lock = _file_lock(self._lock_file(session_id))
-            with contextlib.suppress(filelock.Timeout, FileNotFoundError):  # another session's end removed the folder
+            with contextlib.suppress(FileNotFoundError):  # another session's end removed the folder
                 self._all.mkdir(parents=True, exist_ok=True)
-                lock.acquire()
+                held.enter_context(only_holder(self._lock_file(session_id)))
                 self.work(session_id).mkdir()
-                return session_id, lock
-            lock.release()
+                return session_id
+            held.close()
         raise OutputError(f"{self._all}: keeps being removed by another process; choose another out")
 
     @contextlib.contextmanager
@@ -120,28 +137,24 @@ class Sessions:
 
     def _sweep(self) -> None:
         """Remove what dead sessions have left."""
-        names = {entry.name for entry in os.scandir(self._all)} if self._all.is_dir() else set()
-        for name in names:
-            session_id = name.removesuffix(".lock")
-            # A session's folder comes after its lock, and goes before it.
-            if not self.is_live(session_id):
+        for session_id in self._ids():
+            lock = self._lock_file(session_id)
+            with contextlib.suppress(BlockingIOError, FileNotFoundError), only_holder(lock, make=False):
                 shutil.rmtree(self.work(session_id), ignore_errors=True)
-                if not name.endswith(".lock") and (self._all / name).is_file():
-                    (self._all / name).unlink()
+                lock.unlink()
         with contextlib.suppress(OSError):  # there is none, or others are at work
             self._all.rmdir()
 
+    def _ids(self) -> list[str]:
+        """Return the sessions of which a lock is there: it comes first, and goes last."""
+        if self._all.is_symlink() or not self._all.is_dir():
+            return []
+        found = (path.stem for path in self._all.iterdir() if path.suffix == ".lock")
+        return sorted(name for name in found if _ID.fullmatch(name) and not self._lock_file(name).is_symlink())
+
     def is_live(self, session_id: str) -> bool:
-        """Whether the process that holds a session still lives; the lock of one that does not is removed."""
-        file = self._lock_file(session_id)
-        if not file.exists():
-            return False
-        try:
-            with _file_lock(file):
-                file.unlink(missing_ok=True)  # nobody holds it
-            return False
-        except filelock.Timeout:
-            return True
+        """Whether the process that holds a session still lives."""
+        return _is_held(self._lock_file(session_id))
 
     # --- looking, which changes nothing ---
 
@@ -154,13 +167,12 @@ class Sessions:
         return _is_held(self.folder / "lock")
 
     def seen(self) -> dict[str, bool]:
-        """Return the sessions of which anything is there, and whether their processes live.
+        """Return the sessions of which something is there, and whether their processes live.
 
         Raises:
             OutputError: That cannot be found out.
         """
-        names = {entry.name.removesuffix(".lock") for entry in os.scandir(self._all)} if self._all.is_dir() else set()
-        return {name: _is_held(self._lock_file(name)) for name in sorted(names)}
+        return {session_id: self.is_live(session_id) for session_id in self._ids()}
 
     def left(self) -> list[Path]:
         """Return what sessions have left that are dead."""
@@ -168,16 +180,10 @@ class Sessions:
         return [path for name in dead for path in (self.work(name), self._lock_file(name)) if path.exists()]
 
 
-def _file_lock(path: Path) -> filelock.BaseFileLock:
-    # Where the file system has no locks, filelock would take the mere presence of the file for one, which a killed
-    # process leaves for ever.
-    return filelock.FileLock(path, timeout=0, fallback_to_soft=False)
-
-
 def _is_held(lock: Path) -> bool:
-    # Not filelock, which makes the file, and empties it. For an instant this keeps others from the lock.
+    # For an instant this keeps others from the lock.
     try:
-        descriptor = os.open(lock, os.O_RDONLY)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     except OSError as error:

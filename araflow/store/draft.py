@@ -71,6 +71,10 @@ class ClipDraft:
         }
         return layout.files_digest(written)
 
+    def names(self) -> set[str]:
+        """Return how the clip's files are named, its proof's too."""
+        return {PROOF, *(f"{kind}/{name}" for kind, names in self._names.items() for name in names)}
+
     def seal(self, record: ClipRecord) -> None:
         """Write the proof.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from araflow.core.clip import REASONS, ClipRecord, Outcome
@@ -13,6 +14,7 @@ from araflow.core.files import PROOF, STATE
 from araflow.core.fingerprint import digest
 from araflow.core.keys import shown, why_not
 from araflow.core.reading import json_of
+from araflow.media.source_files import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
     from araflow.core.spec import Naming
@@ -23,8 +25,10 @@ KINDS = ("rgb", "u", "v")
 LOSSLESS = "flow"
 """The fourth folder of a clip, where 16-bit flow is asked for."""
 RECORDS = f"{STATE}/records"
-_FIRST = {"card": 0, "recipe": 1}
+_FIRST: Mapping[Naming, int] = {"card": 0, "recipe": 1}
 _DIGITS = {"card": 4, "recipe": 6}
+_MOST_DIGITS = 20
+_SUFFIXES = {"rgb": ".png", "u": ".jpg", "v": ".jpg", LOSSLESS: ".png"}
 
 
 def stem(naming: Naming, index: int, total: int) -> str:
@@ -65,27 +69,45 @@ def is_same(made: ClipRecord | None, record: ClipRecord) -> bool:
     return made is not None and (made.fingerprint, made.source_sha256) == (record.fingerprint, record.source_sha256)
 
 
-def others(names: Iterable[str]) -> set[str]:
-    """Return what lies right below a clip's folder and is no part of the clip.
+def own_names(record: ClipRecord, there: Collection[str]) -> set[str]:
+    """Return the frame files of a clip's folder that a record counts: of the two rules of naming, by the one that fits.
 
     Args:
-        names: The folder's files, named from there.
+        record: The clip's proof.
+        there: The folder's files, named from there.
     """
-    return {name.partition("/")[0] for name in names} - {PROOF, *KINDS, LOSSLESS}
+    counts = _counts(record)
+    found = ({name for name in there if _is_listed(name, counts, naming)} for naming in _FIRST)
+    return max(found, key=len)
+
+
+def _counts(record: ClipRecord) -> dict[str, int]:
+    flows = record.flows or 0
+    counts = {"rgb": record.frames or 0, "u": flows, "v": flows}
+    return counts if record.lossless_bytes is None else {**counts, LOSSLESS: flows}
+
+
+def _is_listed(name: str, counts: Mapping[str, int], naming: Naming) -> bool:
+    kind, _, file = name.partition("/")
+    number = file.removesuffix(_SUFFIXES.get(kind, "/"))
+    if not 0 < len(number) < min(len(file), _MOST_DIGITS) or not (number.isascii() and number.isdecimal()):
+        return False
+    index = int(number) - _FIRST[naming]
+    return 0 <= index < counts.get(kind, 0) and number == stem(naming, index, counts["rgb"])
+
+
+def is_frame(name: str) -> bool:
+    """Whether a file below a clip's folder is an image that lies where its frames lie."""
+    return name.partition("/")[0] in (*KINDS, LOSSLESS) and PurePath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def holds_others(names: Collection[str]) -> bool:
-    """Whether a folder is no clip's, or has other clips in it: a clip may be named as a class is.
+    """Whether a folder has other clips in it: a clip may be named as a class is.
 
     Args:
         names: The folder's files, named from there.
     """
-    names = set(names) - {*KINDS, LOSSLESS}  # empty folders
-    if any(name.endswith(f"/{PROOF}") or name.startswith(f"{PROOF}/") for name in names):
-        return True
-    if PROOF in names or (not others(names) and all(name.count("/") == 1 for name in names)):
-        return False  # without a proof, it is not there yet, or has lost it
-    return not {name.partition("/")[0] for name in names if name.count("/") == 1} >= set(KINDS)
+    return any(name.endswith(f"/{PROOF}") or name.startswith(f"{PROOF}/") for name in names)
 
 
 def is_whole(sizes: Mapping[str, int], record: ClipRecord) -> bool:
@@ -95,9 +117,14 @@ def is_whole(sizes: Mapping[str, int], record: ClipRecord) -> bool:
         sizes: Size in bytes of each file, by its name below the clip, such as ``rgb/0000.png``.
         record: The clip's proof.
     """
-    counts = dict(zip(KINDS, (record.frames, record.flows, record.flows), strict=True))
-    if record.lossless_bytes is not None:
-        counts[LOSSLESS] = record.flows
+    if _counted(sizes, record):
+        return True
+    own = own_names(record, sizes)
+    return _counted({name: size for name, size in sizes.items() if name in own}, record)  # beside others' files
+
+
+def _counted(sizes: Mapping[str, int], record: ClipRecord) -> bool:
+    counts = _counts(record)
     own = {kind: [size for name, size in sizes.items() if name.startswith(f"{kind}/")] for kind in counts}
     return (
         {kind: len(found) for kind, found in own.items()} == counts
@@ -117,6 +144,12 @@ def parse_proof(content: bytes | None, key: str) -> ClipRecord | None:
         return None
     scaled = record.quantizer == "max_radius" or record.radii is not None
     return None if scaled and len(record.radii or ()) != record.flows else record
+
+
+def parse_listed(content: bytes | None) -> ClipRecord | None:
+    """Read a proof for the files that it lists, whatever its clip is called by now; ``None`` if it is no proof."""
+    record = _parse(content)
+    return None if record is None else parse_proof(content, record.key)
 
 
 def parse_unmade(content: bytes | None, name: str) -> ClipRecord | None:

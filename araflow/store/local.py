@@ -1,4 +1,4 @@
-"""An output in a folder: what is there appears by one rename, and is moved aside by one."""
+"""An output in a folder: a clip appears by one rename, and is moved aside by one, unless others' files lie there."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import contextlib
 import dataclasses
 import errno
 import os
-import shutil
 import stat
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from araflow.core.errors import OutputError
-from araflow.core.files import STATE, explained, replace
+from araflow.core.files import STATE, explained, link_below, replace
 from araflow.core.reading import open_file, read_file
+from araflow.store import _folders
 from araflow.store._sessions import Sessions
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
-_TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +36,11 @@ class LocalPlace:
     def at_once(self) -> int:
         """See ``Place``."""
         return 1
+
+    @property
+    def renames(self) -> bool:
+        """See ``Place``."""
+        return True
 
     @property
     def sessions(self) -> Sessions:
@@ -91,13 +95,27 @@ class LocalPlace:
                 empty = True
                 for entry in entries:
                     empty = False
-                    if entry.is_dir():
+                    if entry.is_dir(follow_symlinks=False):
                         below += [f"{inner}{entry.name}/"] if deep else []
                         continue
                     with _absent_or_read(Path(entry.path)):  # removed meanwhile
                         found[inner + entry.name] = entry.stat().st_size
                 if empty and inner:
                     found[inner.rstrip("/")] = 0
+        return found
+
+    def links(self, folder: str, *, deep: bool = True) -> set[str]:
+        """See ``Place``."""
+        found: set[str] = set()
+        below = [""]
+        while below:
+            inner = below.pop()
+            with _absent_or_read(path := self.root / folder / inner), os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        below += [f"{inner}{entry.name}/"] if deep else []
+                    elif not entry.is_file(follow_symlinks=False):
+                        found.add(inner + entry.name)
         return found
 
     def holders(self, folder: str, file: str) -> Iterator[str]:
@@ -112,9 +130,13 @@ class LocalPlace:
             else:  # not through links, which may lead anywhere
                 below += [f"{inner}{entry.name}/" for entry in found if entry.is_dir(follow_symlinks=False)]
 
+    def check_unlinked(self, name: str) -> None:
+        """See ``Place``."""
+        self._path(name)
+
     def replace(self, name: str, content: bytes) -> None:
         """See ``Place``."""
-        path = self.root / name
+        path = self._path(name)
         self.exists(name)  # what cannot be read is not written over
         with explained(self.root, "cannot be written to"):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +144,7 @@ class LocalPlace:
 
     def put_file(self, draft: Path, name: str, before: Callable[[], None]) -> None:
         """See ``Place``."""
-        path = self.root / name
+        path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         before()
         draft.replace(path)
@@ -133,52 +155,66 @@ class LocalPlace:
         name: str,
         *,
         last: str,
+        goes: Collection[str],
         keep: Collection[str],
-        there: Mapping[str, int],
+        there: Collection[str],
         before: Callable[[], None],
     ) -> bool:
         """See ``Place``."""
-        final = self.root / name
+        final = self._path(name)
         final.parent.mkdir(parents=True, exist_ok=True)
+        if _stay(there, goes, keep):
+            _folders.merge(draft, final, last=last, goes=goes, before=before)
+            return True
         aside = draft.with_name(uuid.uuid4().hex)
-        moved = _move_aside(final, aside)
+        moved = _folders.move_aside(final, aside)
         if keep and not moved:
             return False
         try:
-            _keep(keep, aside, draft)
+            for one in keep:
+                _folders.move_into(aside / one, draft / one)
             before()
-            return _rename(draft, final)
+            return _folders.rename(draft, final)
         finally:
             if moved:
-                _remove_aside(aside)
+                _folders.remove_aside(aside, final, goes)
 
     def remove(self, names: Iterable[str]) -> None:
         """See ``Place``."""
         for name in names:
-            with explained(self.root / name, "cannot be removed"):
-                (self.root / name).unlink(missing_ok=True)
+            path = self._path(name)
+            with explained(path, "cannot be removed"):
+                path.unlink(missing_ok=True)
 
     def remove_folder(
-        self, name: str, aside: Path, *, first: str, keep: Collection[str], there: Mapping[str, int]
+        self, name: str, aside: Path, *, first: str, goes: Collection[str], there: Collection[str]
     ) -> None:
         """See ``Place``."""
-        final = self.root / name
-        if not _move_aside(final, aside):
-            return
-        if keep:
-            final.mkdir()
-            _keep(keep, aside, final)
-        _remove_aside(aside)
+        final = self._path(name)
+        if _stay(there, goes, ()):
+            _folders.remove_files(final, goes, first=first)
+        elif _folders.move_aside(final, aside):
+            _folders.remove_aside(aside, final, goes)
 
     def remove_empty(self, folder: str) -> None:
         """See ``Place``."""
-        path = self.root / folder
+        path = self._path(folder)
         while path.parent != self.root:
             try:
                 path.rmdir()
             except OSError:  # it holds others
                 return
             path = path.parent
+
+    def _path(self, name: str) -> Path:
+        """Return the path of what will be written or removed."""
+        path = self.root / name
+        if (link := link_below(self.root, path)) is not None:
+            raise OutputError(
+                f"{link}: is a link, and araflow follows none below an output: put what it leads to in its place, or "
+                "name that as out"
+            )
+        return path
 
     def map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
         """See ``Place``."""
@@ -226,37 +262,7 @@ def _refuse_lost(path: str) -> None:
         return
 
 
-def _move_aside(folder: Path, aside: Path) -> bool:
-    """Move a folder away, and say whether it was there."""
-    try:
-        folder.rename(aside)
-    except OSError as error:
-        if error.errno not in _ABSENT or not aside.parent.is_dir():
-            raise
-        return False  # there is none, or another process was faster
-    return True
-
-
-def _rename(draft: Path, final: Path) -> bool:
-    """Give a folder its name, and say whether that was free."""
-    try:
-        draft.rename(final)
-    except OSError as error:
-        if error.errno not in _TAKEN:
-            raise
-        return False
-    return True
-
-
-def _remove_aside(aside: Path) -> None:
-    if aside.is_symlink():
-        aside.unlink()  # what it leads to is not ours
-    else:
-        shutil.rmtree(aside)
-
-
-def _keep(names: Collection[str], aside: Path, folder: Path) -> None:
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / name).rmdir()  # empty
-        (aside / name).rename(folder / name)
+def _stay(there: Collection[str], goes: Collection[str], keep: Collection[str]) -> bool:
+    """Whether a folder holds somebody else's files; one that is empty is named as it would be after its files."""
+    ours = {folder for name in goes for folder in (name, name.partition("/")[0])}
+    return any(name not in ours and name.partition("/")[0] not in keep for name in there)

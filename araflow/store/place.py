@@ -9,7 +9,7 @@ What is there is named from the output, with ``/``, such as ``clips/walk/one/rgb
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -32,6 +32,10 @@ class Place(Protocol):
     @property
     def at_once(self) -> int:
         """How many things are best asked for at once: 1 where an answer comes at once."""
+
+    @property
+    def renames(self) -> bool:
+        """Whether a folder in which nothing stays appears, and goes, all at once."""
 
     @property
     def sessions(self) -> Sessions:
@@ -63,15 +67,28 @@ class Place(Protocol):
     def sizes(self, folder: str, *, deep: bool = True) -> dict[str, int]:
         """Return the files below a folder, named from there, with sizes in bytes; none where there is no folder.
 
-        Where there are folders, one that holds nothing is told as a file of no bytes.
+        A link counts as a file, and is not followed to a folder. Where there are folders, one that holds nothing is
+        told as a file of no bytes.
 
         Args:
             folder: The folder.
             deep: All of them; else those right below it.
         """
 
+    def links(self, folder: str, *, deep: bool = True) -> set[str]:
+        """Return what below a folder is neither a file nor a folder, such as a link; named as by ``sizes``."""
+
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """Yield the folders below a folder that hold a file of this name, named from there; none within another."""
+
+    def check_unlinked(self, name: str) -> None:
+        """Make sure that nothing on the way from the output to what is named, nor that itself, is a link.
+
+        Whatever writes or removes here does so, too.
+
+        Raises:
+            OutputError: Something is; the message names it.
+        """
 
     def replace(self, name: str, content: bytes) -> None:
         """Write a file whole or not at all; leave it untouched if it says the same already."""
@@ -94,40 +111,42 @@ class Place(Protocol):
         name: str,
         *,
         last: str,
+        goes: Collection[str],
         keep: Collection[str],
-        there: Mapping[str, int],
+        there: Collection[str],
         before: Callable[[], None],
     ) -> bool:
-        """Have a local folder appear here whole, in the place of what there is: with one file last, or all at once.
+        """Have a local folder appear here whole, in the place of what goes: with one file last, or all at once.
 
         Args:
-            draft: The folder.
+            draft: The folder; none of its files is one of those that stay.
             name: What it becomes.
             last: Its file that shall not be seen before all the others are there.
-            keep: Files and folders right below what there is that stay; in the draft, they are empty or absent.
+            goes: Files of what there is that the draft's take the place of, named from there; all others stay.
+            keep: Folders right below that stay, too, but may be moved: nobody else's; in the draft, they are empty.
             there: What ``sizes`` says of ``name``.
             before: Called just before it appears.
 
         Returns:
-            ``False`` where another process was faster: look again. What was to be kept may be in the draft then.
+            ``False`` where another process was faster: look again.
 
         Raises:
-            OSError: It cannot be written, or what is to be kept is gone.
+            OSError: It cannot be written.
         """
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files, if they are there."""
 
     def remove_folder(
-        self, name: str, aside: Path, *, first: str, keep: Collection[str], there: Mapping[str, int]
+        self, name: str, aside: Path, *, first: str, goes: Collection[str], there: Collection[str]
     ) -> None:
-        """Remove a folder, with one file first, or all at once.
+        """Remove files of a folder, with one file first, or all at once; what is empty then goes, too.
 
         Args:
             name: The folder.
             aside: A local path to which it may be moved meanwhile.
             first: Its file that shall not be seen when others are gone.
-            keep: See ``put_folder``.
+            goes: See ``put_folder``.
             there: See ``put_folder``.
 
         Raises:

@@ -14,7 +14,7 @@ import dataclasses
 import email.utils
 import io
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
@@ -57,6 +57,11 @@ class RemotePlace:
     def at_once(self) -> int:
         """See ``Place``."""
         return AT_ONCE
+
+    @property
+    def renames(self) -> bool:
+        """See ``Place``."""
+        return False
 
     @property
     def sessions(self) -> Sessions:
@@ -135,6 +140,10 @@ class RemotePlace:
             found = self.files.find(root, detail=True, maxdepth=None if deep else 1)
         return {name[len(root) + 1 :]: int(info["size"]) for name, info in found.items() if name != root}
 
+    def links(self, folder: str, *, deep: bool = True) -> set[str]:
+        """See ``Place``; there are none here."""
+        return set()
+
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """See ``Place``; this lists every object below the folder."""
         found = sorted(name.removesuffix(f"/{file}") for name in self.sizes(folder) if name.endswith(f"/{file}"))
@@ -201,6 +210,9 @@ class RemotePlace:
         now = email.utils.parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
         return float((now - head["LastModified"]).total_seconds())
 
+    def check_unlinked(self, name: str) -> None:
+        """See ``Place``; there are no links here."""
+
     def replace(self, name: str, content: bytes) -> None:
         """See ``Place``."""
         if self.read(name) != content:
@@ -219,15 +231,16 @@ class RemotePlace:
         name: str,
         *,
         last: str,
+        goes: Collection[str],
         keep: Collection[str],
-        there: Mapping[str, int],
+        there: Collection[str],
         before: Callable[[], None],
     ) -> bool:
         """See ``Place``; ``False`` is never returned, since two that write the same take nothing from each other."""
         files = {path.relative_to(draft).as_posix(): path for path in sorted(draft.rglob("*")) if path.is_file()}
         final = files.pop(last).read_bytes()
-        # What will be written over stays: a process that makes the same clip may have just uploaded it.
-        self._remove_below(name, last, {one for one in there if one in files or _top(one) in keep}, there)
+        # What will be written over is not removed: a process that makes the same clip may have just uploaded it.
+        self._remove_below(name, last, {*goes} - files.keys())
         with self.reached():
             self.files.put([str(path) for path in files.values()], [self.object(f"{name}/{one}") for one in files])
         before()
@@ -250,15 +263,15 @@ class RemotePlace:
             self.files.rm_file(path)
 
     def remove_folder(
-        self, name: str, aside: Path, *, first: str, keep: Collection[str], there: Mapping[str, int]
+        self, name: str, aside: Path, *, first: str, goes: Collection[str], there: Collection[str]
     ) -> None:
         """See ``Place``; what another process has added since it was listed stays, too."""
-        self._remove_below(name, first, {one for one in there if _top(one) in keep}, there)
+        self._remove_below(name, first, goes)
 
-    def _remove_below(self, name: str, first: str, stay: set[str], there: Mapping[str, int]) -> None:
-        if first in there:
+    def _remove_below(self, name: str, first: str, goes: Collection[str]) -> None:
+        if first in goes:
             self.remove([f"{name}/{first}"])
-        self.remove([f"{name}/{one}" for one in sorted(there.keys() - stay - {first})])
+        self.remove([f"{name}/{one}" for one in sorted({*goes} - {first})])
 
     def remove_empty(self, folder: str) -> None:
         """See ``Place``; there are no folders here, only names."""
@@ -276,7 +289,3 @@ class RemotePlace:
     def is_held(self, session_id: str | None = None) -> bool:
         """See ``Place``."""
         return lease.is_held(self, session_id)
-
-
-def _top(name: str) -> str:
-    return name.partition("/")[0]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.files import STATE, explained
-from araflow.store import _placing, layout
+from araflow.store import _placing, layout, ownership
 from araflow.store.draft import ClipDraft
 from araflow.store.layout import KINDS, LOSSLESS, MANIFEST, clip_name, is_same, is_whole, proof_name, record_name
 from araflow.store.place import Place
@@ -31,6 +32,7 @@ from araflow.store.place import Place
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _RANGES = f"{STATE}/ranges"
+_RANGE = re.compile(r"range-[\w-]+(\.result)?\.json")
 
 
 class Known(NamedTuple):
@@ -95,6 +97,7 @@ class Store:
         """
         with self.place.sessions.locked(), self.session() as bound, self.place.held(bound.session_id):
             bound._remove_ranges()
+            ownership.settle(self.place)
             yield bound
             bound.check_held()
             bound._remove_ranges()  # nobody will take them
@@ -175,7 +178,8 @@ class Store:
         Raises:
             OutputError: They cannot be listed.
         """
-        return {f"{_RANGES}/{name}": size for name, size in self.place.sizes(_RANGES).items()}
+        found = self.place.sizes(_RANGES, deep=False)
+        return {f"{_RANGES}/{name}": size for name, size in found.items() if _RANGE.fullmatch(name)}
 
     def _remove_ranges(self) -> None:
         self.place.remove(self.ranges())

@@ -116,20 +116,23 @@ def killing(function: Callable[..., object], steps: Iterator[int], last: int) ->
     return call
 
 
-@pytest.mark.parametrize("case", ["new", "remade", "flow only", "now bad", "now good"])
+@pytest.mark.parametrize("case", ["new", "remade", "flow only", "now bad", "now good", "beside notes", "notes, bad"])
 def test_killed_at_any_step_the_next_run_makes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str):
     """Every rename, every removal and every record written is such a step."""
 
     def before(store: Store) -> None:
         with store.locked() as store:
-            if case in ("remade", "flow only", "now bad"):
+            if case not in ("new", "now good"):
                 make(store, record())
+                if "notes" in case:
+                    for name in ("notes.txt", "rgb/notes.txt", "mine/flow/0000.png"):
+                        store.place.replace(f"clips/{KEY}/{name}", b"mine")
             elif case == "now good":
                 store.write_record(bad())
 
     def after(store: Store) -> None:
         with store.locked() as store:
-            if case == "now bad":
+            if case in ("now bad", "notes, bad"):
                 store.write_record(bad(fingerprint="second"))
             else:
                 known = store.find(KEY)
@@ -321,16 +324,41 @@ def test_a_killed_run_lets_go(tmp_path: Path):
             pass
 
 
-def test_what_a_killed_run_left_half_made_is_emptied(tmp_path: Path):
-    store = open_store(tmp_path)
-    make_folder = store.work / "0123" / "rgb"
-    make_folder.mkdir(parents=True)
-    (make_folder / "0000.png").touch()
-    (store.work / "x.json").touch()
+def test_what_a_killed_run_left_half_made_is_emptied_and_nothing_else(tmp_path: Path):
+    store, outside = open_store(tmp_path / "out"), tmp_path / "home"
+    dead, theirs = "d" * 32, ("0123/rgb/0000.png", "x.json", "notes.lock", f"{'e' * 32}/mine", "f.lock/mine")
+    for name in (f"{dead}/half/rgb/0000.png", f"{dead}.lock", *theirs):
+        (store.work / name).parent.mkdir(parents=True, exist_ok=True)
+        (store.work / name).write_text("mine")
+    (outside / "thesis").mkdir(parents=True)
+    (outside / "thesis" / "1.txt").write_text("precious")
+    (store.work / ("a" * 32)).symlink_to(outside)
+    (store.work / f"{'a' * 32}.lock").touch()
+    (store.work / f"{'b' * 32}.lock").symlink_to(outside / "thesis" / "1.txt")
     with store.locked() as bound:
-        assert {path.name for path in store.work.iterdir()} == {bound.session_id, f"{bound.session_id}.lock"}
         assert list(bound.work.iterdir()) == []
-    assert not store.work.exists()
+        assert not (store.work / dead).exists()
+    assert {path.relative_to(store.work).as_posix() for path in store.work.rglob("*") if path.is_file()} >= {*theirs}
+    assert (outside / "thesis" / "1.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", [".araflow", ".araflow/work", ".araflow/lock"])
+def test_no_link_is_followed_where_a_run_works(tmp_path: Path, name: str):
+    store, outside = open_store(tmp_path / "out"), tmp_path / "home"
+    (outside / ("d" * 32)).mkdir(parents=True)
+    for file in (outside / ("d" * 32) / "mine", outside / f"{'d' * 32}.lock"):
+        file.write_text("precious")
+    before = tree(outside)
+    link = store.out / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside / f"{'d' * 32}.lock" if name.endswith("lock") else outside)
+    for held in (store.locked, store.session):
+        if held == store.session and name.endswith("lock"):
+            continue
+        with pytest.raises(OutputError, match="is a link"), held():
+            pass
+    assert store.place.sessions.left() == []
+    assert tree(outside) == before and link.is_symlink()
 
 
 @contextlib.contextmanager

@@ -85,7 +85,8 @@ def test_the_proof_comes_last_and_goes_first(store: Store, monkeypatch: pytest.M
     def look_and_remove(self: object, names: object) -> None:
         names = list(names)
         remove(self, names)
-        seen.append((any(name.endswith(PROOF) for name in names), PROOF in below(store, CLIP)))
+        if any(name.startswith(CLIP) or "/records/" in name for name in names):
+            seen.append((any(name.endswith(PROOF) for name in names), PROOF in below(store, CLIP)))
 
     monkeypatch.setattr(place, "remove", look_and_remove)
     make(store, record(fingerprint="second"))
@@ -115,17 +116,15 @@ def test_frames_that_are_gone_cannot_be_kept(store: Store):
 
 
 @pytest.mark.parametrize("name", [FRAMES[0], FRAMES[4], FRAMES[6], PROOF])
-@pytest.mark.parametrize("damage", ["gone", "empty", "one too many"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "cut"])
 def test_a_clip_with_missing_files_does_not_count_and_is_made_again(store: Store, name: str, damage: str):
     make(store, record())
     if damage == "gone":
         store.place.remove([f"{CLIP}/{name}"])
     elif damage == "empty":  # as after a power cut
         store.place.replace(f"{CLIP}/{name}", b"")
-    elif name == PROOF:
-        store.place.replace(f"{CLIP}/{name}", (store.place.read(f"{CLIP}/{name}") or b"")[:-20])
     else:
-        store.place.replace(f"{CLIP}/{name.partition('/')[0]}/9999.x", b"")
+        store.place.replace(f"{CLIP}/{name}", (store.place.read(f"{CLIP}/{name}") or b"")[:-2])
     assert store.find(KEY) is None and store.find_made(KEY) is None
     make(store, record())
     assert store.find(KEY) == record()
@@ -256,12 +255,12 @@ def test_records_do_not_get_into_each_others_way(store: Store):
 
 
 def test_state_is_written_read_and_removed(store: Store):
-    store.write_state("ranges/one.json", b"{}")
-    assert store.read_state("ranges/one.json") == b"{}"
-    assert store.ranges() == {".araflow/ranges/one.json": 2}
-    store.remove_state("ranges/one.json")
-    store.remove_state("ranges/one.json")
-    assert store.read_state("ranges/one.json") is None
+    store.write_state("ranges/range-1.json", b"{}")
+    assert store.read_state("ranges/range-1.json") == b"{}"
+    assert store.ranges() == {".araflow/ranges/range-1.json": 2}
+    store.remove_state("ranges/range-1.json")
+    store.remove_state("ranges/range-1.json")
+    assert store.read_state("ranges/range-1.json") is None
 
 
 def test_what_says_the_same_is_not_written_again(store: Store):
@@ -282,7 +281,7 @@ def test_one_run_at_a_time_and_others_see_it(output: Store):
         held.check_held()
         with pytest.raises(OutputError, match="another araflow run is writing here"), output.locked():
             pass
-        held.write_state("ranges/one.json", b"{}")
+        held.write_state("ranges/range-1.json", b"{}")
     assert not output.is_running() and not output.is_live(held.session_id)
     assert output.ranges() == {}, "nobody will take them"
     with output.locked():
