@@ -24,4 +24,5 @@ __all__ = [
     "shards",
     "stages",
     "status",
+    "theirs",
 ]

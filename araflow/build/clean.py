@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,10 +17,12 @@ from pathlib import Path
 from araflow.build import outputs
 from araflow.build.note import BuildNote
 from araflow.core.errors import OutputError
-from araflow.core.files import STATE, explained
-from araflow.store import layout, listing
-from araflow.store.layout import CONTACT_SHEET, MANIFEST
+from araflow.core.files import PROOF, STATE, explained, is_draft
+from araflow.store import layout, listing, ownership
 from araflow.store.store import Store
+
+_SOURCE = re.compile(r"(drawn|unpacked)-[0-9a-f]{16}")
+"""Folders that araflow draws or unpacks into; what a user calls much the same stays."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,9 +74,7 @@ def _find(store: Store) -> list[_Found]:
     note, manifest, unreadable = outputs.read_state(store, ["key"])
     found = [_local(store, "dead session", path) for path in store.place.sessions.left()]
     found += [_file(Item("unfinished file", *one)) for one in _unfinished(store)]
-    found += [
-        _file(Item("range of a dead run", *one)) for one in store.ranges().items() if not one[0].endswith(".part")
-    ]
+    found += [_file(Item("range of a dead run", *one)) for one in store.ranges().items()]
     if not unreadable and (note is not None or manifest is not None):
         listed = set() if note is None else set(note.label_of)
         listed |= set() if manifest is None else {key for (key,) in manifest.columns("key")}
@@ -97,9 +98,11 @@ def _clip(store: Store, key: str) -> Iterator[_Found]:
         held.remove_clip(key)
         held.place.remove_empty(layout.clip_name(key).rpartition("/")[0])  # its class, as a rule, whose last one it was
 
-    sizes = store.place.sizes(layout.clip_name(key))
-    if not layout.holds_others(sizes):
-        yield Item("clip that is not listed", layout.clip_name(key), sum(sizes.values())), remove_clip
+    name = layout.clip_name(key)
+    sizes = store.place.sizes(name)
+    own = ownership.own(store.place, key, sizes) - store.place.links(name) - {PROOF}
+    if own and not layout.holds_others(sizes):
+        yield Item("clip that is not listed", name, sum(sizes.get(one, 0) for one in (*own, PROOF))), remove_clip
 
 
 def _local(store: Store, kind: str, path: Path) -> _Found:
@@ -116,10 +119,10 @@ def _remove_local(path: Path, held: Store) -> None:
 
 def _unfinished(store: Store) -> Iterator[tuple[str, int]]:
     """Files that were being written when a run was killed, where araflow writes any; not in what was unpacked."""
-    own = {f"{name}.part" for name in (MANIFEST, CONTACT_SHEET)}  # beside these, the folder is the user's
-    for folder in ("", STATE, f"{STATE}/records", f"{STATE}/ranges"):
+    for folder in ("", STATE, f"{STATE}/placing", f"{STATE}/ranges"):
+        links = store.place.links(folder, deep=False)
         for name, size in store.place.sizes(folder, deep=False).items():
-            if name in own if not folder else name.endswith(".part"):
+            if is_draft(name) and name not in links:
                 yield f"{folder}/{name}".lstrip("/"), size
 
 
@@ -129,7 +132,7 @@ def _sources(store: Store, note: BuildNote) -> Iterator[Path]:
         return  # no clip has a video, so nobody knows
     given = [note.source, note.spec["dataset"]["source"], note.spec["dataset"]["splits"]]
     for path in store.state.iterdir() if store.state.is_dir() else ():
-        if not path.is_dir() or path.name in note.sources or not path.name.startswith(("drawn-", "unpacked-")):
+        if path.is_symlink() or path.name in note.sources or not _SOURCE.fullmatch(path.name) or not path.is_dir():
             continue
         # Of split files it is not known where they were unpacked.
         lists = (path / "splits").exists() and note.spec["dataset"]["splits"] is not None

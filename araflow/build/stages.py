@@ -114,9 +114,9 @@ def check_output(store: Store, selection: Selection) -> None:
 
     Raises:
         OutputError: The manifest there, or the note of a build that wrote none, shares no clip with the selection; or
-            there is a manifest that is not ours.
+            there is a manifest that is not ours, or frames that are not.
     """
-    from araflow.build import note, outputs
+    from araflow.build import note, outputs, theirs
 
     state = outputs.read_state(store, ["key"])
     if state.manifest is not None:
@@ -127,6 +127,7 @@ def check_output(store: Store, selection: Selection) -> None:
         raise OutputError(
             f"{store.out}: holds {len(there)} other clips, such as {min(there)!r}; choose another out, or remove it"
         )
+    theirs.check(store, selection.clips)
     for name, why in state.unreadable.items():
         if name == note.NAME:
             log.warning("%s; it is written anew", why)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pty
@@ -23,7 +24,10 @@ from araflow.cli import main
 from araflow.core import json_log
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.datasets._sample import draw_sample
+from araflow.store import layout
 from araflow.store.address import open_store
+
+DRAFT = f".araflow-{'0' * 24}{hashlib.sha256(b'araflow ' + b'0' * 24).hexdigest()[:8]}.draft"
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +233,12 @@ def test_a_machine_that_would_make_done_clips_in_another_way_makes_none(
 # --- clean ---
 
 
+def made(key: str) -> ClipRecord:
+    """The proof of a clip of two frames of 100 bytes."""
+    fields = {"source_sha256": "ab" * 32, "fingerprint": "f", "width": 96, "height": 64, "frames": 2, "flows": 1}
+    return ClipRecord(key, Outcome.DONE, "complete", rgb_bytes=200, flow_bytes=200, bound=20.0, **fields)
+
+
 def plant(out: Path) -> dict[str, int]:
     """Put one of each kind of rubbish into an output; return path and size."""
     state = out / ".araflow"
@@ -243,15 +253,18 @@ def plant(out: Path) -> dict[str, int]:
     dead = state / "work" / ("d" * 32)
     write(dead / "half" / "rgb" / "0000.png", 1000, dead)
     write(dead.with_suffix(".lock"), 0)
-    write(out / "manifest.parquet.part", 11)
-    write(state / "build.json.part", 12)
-    write(state / "records" / "0.json.part", 13)
-    write(state / "ranges" / "range-1.json", 14)
+    write(out / DRAFT, 11)
+    write(state / DRAFT, 12)
+    write(state / "ranges" / DRAFT, 13)
+    write(state / "ranges" / "range-0001.json", 14)
     for old in (out / "clips" / "walk" / "old", out / "clips" / "jump" / "over" / "old"):
-        for name in (".araflow.json", "rgb/0000.png", "u/0000.jpg", "v/0000.jpg"):
+        for name in ("rgb/0000.png", "rgb/0001.png", "u/0000.jpg", "v/0000.jpg"):
             write(old / name, 100, old)
-    write(state / "drawn-0" / "videos" / "walk" / "a.avi", 15, state / "drawn-0")
-    write(state / "unpacked-0" / "videos" / "walk" / "a.avi", 16, state / "unpacked-0")
+        proof = layout.encode(made(old.relative_to(out / "clips").as_posix()))
+        (old / ".araflow.json").write_bytes(proof)
+        planted[old.relative_to(out).as_posix()] += len(proof)
+    for kind in ("drawn", "unpacked"):
+        write(state / f"{kind}-{'0' * 16}" / "videos" / "walk" / "a.avi", 15, state / f"{kind}-{'0' * 16}")
     record = ClipRecord("walk/old", Outcome.FAILED, "io-error: gone", fingerprint="f")
     with open_store(out).session() as store:
         store.write_record(record)
@@ -271,6 +284,15 @@ def test_rubbish_is_shown_then_removed_and_nothing_else(videos: Path, tmp_path: 
         ".araflow/unpacked",
         "clips/half/rgb/a",
         "holiday.mp4.part",
+        "manifest.parquet.part",
+        ".araflow/records/notes.json",
+        ".araflow/ranges/notes.json",
+        ".araflow/work/notes/mine",
+        f".araflow/work/{'e' * 32}/mine",
+        ".araflow/drawn-by-hand/mine",
+        ".araflow/unpacked-0/mine",
+        "clips/walk/half/.araflow.json",
+        "clips/walk/half/rgb/0000.png",
     ):
         (out / own).parent.mkdir(parents=True, exist_ok=True)
         (out / own).write_text("mine")
@@ -322,12 +344,12 @@ def test_a_run_at_work_is_left_alone(videos: Path, tmp_path: Path):
     araflow("flow", videos, "--out", out, "--set", "run.retries=0")
     planted = plant(out)
     with open_store(out).locked():
-        (out / "manifest.parquet.part").write_text("being written")
+        (out / DRAFT).write_text("being written")
         for option in ((), ("--yes",)):
             result = araflow("clean", out, *option)
             assert result.exit_code == 1
             assert "a run is at work here" in result.stderr
-        assert (out / "manifest.parquet.part").exists()
+        assert (out / DRAFT).exists()
     assert (out / "clips" / "walk" / "old").exists()
     assert len(planted) == 11
 
