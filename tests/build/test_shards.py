@@ -71,9 +71,9 @@ class Script:
 
 def make(store: Store, job: Job) -> ClipRecord:
     draft = store.begin()
-    for kind, count in (("rgb", 2), ("u", 1), ("v", 1)):
-        for index in range(0 if job.keep_rgb and kind == "rgb" else count):
-            draft.write(kind, f"{index:04d}", b"x")
+    for kind, names in (("rgb", ("0000.png", "0001.png")), ("u", ("0000.jpg",)), ("v", ("0000.jpg",))):
+        for name in () if job.keep_rgb and kind == "rgb" else names:
+            draft.write(kind, name, b"x")
     record = ClipRecord(
         key=job.key,
         outcome=Outcome.DONE,
