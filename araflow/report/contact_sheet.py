@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import logging
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +22,7 @@ from araflow.store.layout import CONTACT_SHEET, KINDS
 from araflow.store.manifest import Manifest
 from araflow.store.place import Place
 
+log = logging.getLogger(__name__)
 _CELL = 240
 """Width of one picture in pixels."""
 _COLUMNS = 4
@@ -31,8 +34,11 @@ _UNKNOWN_RADIUS = 8.0
 def write_contact_sheet(manifest: Manifest) -> Path | None:
     """Draw the first finished clip of each class: four frames, and the flow from each to the next beneath it.
 
+    The picture says of itself that araflow drew it. One that does not, or was edited since, is the user's, and stays.
+
     Returns:
-        The picture's path, ``contact_sheet.jpg`` beside the manifest; ``None`` if no clip is finished.
+        The picture's path, ``contact_sheet.jpg`` beside the manifest; ``None`` if no clip is finished, or there is one
+        of the user's.
 
     Raises:
         ManifestError: A frame does not decode.
@@ -45,13 +51,43 @@ def write_contact_sheet(manifest: Manifest) -> Path | None:
         if outcome == Outcome.DONE and frames and flows and len(chosen) < _MOST_CLIPS:
             chosen.setdefault(label or key, number)
     if not chosen:
-        place.remove([CONTACT_SHEET])  # it would show clips that are not there
+        if _is_free(place):
+            place.remove([CONTACT_SHEET])  # it would show clips that are not there
         return None
     shown = [_Strip.of(place, manifest.row(number)) for number in chosen.values()]
     height = min(max(_height(frame) for strip in shown for frame in strip.frames), 3 * _CELL)
     sheet = cv2.cvtColor(np.vstack([strip.draw(height) for strip in shown]), cv2.COLOR_RGB2BGR)
-    place.replace(CONTACT_SHEET, cv2.imencode(".jpg", sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes())
+    picture = cv2.imencode(".jpg", sheet, (cv2.IMWRITE_JPEG_QUALITY, 88))[1].tobytes()
+    if not _is_free(place, picture):
+        log.warning(
+            "%s/%s is not what this araflow drew, so it stays as it is, and no picture is drawn: move it away to have "
+            "a new one",
+            *(place, CONTACT_SHEET),
+        )
+        return None
+    place.replace(CONTACT_SHEET, _signed(picture))
     return manifest.folder / CONTACT_SHEET
+
+
+def _is_free(place: Place, picture: bytes | None = None) -> bool:
+    """Whether there is no picture, or one that araflow drew: it may be replaced."""
+    if place.links("", deep=False) & {CONTACT_SHEET}:
+        return False
+    if CONTACT_SHEET not in place.sizes("", deep=False):
+        return not place.exists(CONTACT_SHEET)  # a folder has that name
+    there = place.read(CONTACT_SHEET) or b""
+    # One of an older araflow, which did not sign, is known by what it shows.
+    return there == picture or there == _signed(there[:2] + there[2 + len(_signature(b"")) :])
+
+
+def _signed(picture: bytes) -> bytes:
+    """Return a JPEG file with a comment behind its first marker: that araflow drew it, and the digest of the rest."""
+    return picture[:2] + _signature(picture) + picture[2:]
+
+
+def _signature(picture: bytes) -> bytes:
+    text = f"drawn by araflow; sha256 of the rest: {hashlib.sha256(picture).hexdigest()}".encode()
+    return b"\xff\xfe" + (2 + len(text)).to_bytes(2, "big") + text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

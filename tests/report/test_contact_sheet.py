@@ -83,7 +83,6 @@ def manifest(folder, finished=tuple(CLIPS), radii=False):
 def test_a_contact_sheet_shows_one_clip_of_each_class(tmp_path, radii):
     path = contact_sheet.write_contact_sheet(manifest(tmp_path, radii=radii))
     assert path == tmp_path / CONTACT_SHEET
-    assert not list(tmp_path.glob("*.part"))
     image = cv2.imread(str(path))
     # Three strips, each a caption of 24 rows and two pictures as high as the tallest (48x64 at 240 wide: 320).
     assert image.shape == (3 * (24 + 2 * 320), 4 * 240, 3)
@@ -105,3 +104,41 @@ def test_unfinished_clips_are_passed_over(tmp_path):
 def test_nothing_finished_gives_no_picture(tmp_path):
     assert contact_sheet.write_contact_sheet(manifest(tmp_path, finished=())) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["another", "edited", "folder", "link", "dangling"])
+@pytest.mark.parametrize("finished", [(), tuple(CLIPS)])
+def test_a_picture_of_the_users_stays_and_is_named(tmp_path, caplog, what, finished):
+    out = tmp_path / "out"
+    file, outside = out / CONTACT_SHEET, tmp_path / "precious.jpg"
+    contact_sheet.write_contact_sheet(manifest(out))
+    drawn = file.read_bytes()
+    outside.write_bytes(drawn)
+    edited = cv2.imencode(".jpg", cv2.imread(str(file))[:99])[1].tobytes()
+    file.unlink()
+    if what == "folder":
+        file.mkdir()
+    elif what in ("link", "dangling"):
+        file.symlink_to(outside if what == "link" else tmp_path / "nowhere")
+    else:
+        file.write_bytes(edited if what == "edited" else drawn + b"a note")
+    before = None if what == "folder" else str(file.readlink()) if file.is_symlink() else file.read_bytes()
+    assert contact_sheet.write_contact_sheet(manifest(out, finished=finished)) is None
+    after = None if file.is_dir() else str(file.readlink()) if file.is_symlink() else file.read_bytes()
+    assert after == before and outside.read_bytes() == drawn
+    assert ("no picture is drawn" in caplog.text) == bool(finished)
+
+
+def test_araflows_own_picture_is_replaced_and_removed(tmp_path):
+    table = manifest(tmp_path)
+    file = contact_sheet.write_contact_sheet(table)
+    first = file.read_bytes()
+    assert cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR) is not None
+    unsigned = first[:2] + first[2 + 4 + int.from_bytes(first[4:6], "big") - 2 :]  # as an older araflow drew it
+    file.write_bytes(unsigned)
+    assert contact_sheet.write_contact_sheet(table) == file
+    assert file.read_bytes() == first
+    contact_sheet.write_contact_sheet(manifest(tmp_path, finished=("run/b",)))
+    assert file.read_bytes() != first
+    contact_sheet.write_contact_sheet(manifest(tmp_path, finished=()))
+    assert not file.exists()
