@@ -553,3 +553,24 @@ def test_a_file_without_training_folders_or_labels_says_what_to_give():
         tao.folders(yaml.safe_load(JOINT))
     with pytest.raises(SpecError, match=r"dataset\.label_map: not set"):
         tao.folders(read("dataset: {train_dataset_dir: /data/train}"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "results_dir: /x/${encryption_key}/y",
+        "results_dir: ${model_name}\nmodel_name: ${encryption_key}",
+        "model_name: a-${wandb.api_key}\nwandb: {api_key: S3CRET}",
+    ],
+)
+def test_a_secret_is_put_into_no_name_and_no_message(line):
+    tree = {**yaml.safe_load(RGB), **yaml.safe_load(line), "encryption_key": "S3CRET"}
+    with pytest.raises(SpecError, match=r"(results_dir|model_name): \$\{\S+\} is a secret") as caught:
+        tao.translate(tree)
+    assert "S3CRET" not in str(caught.value)
+
+
+def test_secrets_that_are_not_known_are_not_shown():
+    given = {"clearml_task": {"token": "S3CRET"}, "wandb": {"api_key": "S3CRET"}, "encryption_key": "S3CRET"}
+    _, fields = tao.translate({**yaml.safe_load(RGB), **given})
+    assert "S3CRET" not in str(tao.report(fields)) + str(tao.to_json(fields)) + str(fields)

@@ -19,7 +19,7 @@ from araflow.core.table import Column, Table, names
 from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.streams import Modality
 from araflow.recognition.tao._fields import NOTHING, RULES, Rule
-from araflow.recognition.tao._file import LABEL_MAP, OLD_SECTIONS, Theirs
+from araflow.recognition.tao._file import LABEL_MAP, OLD_SECTIONS, Theirs, is_secret
 from araflow.recognition.tao._folders import manifest_of_folders
 from araflow.recognition.tao._values import label_map
 
@@ -31,7 +31,7 @@ __all__ += ["to_json", "translate"]
 
 Status = Literal["mapped", "not applicable", "ignored, as TAO itself ignores it", "unknown"]
 _IGNORED: Status = "ignored, as TAO itself ignores it"
-_SECRET, _HIDDEN = "encryption_key", "(hidden)"
+_HIDDEN = "(hidden)"
 """A field whose value must not end up in a log, and what is shown for it."""
 _MOST_UNKNOWN = 100
 """Fields that are accounted for one by one, each with the nearest name."""
@@ -111,7 +111,7 @@ def _read(tree: Mapping[str, Any]) -> Theirs:
 
 def _account(theirs: Theirs, path: str, name: str, value: Any) -> Field:  # noqa: ANN401 - whatever YAML holds
     rule = RULES.get(name)
-    if name == _SECRET:
+    if is_secret(name):
         value = _HIDDEN
     if rule is None:
         return Field(path, value, None, _unknown(name), "unknown")

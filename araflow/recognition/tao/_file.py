@@ -40,6 +40,12 @@ _LONGEST = 10_000
 """Characters that a value may have when all its ``${…}`` are filled in."""
 
 
+def is_secret(field: str) -> bool:
+    """Whether a field, by its name of today or in the file, holds what is not shown, such as the encryption key."""
+    last = _RENAMED.get(field, field).rpartition(".")[2]
+    return re.search(r"(^|_)(key|token|secret|passw(or)?d|passphrase|credentials?)$", last, re.I) is not None
+
+
 class Theirs:
     """A TAO experiment file.
 
@@ -114,6 +120,9 @@ class Theirs:
         return re.sub(r"\$\{([^{}]*)\}", look_up, value)
 
     def _looked_up(self, name: str, key: str, depth: int) -> str:
+        if is_secret(key):
+            wanted = brief(f"${{{key}}}")
+            raise SpecError(f"{self.path(name)}: {wanted} is a secret, and goes into no names; write the value itself")
         if key not in self._known:
             node: Any = self._tree
             for part in key.split("."):
