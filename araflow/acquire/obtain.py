@@ -13,6 +13,7 @@ from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.statuses import Acquired, Listed
 from araflow.acquire.types import Progress, no_progress
 from araflow.acquire.whole import archive_of
+from araflow.core.addresses import masked
 from araflow.core.errors import SourceError, SpecError
 from araflow.core.spec import DatasetSpec
 
@@ -53,15 +54,17 @@ def offer(spec: DatasetSpec, given: Sequence[Path] = ()) -> dict[str, Any]:
         mine = what == "videos" and bool(given)
         if not (kept or mine or folder.holds(what, spec.classes if what == "videos" else None)):
             way = own[0]
-            files.append({"what": what, "url": way.mirrors[0], "size": way.size, "sha256": way.sha256})
+            files.append({"what": what, "url": masked(way.mirrors[0]), "size": way.size, "sha256": way.sha256})
     for subset in spec.subsets if known.subsets and not given else ():
         facts = known.subsets.get(subset)
         if facts is None:
             raise SpecError(f"dataset.subsets: {known.name} has no {subset}; it has {', '.join(known.subsets)}")
         what = f"{subset}: up to {facts.archives or 'an unknown number of'} archives"
-        files.append({"what": what, "url": facts.parts, "size": facts.size, "sha256": None})
+        files.append({"what": what, "url": masked(facts.parts), "size": facts.size, "sha256": None})
     if known.replacement is not None and not given and spec.clips_per_class is None:
-        files.append({"what": "replacements", "url": known.replacement.mirrors[0], "size": known.replacement.size})
+        files.append(
+            {"what": "replacements", "url": masked(known.replacement.mirrors[0]), "size": known.replacement.size}
+        )
     if spec.youtube:
         terms = "YouTube, with yt-dlp; YouTube's terms apply"
         files.append({"what": "clips in no archive", "url": terms, "size": None, "sha256": None})

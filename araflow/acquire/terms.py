@@ -58,7 +58,7 @@ def announcement(known: Registry, origin: str | None = None) -> str:
         note = None
     else:
         first = known.videos[0]
-        text = f"{fetch.amount(first.size) if first.size else 'size unknown'} from {first.mirrors[0]}"
+        text = f"{fetch.amount(first.size) if first.size else 'size unknown'} from {masked(first.mirrors[0])}"
         note = first.note
     lines = [f"{known.title}: {text}", f"licence: {known.licence}", f"cite: {known.citation}"]
     return "\n".join([*lines, f"note: {note}"] if note else lines)

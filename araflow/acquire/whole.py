@@ -12,6 +12,7 @@ from araflow.acquire.registry import Artefact
 from araflow.acquire.sources import make_local, short_digest
 from araflow.acquire.statuses import Listed, status_of
 from araflow.acquire.types import Progress, Sources, no_progress
+from araflow.core.addresses import lasting
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, FetchError, NoToolError, SourceError
 from araflow.core.spec import DatasetSpec
@@ -213,7 +214,7 @@ def archive_of(folder: DatasetFolder, way: Artefact) -> Path:
     """Return where a download is kept, whichever of its mirrors it comes from."""
     # Copies of different bytes may have one name.
     own = next((a for a in (*folder.known.videos, *folder.known.splits) if set(way.mirrors) <= set(a.mirrors)), way)
-    return folder.archives / short_digest(own.mirrors[0])[:8] / own.file_name
+    return folder.archives / short_digest(lasting(own.mirrors[0]))[:8] / own.file_name
 
 
 def _downloaded_first(folder: DatasetFolder, ways: Sequence[Artefact]) -> list[Artefact]:
