@@ -48,10 +48,6 @@ def one(kind: str, work: str, config: str) -> None:
         config: A file.
     """
     start = time.monotonic()
-    if kind == "flow":
-        from flows.server import settings
-
-        settings.apply()
     from araflow.build.resolved import resolve
     from araflow.core import spec_file
 
@@ -59,9 +55,12 @@ def one(kind: str, work: str, config: str) -> None:
     if work != "real":
         do_no_work(float(work))
     if kind == "flow":
-        from flows.build import run
+        from flows.server import history
 
-        counts = run(resolved, config, []).counts
+        with history.kept():
+            from flows.build import run
+
+            counts = run(resolved, config, []).counts
     else:
         from araflow.build.run import carry_out
         from araflow.report.contact_sheet import write_contact_sheet

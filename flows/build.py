@@ -28,7 +28,7 @@ from araflow.store.address import open_store
 from flows import executors, show
 from flows.arguments import Argument, Arguments
 from flows.executors.base import Executor
-from flows.server.embedded import resolved_by_command, run_to_end
+from flows.here import resolved_by_command, run_to_end
 from flows.states import StageResult, without_traceback
 from flows.tasks import audit, fetch, fetch_part, manifest, select
 

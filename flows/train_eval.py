@@ -31,7 +31,7 @@ from araflow.recognition.training.run import Trained
 from flows import show
 from flows.arguments import Argument, Arguments
 from flows.executors import limits
-from flows.server.embedded import resolved_by_command, run_to_end
+from flows.here import resolved_by_command, run_to_end
 from flows.states import without_traceback
 
 log = logging.getLogger("araflow.flows")

@@ -6,8 +6,8 @@ import dataclasses
 
 import click
 
-from araflow.cli.console import finish
-from araflow.cli.options import EXIT_STATUS, JSON, VERIFY
+from araflow.cli import running
+from araflow.cli.options import EXIT_STATUS, JSON, NO_PREFECT, VERIFY
 from araflow.core.screen import echo_json
 
 
@@ -18,6 +18,7 @@ from araflow.core.screen import echo_json
 @click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
 @VERIFY
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing (the same as araflow plan).")
+@NO_PREFECT
 @JSON
 @click.pass_context
 def build(
@@ -28,6 +29,7 @@ def build(
     accept_licence: bool,
     verify: bool,
     dry_run: bool,
+    no_prefect: bool,
     as_json: bool,
 ) -> None:
     """Make a dataset, as a Prefect flow; run it again to finish or update it.
@@ -48,13 +50,7 @@ def build(
 
     # A wrong setting fails now, not after a server has been started.
     resolved = resolve(spec_file.load(config, overrides), accept_licence=accept_licence)
-    from flows.server import settings
-
-    settings.apply()
-    from flows import build as building
-
-    result = building.run(resolved, config, overrides, strict=strict)
-    finish(resolved.spec, made=result.made, seconds=result.seconds, as_json=as_json)
+    running.build(resolved, config, overrides, as_json=as_json, strict=strict, prefect=not no_prefect)
 
 
 @click.command()

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from araflow.cli.console import finish, progress
+from araflow.cli import running
 from araflow.cli.options import EXIT_STATUS, JSON, VERIFY
 from araflow.core.screen import echo, echo_json
-
-if TYPE_CHECKING:
-    from araflow.core.clip import ClipRecord
 
 
 @click.command(epilog=EXIT_STATUS)
@@ -57,10 +52,8 @@ def flow(
     if show_backends:
         _list_backends(as_json)
         return
-    from araflow.build import run as building
     from araflow.build.resolved import resolve
     from araflow.core import spec_file
-    from araflow.report.contact_sheet import write_contact_sheet
 
     if source is not None and given["out"] is None and not any(text.startswith("out=") for text in overrides):
         raise click.UsageError("--out is required with SOURCE")
@@ -70,16 +63,7 @@ def flow(
     flat = [f"{paths.get(name, f'optical.{name}')}={value}" for name, value in given.items() if value is not None]
     flat += ["run.verify=true"] * verify
     resolved = resolve(spec_file.load(config, [*overrides, *flat]), accept_licence=accept_licence, source=source)
-    start, made = time.monotonic(), 0
-    with progress() as (on_start, advance):
-
-        def count(record: ClipRecord, worked_on: bool) -> None:
-            nonlocal made
-            made += worked_on
-            advance(record)
-
-        building.carry_out(resolved, on_start=on_start, on_record=count, on_manifest=write_contact_sheet)
-    finish(resolved.spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)
+    running.carry_out(resolved, as_json=as_json, strict=strict)
 
 
 def _list_backends(as_json: bool) -> None:

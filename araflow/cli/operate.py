@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from araflow.cli.console import INCOMPLETE, finish, logged, progress, say_error
+from araflow.cli import running
+from araflow.cli.console import INCOMPLETE, finish, logged, say_error
 from araflow.cli.options import JSON
 from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
 from araflow.core.screen import echo, echo_json
@@ -19,7 +20,6 @@ from araflow.core.screen import echo, echo_json
 if TYPE_CHECKING:
     from araflow.build.outputs import Entry, Output
     from araflow.build.status import Status
-    from araflow.core.clip import ClipRecord
 
 _OUT = click.argument("out")
 
@@ -150,26 +150,9 @@ def retry(
     with logged():
         again.log.info("%s", again.announced(chosen, now.left))
     if note.plain:
-        start, made = time.monotonic(), 0
-        with progress() as (on_start, advance):
-            from araflow.build import run as building
-            from araflow.report.contact_sheet import write_contact_sheet
-
-            def count(record: ClipRecord, worked_on: bool) -> None:
-                nonlocal made
-                made += worked_on
-                advance(record)
-
-            building.carry_out(resolved, on_start=on_start, on_record=count, on_manifest=write_contact_sheet)
-        finish(spec, made=made, seconds=time.monotonic() - start, as_json=as_json)
+        running.carry_out(resolved, as_json=as_json)
     config, given = again.arguments(spec)
-    from flows.server import settings
-
-    settings.apply()
-    from flows import build as flow
-
-    result = flow.run(resolved, config, given)
-    finish(spec, made=result.made, seconds=result.seconds, as_json=as_json)
+    running.build(resolved, config, given, as_json=as_json)
 
 
 @click.command()

@@ -36,6 +36,9 @@ JSON = json_option("a table")
 VERIFY = click.option(
     "--verify", is_flag=True, help="Read every byte of clips that are made; make those anew that are damaged."
 )
+NO_PREFECT = click.option(
+    "--no-prefect", is_flag=True, help="Keep no history: do the same without Prefect, whose start takes seconds."
+)
 
 
 class Group(click.Group):

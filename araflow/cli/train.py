@@ -9,7 +9,9 @@ from pathlib import Path
 
 import click
 
-from araflow.cli.options import json_option
+from araflow.cli import running
+from araflow.cli.console import logged
+from araflow.cli.options import NO_PREFECT, json_option
 from araflow.core.screen import echo, echo_json
 
 
@@ -17,8 +19,9 @@ from araflow.core.screen import echo, echo_json
 @click.option("--spec", "file", required=True, metavar="FILE", help="Experiment: a YAML file, or a shipped name.")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Show what would be trained on what, and train nothing.")
+@NO_PREFECT
 @json_option("tables")
-def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect: bool, as_json: bool) -> None:
     """Train a recogniser from a manifest and evaluate it, as a Prefect flow.
 
     FILE is araflow's own experiment file, the name of a shipped one (see configs/train), or NVIDIA TAO's experiment
@@ -49,13 +52,14 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, as_json: bo
                 results.print_plan(one)
         if dry_run:
             return
-    from flows.server import settings
+    start, found = time.monotonic(), None
+    if not no_prefect:
+        found = running.with_history("train_eval", lambda flow: flow.run(read, prepared, file, overrides))
+    if found is None:
+        from araflow.deploy import run
 
-    settings.apply()
-    from flows import train_eval as flow
-
-    start = time.monotonic()
-    found = flow.run(read, prepared, file, overrides)
+        with logged():
+            found = run.carry_out(read, prepared)
     if as_json:
         content_of = {name: result.to_json() for name, result in found.items()}
         echo_json({"fields": tao.to_json(read.fields), "results": content_of})

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from prefect.settings import PREFECT_API_URL
-
 from araflow.build.resolved import ResolvedBuild
 from araflow.core.errors import SpecError, UnavailableError
 from araflow.core.spec import RunSpec
 from araflow.store.store import Store
 from flows.executors import dask, local, workers
 from flows.executors.base import Executor
+from flows.server import history
 
 _EXECUTORS = {"local": local.start, "workers": workers.start, "dask": dask.start}
 
@@ -41,7 +40,7 @@ def check(run: RunSpec) -> None:
     """
     if run.engine == "local":
         return
-    if PREFECT_API_URL.value() is None:
+    if not history.is_shared():
         raise SpecError(
             f"run.engine: {run.engine} needs a Prefect server that all machines reach: start one with araflow up, "
             "and set PREFECT_API_URL on each (prefect config set PREFECT_API_URL=http://<host>:4200/api)"

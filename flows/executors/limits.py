@@ -20,9 +20,9 @@ from prefect.client.orchestration import get_client
 from prefect.concurrency.asyncio import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
-from prefect.settings import PREFECT_API_URL
 
 from araflow import optical
+from flows.server import history
 
 log = logging.getLogger("araflow.flows")
 
@@ -76,7 +76,7 @@ def slot(kind: Kind, while_waiting: Callable[[], None] = lambda: None) -> Iterat
         kind: Of what.
         while_waiting: Called every few seconds; what it raises ends the waiting.
     """
-    if PREFECT_API_URL.value() is None:
+    if not history.is_shared():
         yield
         return
     held = contextlib.ExitStack()

@@ -1,230 +1,168 @@
-"""Make Prefect's embedded server end when it should: after the run, and not before."""
+"""A Prefect server of a command's own, which keeps the history of a run where no other server does.
+
+It uses the database that ``araflow up`` uses, in Prefect's folder. It lies apart from the terminal, whose Ctrl-C goes
+to all processes: the run shall still find it to say how it ended.
+"""
 
 from __future__ import annotations
 
+import collections
 import contextlib
-import dataclasses
-import functools
 import logging
 import os
-import signal
+import re
 import subprocess
 import sys
 import threading
-import types
-from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
-from uuid import UUID
 
-import httpx
-from prefect import Flow, State, runtime, tags
-from prefect.client.orchestration import get_client
-from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE, temporary_settings
-from prefect.states import Cancelled
+from prefect.settings import (
+    PREFECT_API_DATABASE_CONNECTION_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+)
 
-from araflow.core.errors import AraflowError, ServerLostError
-from flows.server import settings
-from flows.server.reach import SECONDS_TO_ANSWER, answers
+from araflow.core.errors import ServerLostError
+from araflow.core.processes import Lost
+from flows.server import attached, password, reach
 
 log = logging.getLogger("araflow.flows")
-_SECONDS_BETWEEN_LOOKS, _MISSED_WHEN_LOST = 5.0, 4
-"""A server that refuses connections so many times in a row is lost, and not just being started again."""
-_CANCELLED = "cancelled; what is done is kept: run it again"
-_LOST = "ARAFLOW_SERVER_LOST"
-"""Environment variable of a command that was started again without the server."""
-_Result = TypeVar("_Result")
+_SECONDS_OF_SILENCE = 10.0
+"""After which a line says that the server takes its time."""
+_SECONDS_TO_STOP = 10.0
+_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_WHEN_STUCK = 120.0
+"""A server that lives and has not answered for so long is given up."""
+_LINES = 200
+"""Of its output that are kept."""
+_ERROR = re.compile(r"[\w.]*(?:Error|Exception|Exit)\b:? ?.*")
+_OWN = {"PREFECT_UI_ENABLED": "false", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+"""What makes Prefect's server one for a single client: without pages, and without services for others' runs."""
 
 
-@dataclasses.dataclass(slots=True)
-class _Command:
-    """A command that runs a flow here and now.
+class Embedded:
+    """A server that has been started, and ends with this process at the latest."""
 
-    Attributes:
-        resolved: What it has resolved already.
-        run: The flow's run, once it has begun.
-    """
+    def __init__(self) -> None:
+        self._password = password.make()
+        self._port: int | None = None
+        self._said: collections.deque[str] = collections.deque(maxlen=_LINES)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", attached.__file__],
+            env=reach.without_proxies(os.environ) | _OWN | password.for_server(self._password),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            umask=0o077,  # its database is nobody else's
+        )
+        threading.Thread(target=self._listen, name="araflow-server-output", daemon=True).start()
 
-    resolved: object
-    run: UUID | None = None
+    def _listen(self) -> None:
+        """Take what the server says, so that it never waits for a reader; the first line is its port."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if self._port is None and line.strip().isdecimal():
+                self._port = int(line)
+            else:
+                self._said.append(line.rstrip())
 
+    @property
+    def url(self) -> str:
+        """The API's address, once it answers."""
+        return f"http://127.0.0.1:{self._port}/api"
 
-_command: ContextVar[_Command | None] = ContextVar("araflow_command", default=None)
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs."""
+        return password.for_client(self._password) | {
+            "PREFECT_API_URL": self.url,
+            "PREFECT_UI_URL": "",  # it has no pages to point to
+            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "true",
+        }
 
+    def wait(self) -> None:
+        """Wait until it answers, for as long as it lives: the first start makes the database.
 
-def resolved_by_command(kind: type[_Result]) -> _Result | None:
-    """Return what the command has resolved that runs this flow; ``None`` where the run was asked of a server.
+        Raises:
+            ServerLostError: It ended, or took too long.
+        """
+        begun, told = time.monotonic(), False
+        most = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+        while self._port is None or not reach.answers(self.url):
+            seconds = time.monotonic() - begun
+            if self._process.poll() is not None:
+                remedy = f"; {_remedy()}" if self._process.returncode > 0 else ""
+                raise ServerLostError(f"Prefect's server did not start ({self._why_ended()}){remedy}")
+            if seconds > most:
+                raise ServerLostError(
+                    f"Prefect's server did not answer within {most:.0f} s; more time for it: "
+                    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"
+                )
+            if seconds > _SECONDS_OF_SILENCE and not told:
+                told = True
+                log.info("waiting for Prefect's server, which makes its database at the first start")
+            time.sleep(0.1)
 
-    A flow calls this first, and so the command knows its run.
-    """
-    command = _command.get()
-    if command is None:
-        return None
-    command.run = UUID(runtime.flow_run.id)
-    assert isinstance(command.resolved, kind), "run_to_end was given it"
-    return command.resolved
+    def _why_ended(self) -> str:
+        said = [line.strip() for line in list(self._said) if line.strip()]
+        errors = [line for line in said if _ERROR.fullmatch(line)] or said
+        return errors[-1][:300] if errors else str(Lost(False, self._process.returncode))
 
+    @contextlib.contextmanager
+    def watched(self, on_loss: Callable[[], None]) -> Iterator[None]:
+        """Call a function from a thread if the server ends, or answers no more.
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Run a flow so that Ctrl-C and SIGTERM end it within seconds, in a state that the history knows.
-
-    Ctrl-C goes to every process of the terminal. An embedded server that ends with it leaves Prefect retrying, for
-    minutes, to tell it that the run was cancelled; so the server is started in a session of its own. Prefect stops it
-    when Python exits, which SIGTERM, and SIGHUP of a terminal that is closed, would skip; so they become an exit.
-    """
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
-    previous = {number: signal.signal(number, _exit) for number in numbers}
-    try:
-        if PREFECT_API_URL.value() is not None:  # a server of the user's own
-            yield
-            return
-        from prefect.server.api import server
-
-        apart = types.SimpleNamespace(**vars(subprocess))
-        apart.Popen = functools.partial(subprocess.Popen, start_new_session=True)
-        server.subprocess = apart  # type: ignore[attr-defined, assignment]
+        Args:
+            on_loss: What then.
+        """
+        over = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(over, on_loss), name="araflow-server-watch", daemon=True)
+        watch.start()
         try:
             yield
         finally:
-            server.subprocess = subprocess  # type: ignore[attr-defined]
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+            over.set()
+            watch.join()
 
-
-@contextlib.contextmanager
-def _reached() -> Iterator[None]:
-    """Use the embedded server where the user's own does not answer: that costs nothing but the place of the history."""
-    url = PREFECT_API_URL.value()
-    lost = bool(os.environ.get(_LOST))
-    if url is None or (not lost and answers(url)):
-        yield
-        return
-    why = "the Prefect server at %s was lost" if lost else "no Prefect server answers at %s"
-    log.warning(f"{why}: the history of this run goes to the local database (araflow up shows it)", url)
-    with temporary_settings({PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}, restore_defaults={PREFECT_API_URL}):
-        yield
-
-
-@contextlib.contextmanager
-def _watched(command: _Command) -> Iterator[None]:
-    """Do what the user's server says, and start the command again if that is lost on the way.
-
-    Prefect would try to reach it for many minutes, in each of its threads and once more when Python exits. And it
-    cancels only runs that it has started itself.
-
-    Args:
-        command: It knows the run, once there is one.
-    """
-    url = PREFECT_API_URL.value()
-    if url is None:
-        yield
-        return
-    over, cancelled = threading.Event(), threading.Event()
-    watch = threading.Thread(
-        target=_watch, args=(url, command, over, cancelled), name="araflow-server-watch", daemon=True
-    )
-    watch.start()
-    try:
-        yield
-    finally:
-        over.set()
-        if cancelled.is_set() and command.run is not None:  # Prefect has taken the signal for a crash
-            with contextlib.suppress(httpx.HTTPError, ObjectNotFound), get_client(sync_client=True) as client:
-                client.set_flow_run_state(command.run, Cancelled(message=_CANCELLED), force=True)
-
-
-def _watch(url: str, command: _Command, over: threading.Event, cancelled: threading.Event) -> None:
-    missed = 0
-    while not over.wait(_SECONDS_BETWEEN_LOOKS):
-        try:
-            httpx.get(f"{url.rstrip('/')}/health", timeout=SECONDS_TO_ANSWER)
-            missed = 0
-            if command.run is not None and _is_cancelled(command.run):
-                log.warning("on the server: %s", _CANCELLED)
-                cancelled.set()
-                os.kill(os.getpid(), signal.SIGTERM)
+    def _watch(self, over: threading.Event, on_loss: Callable[[], None]) -> None:
+        heard = asked = time.monotonic()
+        while not over.wait(_SECONDS_BETWEEN_LOOKS):
+            now = time.monotonic()
+            if self._process.poll() is not None:
+                on_loss()
                 return
-        except httpx.ConnectError:  # a busy server, which only takes long, is not lost
-            missed += 1
-        except (httpx.HTTPError, ObjectNotFound):  # a run that somebody has deleted goes on
-            missed = 0
-        if missed == _MISSED_WHEN_LOST:
-            _start_again()
-            return
+            if now - asked > 10 * _SECONDS_BETWEEN_LOOKS:
+                asked = now
+                if reach.answers(self.url):
+                    heard = time.monotonic()
+                elif now - heard > _SECONDS_WHEN_STUCK:
+                    self.stop()
+                    on_loss()
+                    return
+
+    def stop(self) -> None:
+        """End it. May be called again."""
+        self._process.terminate()
+        try:
+            self._process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
 
 
-def _is_cancelled(run: UUID) -> bool:
-    """Whether somebody has asked the server to cancel a run."""
-    with get_client(sync_client=True) as client:
-        state = client.read_flow_run(run).state
-        return state is not None and (state.is_cancelling() or state.is_cancelled())
-
-
-def _start_again() -> None:
-    """Replace this process by the same command, which goes on from what is done and finds that no server answers.
-
-    Its decoding processes end with it. Nothing is done where Python was not started by the command.
-    """
-    if Path(sys.argv[0]).name not in ("araflow", "__main__.py") or os.environ.get(_LOST):
-        return
-    os.environ[_LOST] = "1"
-    log.warning("the Prefect server was lost; the command starts again without it, from what is done")
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "araflow", *sys.argv[1:]])
-
-
-def run_to_end(
-    flow: Flow[..., State[Any]],
-    kind: type[_Result],
-    labels: Sequence[str],
-    resolved: object,
-    **arguments: Any,  # noqa: ANN401 - each flow has its own
-) -> _Result:
-    """Run a flow here and now, and return its result.
-
-    Args:
-        flow: The flow.
-        kind: Type of its result.
-        labels: Tags of the run.
-        resolved: What the command has resolved, for the flow to take (``resolved_by_command``). Prefect, which keeps
-            and shows a run's arguments, does not see it.
-        arguments: The flow's own.
-
-    Raises:
-        ServerLostError: The server was lost during the run.
-        AraflowError: The run failed, or could not begin.
-    """
-    command = _Command(resolved)
-    before = _command.set(command)
-    try:
-        with _reached(), interruptible(), _watched(command), tags(settings.TAG, *labels):
-            state = flow(**arguments, return_state=True)
-    except httpx.HTTPStatusError as error:  # it answers, but refuses
-        url = PREFECT_API_URL.value()
-        raise AraflowError(
-            f"the Prefect server at {url} refuses: {error}; with a password: set PREFECT_API_AUTH_STRING"
-        ) from error
-    except httpx.HTTPError as error:
-        if PREFECT_API_URL.value() is not None:
-            _start_again()
-        raise ServerLostError(f"the Prefect server does not answer any more ({error}); run it again") from error
-    except RuntimeError as error:  # before the run began: within it, errors become states
-        raise AraflowError(f"Prefect could not run the flow: {error}") from error
-    finally:
-        _command.reset(before)
-    # The embedded server announces its end when Python exits; the last line shall be what was made.
-    logging.getLogger("prefect").setLevel(logging.WARNING)
-    result = state.result(raise_on_failure=True)
-    if not isinstance(result, kind):
-        raise AraflowError(f"the run ended in state {state.name}: {state.message}")
-    return result
-
-
-def _exit(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)
+def _remedy() -> str:
+    """Say where the history lies, and what may be wrong there."""
+    home = Path(PREFECT_HOME.value())
+    if f"{home}/" not in str(PREFECT_API_DATABASE_CONNECTION_URL.value()):
+        return "see PREFECT_API_DATABASE_CONNECTION_URL"
+    return (
+        f"its database is {home / 'prefect.db'}: it must be possible to write there (PREFECT_HOME names another "
+        "folder), and a damaged one may be moved away, since it holds nothing but history"
+    )

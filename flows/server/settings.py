@@ -33,15 +33,22 @@ DEFAULTS = FOR_RUNS | {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-    # The first start migrates the database, which a slow disk makes long.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    # The first start makes the database, which a slow disk or a busy machine makes long.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600",
     # A run starts within these seconds of being asked for, instead of ten or more.
     "PREFECT_RUNNER_POLL_FREQUENCY": "3",
     "PREFECT_WORKER_QUERY_SECONDS": "3",
 }
 
+_HERE = ("127.0.0.1", "localhost", "::1")
+"""Where no proxy leads."""
+
 
 def apply() -> None:
-    """Set what the user has not set. Call before Prefect is imported."""
+    """Set what the user has not set, and go to this machine without a proxy. Call before Prefect is imported."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    # Who reads these takes the first of the two.
+    excepted = os.environ.get("no_proxy", os.environ.get("NO_PROXY", "")).split(",")
+    excepted = [one for one in map(str.strip, excepted) if one]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys([*excepted, *_HERE]))

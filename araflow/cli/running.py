@@ -1,0 +1,88 @@
+"""A flow with Prefect, which keeps its history, or the same without: what is made is the same either way."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from araflow.cli.console import finish, logged, progress
+from araflow.core.errors import ServerLostError, SpecError
+
+if TYPE_CHECKING:
+    from araflow.build.resolved import ResolvedBuild
+    from araflow.core.clip import ClipRecord
+
+log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+def with_history(flow: str, run: Callable[[Any], _Result]) -> _Result | None:
+    """Run a flow, with a Prefect server to keep its history.
+
+    Args:
+        flow: The flow's module in ``flows``.
+        run: Runs it, given that module.
+
+    Returns:
+        Its result; ``None`` where there is no server to be had, and a line has said why.
+    """
+    from flows.server import history
+
+    try:
+        with contextlib.ExitStack() as stack:
+            with logged():  # Prefect shows what is logged as soon as a flow is imported
+                stack.enter_context(history.kept())
+            return run(importlib.import_module(f"flows.{flow}"))
+    except ServerLostError as error:
+        with logged():
+            log.warning("no history of this run: %s", error)
+        return None
+
+
+def build(
+    resolved: ResolvedBuild,
+    config: str,
+    overrides: Sequence[str],
+    *,
+    as_json: bool,
+    strict: bool = False,
+    prefect: bool = True,
+) -> NoReturn:
+    """Make a dataset, say what was made, and exit.
+
+    Args:
+        resolved: What ``config`` and ``overrides`` say.
+        config: See ``flows.build``.
+        overrides: See ``flows.build``.
+        as_json: Say it as JSON.
+        strict: Any clip that is not done fails the build.
+        prefect: Keep a history.
+    """
+    if prefect:
+        made = with_history("build", lambda flow: flow.run(resolved, config, overrides, strict=strict))
+        if made is not None:
+            finish(resolved.spec, made=made.made, seconds=made.seconds, as_json=as_json)
+    if resolved.spec.run.engine != "local":
+        raise SpecError(f"run.engine: {resolved.spec.run.engine} needs a Prefect server; without one: run.engine=local")
+    carry_out(resolved, as_json=as_json, strict=strict)
+
+
+def carry_out(resolved: ResolvedBuild, *, as_json: bool, strict: bool = False) -> NoReturn:
+    """Make a dataset without Prefect, show how far it is, say what was made, and exit. See ``build``."""
+    from araflow.build import run
+    from araflow.report.contact_sheet import write_contact_sheet
+
+    start, made = time.monotonic(), 0
+    with progress() as (on_start, advance):
+
+        def count(record: ClipRecord, worked_on: bool) -> None:
+            nonlocal made
+            made += worked_on
+            advance(record)
+
+        run.carry_out(resolved, on_start=on_start, on_record=count, on_manifest=write_contact_sheet)
+    finish(resolved.spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)

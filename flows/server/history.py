@@ -1,0 +1,139 @@
+"""Where the history of a command's run goes: to the user's own server where it answers, or to one of the command's own.
+
+A server may cost the history, never the data: without one, the command makes the same without Prefect. Nothing of
+Prefect is imported before its settings are applied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from araflow.core.errors import ServerLostError
+from flows.server import settings
+
+if TYPE_CHECKING:
+    from flows.server.embedded import Embedded
+
+log = logging.getLogger("araflow.flows")
+_LOST = "ARAFLOW_SERVER_LOST"
+"""Environment variable of a command that was started again: which server it has lost."""
+_OWN, _EMBEDDED = "own", "embedded"
+_SECONDS_TO_TELL = 20.0
+_embedded: Embedded | None = None
+
+
+@contextlib.contextmanager
+def kept() -> Iterator[None]:
+    """Have a Prefect server for what runs inside.
+
+    Raises:
+        ServerLostError: There is none to be had; the message says why, and what to do about it.
+    """
+    if os.environ.get(_LOST) == _EMBEDDED:
+        raise ServerLostError("Prefect's server was lost; going on from what is done")
+    settings.apply()
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a folder that cannot be made: the server says so
+            from prefect.settings import PREFECT_API_URL
+
+            from flows.server import reach
+        url = PREFECT_API_URL.value()
+    except (ImportError, OSError, ValueError) as error:
+        raise ServerLostError(
+            f"Prefect cannot be used: {' '.join(str(error).split())[:300]}; see the variables PREFECT_... and "
+            "profiles.toml in PREFECT_HOME (by default ~/.prefect)"
+        ) from error
+    lost = os.environ.get(_LOST) == _OWN
+    if url is not None and not lost and reach.answers(url):
+        reach.go_directly(url)
+        yield
+        return
+    if url is not None:
+        why = "the Prefect server at %s was lost" if lost else "no Prefect server answers at %s"
+        log.warning(f"{why}: the history of this run goes to the local database (araflow up shows it)", url)
+    with _embedded_running():
+        yield
+
+
+@contextlib.contextmanager
+def _embedded_running() -> Iterator[None]:
+    global _embedded
+    from flows.server import embedded, reach
+
+    try:
+        server = embedded.Embedded()
+    except OSError as error:
+        raise ServerLostError(f"Prefect's server could not be started: {error}") from error
+    try:
+        server.wait()
+        reach.go_directly(server.url)
+        with server.watched(start_again), _told(server.environment):
+            _embedded = server
+            try:
+                yield
+            finally:
+                _tell_the_rest()
+    finally:
+        _embedded = None
+        server.stop()
+
+
+@contextlib.contextmanager
+def _told(environment: dict[str, str]) -> Iterator[None]:
+    """Have this process, all its threads, and Prefect know of a server."""
+    from prefect.context import refresh_global_settings_context
+
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    refresh_global_settings_context()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        refresh_global_settings_context()
+
+
+def _tell_the_rest() -> None:
+    """Send what Prefect's threads have not sent yet; they would do so when Python exits, and find no server."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (EventsWorker, APILogWorker):
+        worker.drain_all(timeout=_SECONDS_TO_TELL)
+
+
+def is_shared() -> bool:
+    """Whether the server in use is one that other processes reach, too."""
+    from prefect.settings import PREFECT_API_URL
+
+    return _embedded is None and PREFECT_API_URL.value() is not None
+
+
+def start_again() -> None:
+    """Replace this process by the same command, which goes on from what is done, without the server that was lost.
+
+    Prefect would try to reach it for many minutes, in each of its threads and once more when Python exits. Decoding
+    processes end with this one. Nothing is done where Python was not started by the command.
+    """
+    lost = _OWN if _embedded is None else _EMBEDDED
+    if Path(sys.argv[0]).name not in ("araflow", "__main__.py") or os.environ.get(_LOST) in (lost, _EMBEDDED):
+        return
+    if _embedded is None:
+        log.warning("the Prefect server was lost; the command starts again without it, from what is done")
+    else:
+        _embedded.stop()
+    os.environ[_LOST] = lost
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "araflow", *sys.argv[1:]])
