@@ -17,6 +17,7 @@ import torch
 import training_world as world
 from safetensors.torch import load_file
 
+from araflow.core import written
 from araflow.core.errors import AraflowError, OutputError, SourceError, SpecError, TrainingError, UnavailableError
 from araflow.core.files import is_draft
 from araflow.core.written import LIST
@@ -349,7 +350,7 @@ def test_a_checkpoint_that_cannot_be_read_is_named(data, out):
         world.train(data, out, on_epoch=cut_in(2))
     last = out / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-1000])
-    with pytest.raises(OutputError, match=r"last\.ckpt.*remove"):
+    with pytest.raises(OutputError, match=r"last\.ckpt.*move it away"):
         world.train(data, out)
 
 
@@ -428,7 +429,7 @@ def test_early_stopping_ends_a_training_and_stays_ended(data, out):
     known = json.loads((out / "run.json").read_text())
     assert known["finished"] == trained.epochs
     # Killed between the last checkpoint and the recogniser: nothing more is trained.
-    (out / "run.json").write_text(json.dumps({**known, "finished": 0}))
+    written.write_json(out / "run.json", {**known, "finished": 0})
     before = (out / "last.safetensors").read_bytes()
     (out / "last.safetensors").unlink()
     again = world.train(data, out, **settings)
@@ -482,3 +483,42 @@ def test_settings_of_the_loss_change_what_is_learned(data, out):
     steps, lr = 3, 5e-4
     decay = steps * lr * 5e-4 * np.sqrt(sum(float(start[name].square().sum()) for name in end if "weight" in name))
     assert moved < 3 * (decay + steps * lr * 1e-6 * steps)
+
+
+@pytest.mark.parametrize(
+    "name", ["best.safetensors", "last.safetensors", "checkpoints/last.ckpt", "checkpoints/best.ckpt"]
+)
+def test_what_another_training_made_is_not_reported_as_this_ones(data, out, whole, name):
+    (out / name).parent.mkdir(parents=True)
+    shutil.copy(whole[0] / name, out / name)
+    with pytest.raises(OutputError, match=f"{Path(name).name}: is there already"):
+        world.train(data, out, training__epochs=1)
+    assert (out / name).read_bytes() == (whole[0] / name).read_bytes()
+    assert not (out / "run.json").exists()
+
+
+@pytest.mark.parametrize("left", ["everything", "checkpoints", "tensorboard"])
+def test_a_training_whose_note_is_gone_is_not_taken_up(data, out, whole, left):
+    if left == "everything":
+        shutil.copytree(whole[0], out)
+        (out / "run.json").unlink()
+    else:
+        shutil.copytree(whole[0] / left, out / left)
+    with pytest.raises(SpecError, match=r"no run\.json says which"):
+        world.train(data, out, training__epochs=1)
+
+
+def test_checkpoints_of_another_training_are_not_gone_on_from(data, out, whole):
+    with pytest.raises(CutError):
+        world.train(data, out, training__epochs=4, on_epoch=cut_in(2), **VALIDATED)
+    shutil.rmtree(out / "checkpoints")
+    shutil.copytree(whole[0] / "checkpoints", out / "checkpoints")  # with the list of what araflow wrote there
+    with pytest.raises(OutputError, match=r"last\.ckpt: is of another training"):
+        world.train(data, out, training__epochs=4, **VALIDATED)
+
+
+def test_a_best_of_another_training_counts_for_nothing_where_nothing_is_validated(data, out, whole):
+    world.train(data, out, training__epochs=1)
+    (out / LIST).unlink()  # as a version without lists left it: what lies there is taken for its own
+    shutil.copy(whole[0] / "best.safetensors", out)
+    assert world.train(data, out, training__epochs=1).checkpoint == out / "last.safetensors"

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from araflow.core.errors import SpecError, TrainingError
+from araflow.core.written import LIST
 from araflow.recognition import experiment
 from araflow.recognition._training_spec import OptimizerSpec, TrainingSpec
 from araflow.recognition.data import windows as windows
@@ -227,7 +228,7 @@ def test_the_best_checkpoint_is_the_first_with_the_highest_val_top1_and_the_last
     kept = [loop.kept(tmp_path, "best", "val_top1"), loop.kept(tmp_path, "last")]
     with loop.quiet():
         loop.fit(loop.trainer(prepared.spec, "cpu", kept), one, loaders, None)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["best.ckpt", "last.ckpt"]
+    assert {file.name for file in tmp_path.iterdir()} == {"best.ckpt", "last.ckpt", LIST}
     assert [torch.load(tmp_path / f"{name}.ckpt", weights_only=True)["epoch"] for name in ("best", "last")] == [1, 4]
 
 
@@ -355,4 +356,4 @@ def test_lightnings_checkpoints_are_whole_or_not_there_whenever_their_writer_is_
         assert kills.in_a_child(lambda: writer.save_checkpoint({"weights": torch.ones(3)}, path), kill_at) == -9
         assert torch.load(path, weights_only=True)["weights"].sum().item() in (0, 3)
     writer.save_checkpoint({"weights": torch.ones(3)}, path)
-    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+    assert {file.name for file in tmp_path.iterdir()} == {"last.ckpt", LIST}

@@ -6,7 +6,6 @@ import contextlib
 import io
 import logging
 import math
-import pickle
 import re
 import sys
 import warnings
@@ -21,8 +20,9 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from araflow.core import errors, written
-from araflow.core.errors import OutputError, TrainingError, UnavailableError
+from araflow.core.errors import TrainingError, UnavailableError
 from araflow.recognition.spec import ExperimentSpec
+from araflow.recognition.training._resuming import so_far
 
 log = logging.getLogger("araflow")
 CHECKPOINTS = "checkpoints"
@@ -57,10 +57,18 @@ class History(Callback):
         file: JSON file, a list with one dict per epoch.
         epochs: Number of epochs.
         on_epoch: Called after each epoch with its figures; not where several processes train.
+        identity: Digest of all that makes this training the one it is; a checkpoint of another is not taken up.
     """
 
-    def __init__(self, file: Path, epochs: int, on_epoch: Callable[[dict[str, float]], None] | None = None) -> None:
+    def __init__(
+        self,
+        file: Path,
+        epochs: int,
+        on_epoch: Callable[[dict[str, float]], None] | None = None,
+        identity: str | None = None,
+    ) -> None:
         self.rows: list[dict[str, float]] = []
+        self._identity = identity
         self._file, self._epochs, self._on_epoch = file, epochs, on_epoch
         self._lr = 0.0
 
@@ -100,7 +108,7 @@ class History(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the checkpoint keeps."""
-        return {"rows": self.rows}
+        return {"rows": self.rows, "identity": self._identity}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up where the checkpoint was written."""
@@ -140,6 +148,7 @@ def run(
     loaders: LightningDataModule,
     *,
     validated: bool,
+    identity: str,
     on_epoch: Callable[[dict[str, float]], None] | None = None,
 ) -> int:
     """Train an experiment, or go on after its last whole epoch; return how many epochs there were before.
@@ -150,15 +159,16 @@ def run(
         module: What to train.
         loaders: On what.
         validated: Whether there are clips to validate on.
+        identity: See ``History``.
         on_epoch: Called after each epoch with its figures.
 
     Raises:
         AraflowError: See ``fit``.
-        OutputError: What an earlier run has left cannot be read.
+        OutputError: What an earlier run has left cannot be read, or is of another training.
     """
     out, settings = Path(spec.out), spec.training
     folder = out / CHECKPOINTS
-    history = History(out / "history.json", settings.epochs, on_epoch)
+    history = History(out / "history.json", settings.epochs, on_epoch, identity)
     callbacks: list[Callback] = [history]
     if validated:
         callbacks.append(kept(folder, "best", monitor="val_top1"))
@@ -166,25 +176,13 @@ def run(
             callbacks.append(EarlyStopping("val_loss", patience=settings.early_stopping, mode="min"))
     # Last, so that the file holds what the others have to say of the epoch.
     callbacks.append(kept(folder, "last"))
-    before, stopped = _so_far(folder / "last.ckpt", history.state_key)
+    before, stopped = so_far(folder / "last.ckpt", identity)
     if before:
         log.info("going on after epoch %d", before)
     if not stopped:
         with quiet():
             fit(trainer(spec, accelerator, callbacks), module, loaders, folder / "last.ckpt" if before else None)
     return before
-
-
-def _so_far(last: Path, history: str) -> tuple[int, bool]:
-    """Return how many epochs a checkpoint has seen, and whether early stopping has ended its training."""
-    if not last.is_file():
-        return 0, False
-    try:
-        states = torch.load(last, weights_only=True, map_location="cpu")["callbacks"]
-        stops = [state["stopped_epoch"] for state in states.values() if "stopped_epoch" in state]
-        return len(states[history]["rows"]), any(stops)
-    except (RuntimeError, LookupError, pickle.UnpicklingError, EOFError) as error:
-        raise OutputError(f"{last}: not a readable checkpoint; remove {last.parent} to train anew") from error
 
 
 def fit(trainer: Trainer, module: LightningModule, loaders: LightningDataModule, checkpoint: Path | None) -> None:

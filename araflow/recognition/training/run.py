@@ -21,17 +21,22 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, TypeAdapter
 
 from araflow.core import written
-from araflow.core.errors import OutputError, SpecError, UnavailableError
+from araflow.core.errors import OutputError, SpecError, UnavailableError, brief
 from araflow.core.files import explained, only_holder
+from araflow.core.fingerprint import digest
 from araflow.core.processes import usable_cores
+from araflow.core.reading import SMALL, read_file
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import ExperimentSpec
 
 log = logging.getLogger("araflow")
 _KEPT = ("best", "last")
+_KEPT_FILES = tuple(f"{name}.safetensors" for name in _KEPT)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,29 +95,45 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+class _Note(BaseModel):
+    """What is read of a run's note."""
+
+    identity: dict[str, Any]
+    finished: Annotated[int, Field(ge=0)]
+
+
 def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
     """Hold the folder against the experiment; return the training if it is finished already."""
-    file = prepared.out / "run.json"
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-        before, finished = known["identity"], known["finished"]
-    except FileNotFoundError:
-        known = None
-    except (ValueError, LookupError, TypeError):
-        raise OutputError(f"{file}: not araflow's; remove the folder, or choose another out") from None
-    written.check(_own(prepared.out), prepared.out, adopt=known is not None)
-    written.refuse_links(prepared.out, prepared.out / "tensorboard")
-    if known is not None:
-        changed = _differences(before, identity)
+    out = prepared.out
+    known = _noted(out / "run.json")
+    written.check(_own(out), out, adopt=known is not None)
+    written.refuse_links(out, out / "tensorboard")
+    if known is None:
+        if _begun(out) or any(out.glob("tensorboard/*")):
+            raise SpecError(f"out: {out} holds a training, and no run.json says which; choose another out")
+    else:
+        changed = _differences(known.identity, identity)
         # An experiment that failed in its first epoch left nothing to lose, and may be mended.
-        if changed and _begun(prepared.out):
-            raise SpecError(f"out: {prepared.out} holds another experiment ({'; '.join(changed)}); choose another out")
-        checkpoint = _checkpoint(prepared.out)
-        if finished and checkpoint is not None:
-            log.info("trained already: %s, %d epochs", checkpoint, finished)
-            return Trained(checkpoint, finished, 0, _history(prepared.out))
+        if changed and _begun(out):
+            raise SpecError(
+                f"out: {out} holds another experiment ({brief('; '.join(changed), 500)}); choose another out"
+            )
+        checkpoint = _checkpoint(prepared)
+        if known.finished and checkpoint is not None:
+            log.info("trained already: %s, %d epochs", checkpoint, known.finished)
+            return Trained(checkpoint, known.finished, 0, _history(out))
     _note(prepared, identity, finished=0)
     return None
+
+
+def _noted(file: Path) -> _Note | None:
+    try:
+        return _Note.model_validate_json(read_file(file, SMALL))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not araflow's"
+        raise OutputError(f"{file}: {why}; remove the folder, or choose another out") from None
 
 
 def _own(out: Path) -> list[Path]:
@@ -124,10 +145,9 @@ def _own(out: Path) -> list[Path]:
 
 def _history(out: Path) -> list[dict[str, float]]:
     try:
-        found: list[dict[str, float]] = json.loads((out / "history.json").read_text(encoding="utf-8"))
+        return TypeAdapter(list[dict[str, float]]).validate_json(read_file(out / "history.json", SMALL))
     except (OSError, ValueError):  # lost, which matters to nobody who has the recogniser
         return []
-    return found
 
 
 def _note(prepared: Prepared, identity: dict[str, Any], finished: int) -> None:
@@ -151,11 +171,17 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:  # noqa: ANN4
 
 
 def _begun(out: Path) -> bool:
-    return _checkpoint(out) is not None or any((out / "checkpoints").glob("*.ckpt"))
+    return any(True for pattern in (*_KEPT_FILES, "checkpoints/*.ckpt") for _ in out.glob(pattern))
 
 
-def _checkpoint(out: Path) -> Path | None:
-    return next((p for p in (out / f"{name}.safetensors" for name in _KEPT) if p.is_file()), None)
+def _kept(prepared: Prepared) -> tuple[str, ...]:
+    """Which recognisers a training leaves, the one to use first; what else has such a name is not of this one."""
+    return _KEPT if prepared.val else _KEPT[1:]
+
+
+def _checkpoint(prepared: Prepared) -> Path | None:
+    files = (prepared.out / f"{name}.safetensors" for name in _kept(prepared))
+    return next((file for file in files if file.is_file()), None)
 
 
 @contextlib.contextmanager
@@ -180,6 +206,7 @@ def _train(
     from araflow.recognition.data import windows as data
     from araflow.recognition.networks import create
     from araflow.recognition.training import _module as training
+    from araflow.recognition.training import _resuming as resuming
     from araflow.recognition.training import _trainer as training_loop
     from araflow.recognition.weights import load_weights
 
@@ -215,17 +242,20 @@ def _train(
         seed=settings.seed,
         workers=min(8, usable_cores()) if workers is None else workers,
     )
-    before = training_loop.run(spec, accelerator, module, loaders, validated=validation is not None, on_epoch=on_epoch)
+    whose = digest(identity)
+    before = training_loop.run(
+        spec, accelerator, module, loaders, validated=validation is not None, identity=whose, on_epoch=on_epoch
+    )
     folder = out / training_loop.CHECKPOINTS
-    for name in _KEPT:
+    for name in _kept(prepared):
         if (folder / f"{name}.ckpt").is_file():
-            state = torch.load(folder / f"{name}.ckpt", weights_only=True, map_location="cpu")["state_dict"]
+            state = resuming.read(folder / f"{name}.ckpt", whose)["state_dict"]
             network.load_state_dict({key.removeprefix("network."): value for key, value in state.items()})
             checkpoint.save(out / f"{name}.safetensors", network, prepared.model)
     rows = json.loads((out / "history.json").read_text(encoding="utf-8"))
     written.write({out / "curves.png": pictures.curves(rows)})
     _note(prepared, identity, finished=len(rows))
-    chosen = _checkpoint(out)
+    chosen = _checkpoint(prepared)
     assert chosen is not None
     return Trained(chosen, len(rows), len(rows) - before, rows)
 
