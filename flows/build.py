@@ -22,6 +22,7 @@ from araflow.core import spec_file
 from araflow.core.addresses import masked_all
 from araflow.core.clip import Outcome
 from araflow.core.errors import AraflowError
+from araflow.core.screen import visible
 from araflow.core.spec import BuildSpec
 from araflow.store import summary
 from araflow.store.address import open_store
@@ -59,7 +60,7 @@ ARGUMENTS = Arguments(
 def _run_name() -> str:
     """Say dataset, backend and algorithm; before these are known, of which configuration the run is."""
     resolved = resolved_by_command(ResolvedBuild)
-    return Path(str(runtime.flow_run.parameters["config"])).stem if resolved is None else resolved.name
+    return visible(Path(str(runtime.flow_run.parameters["config"])).stem) if resolved is None else resolved.name
 
 
 @flow(
@@ -113,7 +114,7 @@ def build(  # noqa: D417
             for portion in portions:
                 before: list[PrefectFuture[Any]] = [selected]
                 if portion.name:
-                    before.append(fetch_part.submit(portion.name, quote(portion), return_state=False))
+                    before.append(fetch_part.submit(visible(portion.name), quote(portion), return_state=False))
                     before[-1].result()
                 under_way.append((portion, executor.extract(portion.clips, before)))
                 extracted += under_way[-1][1]

@@ -23,6 +23,7 @@ from prefect.states import Cancelled
 
 from araflow.core.errors import AraflowError, ServerLostError
 from flows.server import history, reach, settings
+from flows.server.lines import Console
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_BETWEEN_LOOKS, _MISSED_WHEN_LOST = 5.0, 4
@@ -151,6 +152,7 @@ def run_to_end(
     """
     command = _Command(resolved)
     before = _command.set(command)
+    Console.ends_with_error = True
     try:
         with interruptible(), _watched(command), tags(settings.TAG, *labels):
             state = flow(**arguments, return_state=True)
@@ -160,6 +162,7 @@ def run_to_end(
         raise AraflowError(f"Prefect could not run the flow: {error}") from error
     finally:
         _command.reset(before)
+        Console.ends_with_error = False
     try:
         result = state.result(raise_on_failure=True)
     except (httpx.HTTPError, CrashedRun) as error:

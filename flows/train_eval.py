@@ -17,7 +17,7 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from araflow.core.addresses import masked_all
-from araflow.core.screen import as_markdown
+from araflow.core.screen import as_markdown, visible
 from araflow.deploy import products
 from araflow.deploy.products import Product
 from araflow.recognition import experiment
@@ -79,7 +79,8 @@ def read(spec: str, overrides: Sequence[str], given: Mapping[str, Any]) -> Exper
 def _run_name() -> str:
     """Say experiment and what is trained; before these are known, of which file the run is."""
     resolved = resolved_by_command(_Resolved)
-    return Path(str(runtime.flow_run.parameters["spec"])).stem if resolved is None else resolved.experiment.title
+    name = Path(str(runtime.flow_run.parameters["spec"])).stem if resolved is None else resolved.experiment.title
+    return visible(name)
 
 
 @task(name="train", task_run_name="train{name}", cache_policy=NO_CACHE)

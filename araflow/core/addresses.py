@@ -28,6 +28,8 @@ _PARTS = re.compile(
 _PARAMETER = re.compile(r";[^/;=]*=[^/;]*")
 _PUBLIC = re.compile(r"\?((export=download|id=[\w-]+)(&|$))+", re.IGNORECASE)
 """How Google Drive names a file that anybody may have."""
+_HEADING = re.compile(r"#[a-z]+(-[a-z]+)+")
+"""Where in a page of documentation."""
 _DRIVE = ("drive.google.com/", "drive.usercontent.google.com/")
 _SECRET = re.compile(
     r"(x-(amz|goog|oss|cos|ms|obs)-.*|.*(token|sig|signature|secret|passw(or)?d|pwd|auth|credential|hmac|ticket).*"
@@ -59,7 +61,7 @@ def masked(address: str) -> str:
             f"{MARK}@" if parts["user"] else "",
             _PARAMETER.sub(f";{MARK}", place),
             query,
-            f"#{MARK}" if len(fragment) > 1 else "",
+            f"#{MARK}" if len(fragment) > 1 and not _HEADING.fullmatch(fragment) else fragment,
         ]
     )
 

@@ -70,7 +70,7 @@ def line(record: logging.LogRecord) -> str:
     own = vars(record)
     content |= {name: own[name] for name in FIELDS if own.get(name) is not None}
     content |= {ours: own[theirs] for theirs, ours in _PREFECTS.items() if own.get(theirs) is not None}
-    if record.exc_info:
+    if record.exc_info and record.exc_info[0] is not None:  # Prefect gives it of nothing
         content["exception"] = logging.Formatter().formatException(record.exc_info)
     return as_json(content)
 

@@ -1,24 +1,44 @@
-"""Prefect's log lines as people may see them: on the console, and in the history that its server keeps."""
+"""Prefect's log lines as people may see them: on the console, and in the history that its server keeps.
+
+Prefect tells a failure three times, once with the traceback of no exception: when a task has returned it, when that has
+ended, when the flow has. On the console it is said once: by the command that ran the flow, or else by the flow.
+"""
 
 from __future__ import annotations
 
+import copy
 import logging
+import re
 from typing import Any
 
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
 from araflow.core.screen import shown
 
+_FLOWS, _TASKS = "prefect.flow_runs", "prefect.task_runs"
+_FAILED = re.compile(r"(?<=Finished in state Failed)\(.*\)$", re.DOTALL)
+
 
 class Console(PrefectConsoleHandler):
     """Prefect's handler for the console, to which names are text, and addresses have no secrets."""
+
+    ends_with_error = False
+    """Whether a command runs the flow, which says at its end what failed."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Prefect's own
         super().__init__(*args, **kwargs)
         self.console._emoji = False  # else a file that is called :smile: is shown as one
 
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out what a task's end says again."""
+        again = record.name == _TASKS and record.getMessage().startswith("Task run failed with state:")
+        return not again and bool(super().filter(record))
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, or the lines of a traceback."""
+        record = _without_nothing(record)
+        if record.name == _TASKS or (record.name == _FLOWS and self.ends_with_error):
+            record.msg, record.args = _FAILED.sub("", record.getMessage()), ()
         return shown(super().format(record))
 
 
@@ -27,4 +47,12 @@ class History(APILogHandler):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, or the lines of a traceback."""
-        return shown(super().format(record))
+        return shown(super().format(_without_nothing(record)))
+
+
+def _without_nothing(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a copy without the traceback of no exception."""
+    record = copy.copy(record)
+    if record.exc_info and record.exc_info[0] is None:
+        record.exc_info = None
+    return record
