@@ -18,6 +18,7 @@ import pydantic
 from pydantic import AfterValidator
 
 from araflow.core import signature, spec_file
+from araflow.core.addresses import local
 from araflow.core.errors import OutputError, SpecError
 from araflow.core.files import STATE
 from araflow.core.keys import shown, why_not
@@ -220,6 +221,7 @@ def _from_the_root(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _absolute(text: str) -> str:
     """Leave an address as it is."""
+    text = local(text)
     return text if "://" in text else str(Path(text).expanduser().absolute())
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from araflow.cli import running
-from araflow.cli.options import EXIT_STATUS, JSON, VERIFY
+from araflow.cli.options import EXIT_STATUS, JSON, VERIFY, LocalPath
 from araflow.core.screen import echo, echo_json
 
 
 @click.command(epilog=EXIT_STATUS)
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False, type=LocalPath(path_type=Path))
 @click.option("--out", help="Output folder.  [default: as configured; required with SOURCE]")
 @click.option("--backend", help="auto, or a backend by name (see --list).")
 @click.option("--algorithm", help="auto, or an algorithm of the backend (see --list).")

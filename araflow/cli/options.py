@@ -12,6 +12,7 @@ import click
 from araflow.cli import surroundings
 from araflow.cli.console import say_error, say_traceback
 from araflow.core import processes
+from araflow.core.addresses import local
 from araflow.core.errors import AraflowError
 from araflow.core.screen import shown
 
@@ -90,12 +91,20 @@ def _said_as_text() -> Iterator[None]:
         raise
 
 
-class ManifestPath(click.Path):
+class LocalPath(click.Path):
+    """A path, or an address of a file on this machine, such as ``file:///data``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Return a ``Path``."""
+        return super().convert(local(value) if isinstance(value, str) else value, param, ctx)
+
+
+class ManifestPath(LocalPath):
     """A path, or an address such as ``s3://bucket/folder``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
         """Return a ``Path``, or the address as ``open_path`` gives it."""
-        if "://" not in str(value):
+        if "://" not in local(str(value)):
             return super().convert(value, param, ctx)
         from araflow.store.address import open_path
 

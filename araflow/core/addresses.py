@@ -25,6 +25,7 @@ _PARTS = re.compile(
     r"(?P<place>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?",
     re.DOTALL,
 )
+_FILE = re.compile(r"file:(?://(?:localhost)?)?(/(?!/).*)", re.IGNORECASE | re.DOTALL)
 _PARAMETER = re.compile(r";[^/;=]*=[^/;]*")
 _PUBLIC = re.compile(r"\?((export=download|id=[\w-]+)(&|$))+", re.IGNORECASE)
 """How Google Drive names a file that anybody may have."""
@@ -40,6 +41,12 @@ _SECRET = re.compile(
 """Names in a query that say nothing of which file is meant. Those of two letters are a shared access signature's."""
 _PERHAPS = re.compile(r"key|code|session|nonce|e|t|ts|exp|timestamp|date", re.IGNORECASE)
 """Names that mostly do, unless the value is a file's name."""
+
+
+def local(text: str) -> str:
+    """Return the path that an address such as ``file:///data`` names on this machine; other text as it is."""
+    found = _FILE.fullmatch(text)
+    return text if found is None or "\0" in (path := unquote(found[1])) else path
 
 
 def masked(address: str) -> str:

@@ -28,6 +28,7 @@ def one_of(*names: str) -> Any:  # noqa: ANN401 - an annotation is built
 
 
 def _output(text: str) -> str:
+    text = addresses.local(text)
     addresses.check_open(text)
     return os.path.expanduser(text)  # noqa: PTH111 - of an address, too
 

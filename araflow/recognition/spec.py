@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from araflow.core.addresses import local
 from araflow.core.errors import SpecError
 from araflow.core.kinds import plugin
 from araflow.core.spec import Protocol, Quantizer, Settings, SplitSpec
@@ -33,7 +34,7 @@ FlowScale = Literal["stored", "pixels"]
 EvaluationMode = Literal["center", "conv", "all"]
 Compatibility = Literal["none", "tao"]
 
-_Path = Annotated[str, AfterValidator(os.path.expanduser), Field(min_length=1)]
+_Path = Annotated[str, AfterValidator(local), AfterValidator(os.path.expanduser), Field(min_length=1)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any, cast
 
-from araflow.core.addresses import check_open, masked
+from araflow.core.addresses import check_open, local, masked
 from araflow.core.errors import OutputError, UnavailableError
 from araflow.store.local import LocalPlace
 from araflow.store.place import Place
@@ -21,8 +21,8 @@ _S3_CLIENT = {
 
 
 def is_remote(out: str) -> bool:
-    """Whether an output is an address, and not a folder."""
-    return "://" in out
+    """Whether an output is an address, and not a folder; ``file:///folder`` is a folder."""
+    return "://" in local(out)
 
 
 def open_place(out: str | Path) -> Place:
@@ -35,12 +35,16 @@ def open_place(out: str | Path) -> Place:
         UnavailableError: What reaches the address is not installed.
         OutputError: The address cannot be one.
     """
+    if isinstance(out, str):
+        out = local(out)
     return _open_remote(str(out)) if is_remote(str(out)) else LocalPlace(Path(out))
 
 
 def _open_remote(url: str) -> Place:
     from araflow.store.remote import AT_ONCE, REMEDY, RemotePlace
 
+    if url.lower().startswith(("file:", "local:")):
+        raise OutputError(f"out: {url}: a folder of this machine is named by its path, or as file:///path")
     try:
         check_open(url)
     except ValueError as error:

@@ -108,3 +108,17 @@ def test_a_manifest_whose_key_leads_elsewhere_makes_and_removes_nothing(out: Pat
         result = araflow(*command)
         assert (result.exit_code, "row 0: key " in result.stderr) == (1, True), result.output
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_an_address_of_a_folder_on_this_machine_is_that_folder(made: Path, tmp_path: Path):
+    out = tmp_path / "an out"
+    address = f"file://{tmp_path}/an%20out"
+    assert flow(f"file://{made}/videos", address).exit_code == 0
+    assert (out / "manifest.parquet").read_bytes() == (made / "out" / "manifest.parquet").read_bytes()
+    for name in (address, f"file:{out}", f"FILE://localhost{out}"):
+        for command in ("status", "retry", "clean", ("manifest", "show"), ("manifest", "validate", "--quick")):
+            words = (command,) if isinstance(command, str) else command
+            assert araflow(*words, name).exit_code == 0
+    for other in (f"file://elsewhere{out}", f"local://{out}"):
+        refused = flow(made / "videos", other)
+        assert (refused.exit_code, "named by its path, or as file:///path" in refused.stderr) == (1, True)
