@@ -1,6 +1,6 @@
 """What orchestration costs: the same build through the Prefect flow and a real server, and without Prefect.
 
-Each run is a process of its own; each flow has a fresh ``prefect server start`` on SQLite, with the settings of
+Each run is a process of its own; each flow has a fresh Prefect server on SQLite, with the settings of
 ``flows/server/settings.py``. The cost of orchestration is the CPU time of the flow's process and of the server, less
 that of the plain build's process; worker processes, which do the same work for both, are counted apart.
 
@@ -145,10 +145,9 @@ def measure(folder: Path, clips: int, shard_size: int, *, simulated: bool, pause
     print(f"{what}, without Prefect ...", file=sys.stderr)
     plain = spend("plain", work, configs["plain"], environment)
     shutil.rmtree(folder / "plain")
-    with served.serving(folder, environment) as (server, api):
+    with served.serving(folder, environment) as (server, api, known):
         print(f"{what}, through a server ...", file=sys.stderr)
         before = served.cpu_of(server.pid)
-        known = environment | {"PREFECT_API_URL": str(api.base_url).rstrip("/")}
         flow = spend("flow", work, configs["flow"], known)
         row = Row(clips, shard_size, simulated, plain, flow, expected=len(STAGES) - 1 + -(-clips // shard_size))
         start = time.monotonic()

@@ -16,22 +16,27 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.server import settings
+from flows.server import password, settings
 
 _SECONDS_OF_SILENCE = 60.0
 """After which task runs that are not in the history are taken to be lost."""
 
 
 @contextlib.contextmanager
-def serving(folder: Path, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    """Have a Prefect server of one's own, and a client of its API."""
+def serving(
+    folder: Path, environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client, dict[str, str]]]:
+    """Have a Prefect server of one's own, a client of its API, and the environment of commands that use it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    url, secret = f"http://127.0.0.1:{port}/api", password.make()
+    known = environment | password.for_client(secret) | {"PREFECT_API_URL": url}
+    command = [sys.executable, "-m", "flows.server.guarded", "127.0.0.1", str(port)]  # as araflow up does
     log = folder / "server.log"
-    with log.open("wb") as file, httpx.Client(base_url=f"http://127.0.0.1:{port}/api", timeout=120) as api:
-        server = subprocess.Popen(command, cwd=folder, env=environment | settings.DEFAULTS, stdout=file, stderr=file)
+    with log.open("wb") as file, httpx.Client(base_url=url, timeout=120, auth=tuple(secret.split(":"))) as api:
+        own = environment | settings.DEFAULTS | password.for_server(secret)
+        server = subprocess.Popen(command, cwd=folder, env=own, stdout=file, stderr=file)
         try:
             for _ in range(240):
                 with contextlib.suppress(httpx.TransportError):
@@ -40,7 +45,9 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[tuple[subproc
                 time.sleep(0.5)
             else:
                 raise SystemExit(f"no server answers: {log.read_text(errors='replace')[-3000:]}")
-            yield server, api
+            token = api.get("/csrf-token", params={"client": "benchmark"}).raise_for_status().json()["token"]
+            api.headers.update({"Prefect-Csrf-Client": "benchmark", "Prefect-Csrf-Token": token})
+            yield server, api, known
         finally:
             kill(server)
 

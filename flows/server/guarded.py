@@ -16,6 +16,7 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+FOREIGN_NAME = "this server has another name; see PREFECT_SERVER_CORS_ALLOWED_ORIGINS in araflow's docs/security.md"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -47,7 +48,7 @@ class Guard:
 
     def _wrong(self, hosts: list[str], origins: list[str]) -> str:
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
-            return "this server has another name; see PREFECT_SERVER_CORS_ALLOWED_ORIGINS in araflow's docs/security.md"
+            return FOREIGN_NAME
         own = {*self._origins, f"http://{hosts[0]}", f"https://{hosts[0]}"}
         return "" if set(origins) <= own else "another server's page may not use this one"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from araflow.core.errors import AraflowError
 from flows.server import whose
 from flows.server.guarded import is_loopback
 
+log = logging.getLogger("araflow.flows")
 _SECONDS_TO_ANSWER = 5.0
 
 
@@ -24,11 +26,12 @@ def server_url() -> str:
     """
     url: str | None = PREFECT_API_URL.value()
     if url is None or not answers(url):
-        where = "PREFECT_API_URL is not set" if url is None else f"nothing answers at {url}"
+        where = "PREFECT_API_URL is not set" if url is None else whose.why_not(url)
         raise AraflowError(f"no Prefect server: {where}; start one with araflow up (in another terminal)")
     go_directly(url)
-    if PREFECT_API_KEY.value() is None:  # Prefect Cloud has no passwords
-        whose.check_let_in(url, PREFECT_API_AUTH_STRING.value())
+    in_the_cloud = PREFECT_API_KEY.value() is not None
+    if not in_the_cloud and not whose.check_let_in(url, PREFECT_API_AUTH_STRING.value()):
+        log.warning("the Prefect server at %s asks for no password: whoever reaches it can run programs by it", url)
     return url
 
 

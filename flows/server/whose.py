@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from araflow.core.errors import AraflowError
-from flows.server.guarded import is_loopback
+from flows.server.guarded import FOREIGN_NAME, is_loopback
 
 _SECONDS_TO_ANSWER = 30.0
 _LISTENS = "0A"
@@ -66,6 +66,18 @@ def check_let_in(url: str, password: str | None) -> bool:
     except httpx.HTTPError as error:
         raise AraflowError(f"the Prefect server at {url} does not answer any more: {error}") from error
     return True
+
+
+def why_not(url: str) -> str:
+    """Return why no Prefect server of ours answers at an address."""
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError):  # see reach.answers
+        if is_strangers(url):
+            return f"another user's program listens at {url}"
+        answer = _ask(url, "health")
+        if answer.status_code == httpx.codes.FORBIDDEN and answer.text == FOREIGN_NAME:
+            return f"the one at {url} says: {answer.text}"
+        return f"what answers at {url} is none"
+    return f"nothing answers at {url}"
 
 
 def _ask(url: str, path: str, password: str | None = None) -> httpx.Response:

@@ -310,6 +310,6 @@ def test_another_users_program_on_the_port_is_sent_nothing(do: Do):
         ended = do(UP.format(arguments=["--port", port]), **known)
         assert ended.returncode == 1 and "another user's program listens there" in ended.stderr
         ended = do("sys.argv = ['araflow', 'serve']\ncli.main()", **known)
-        assert ended.returncode == 1 and "no Prefect server" in ended.stderr
+        assert ended.returncode == 1 and "no Prefect server: another user's program listens" in ended.stderr
         listening.shutdown()
     assert set(asked) <= {("/api/health", None)}
