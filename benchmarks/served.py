@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-from flows.server import password, settings
+from flows.server import password, settings, standing
 
 _SECONDS_OF_SILENCE = 60.0
 """After which task runs that are not in the history are taken to be lost."""
@@ -32,11 +32,11 @@ def serving(
         port = probe.getsockname()[1]
     url, secret = f"http://127.0.0.1:{port}/api", password.make()
     known = environment | password.for_client(secret) | {"PREFECT_API_URL": url}
-    command = [sys.executable, "-m", "flows.server.guarded", "127.0.0.1", str(port)]  # as araflow up does
+    command = [sys.executable, "-P", standing.__file__, "127.0.0.1", str(port)]  # as araflow up does
     log = folder / "server.log"
     with log.open("wb") as file, httpx.Client(base_url=url, timeout=120, auth=tuple(secret.split(":"))) as api:
         own = environment | settings.DEFAULTS | password.for_server(secret)
-        server = subprocess.Popen(command, cwd=folder, env=own, stdout=file, stderr=file)
+        server = subprocess.Popen(command, cwd=folder, env=own, stdin=subprocess.PIPE, stdout=file, stderr=file)
         try:
             for _ in range(240):
                 with contextlib.suppress(httpx.TransportError):
@@ -112,3 +112,5 @@ def kill(process: subprocess.Popen[bytes]) -> None:
             with contextlib.suppress(psutil.NoSuchProcess):
                 psutil.Process(pid).kill()
         process.wait()
+    if process.stdin is not None:
+        process.stdin.close()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import sys
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -91,24 +90,3 @@ def create_app(host: str = "127.0.0.1") -> ASGIApp:
 
     origins = str(PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value()).split(",")
     return Guard(of_prefect(final=True), host, [one for one in origins if one])
-
-
-def main(host: str, port: int) -> None:
-    """Serve until a signal ends it, as ``prefect server start`` does."""
-    import uvicorn
-    from prefect.settings import get_current_settings
-
-    settings = get_current_settings().server
-    uvicorn.run(
-        create_app(host),
-        host=host,
-        port=port,
-        log_level=settings.logging_level.lower(),
-        timeout_keep_alive=settings.api.keepalive_timeout,
-        ws_ping_interval=settings.api.websocket_ping_interval,
-        ws_ping_timeout=settings.api.websocket_ping_timeout,
-    )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))

@@ -30,7 +30,7 @@ from prefect.settings import (
 )
 
 from araflow.core.errors import AraflowError
-from flows.server import password, profile, settings
+from flows.server import password, profile, reach, settings, standing
 from flows.server.deployment import Deployment
 from flows.server.whose import is_ours
 
@@ -74,6 +74,7 @@ def running(host: str, port: int) -> Iterator[Running]:
         else:
             stack.enter_context(_started(host, port, url, secret.password))
         profile.keep(url, secret)
+        reach.go_directly(url)
         os.environ |= {"PREFECT_API_URL": url} | password.for_client(secret.password)  # runs are processes of their own
         now = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret.password}
         stack.enter_context(temporary_settings(now))
@@ -102,16 +103,18 @@ def _started(host: str, port: int, url: str, secret: str) -> Iterator[None]:
     environment = os.environ | password.for_server(secret, origins) | {"PREFECT_API_URL": url}
     # Where the pages find their API: on the server that they come from, by whatever name that is known to the browser.
     environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")
-    command = [sys.executable, "-m", "flows.server.guarded", host, str(port)]
+    command = [sys.executable, "-P", standing.__file__, host, str(port)]
     # In a session of its own: Ctrl-C goes to the whole terminal, and the runs shall still find it to say that they end.
     server = subprocess.Popen(
         command,
         env=environment,
+        stdin=subprocess.PIPE,  # closes with this process, however that ends
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         umask=0o077,  # its database is nobody else's
     )
+    assert server.stdin is not None
     try:
         deadline = time.monotonic() + _SECONDS_TO_START
         while not is_ours(url, secret):
@@ -131,6 +134,7 @@ def _started(host: str, port: int, url: str, secret: str) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        server.stdin.close()
 
 
 def prepare(deployments: Sequence[Deployment]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from flows.server import password
+from flows.server import password, standing
 
 UPGRADE = {
     "Connection": "Upgrade",
@@ -53,10 +53,10 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[Client]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     secret = environment.get("PREFECT_SERVER_API_AUTH_STRING") or password.make()
-    command = [sys.executable, "-m", "flows.server.guarded", "127.0.0.1", str(port)]
+    command = [sys.executable, "-P", standing.__file__, "127.0.0.1", str(port)]
     with (folder / "server.log").open("wb") as log:
         told = environment | password.for_server(secret) | {"PREFECT_SERVER_UI_API_URL": "/api"}
-        server = subprocess.Popen(command, cwd=folder, env=told, stdout=log, stderr=log)
+        server = subprocess.Popen(command, cwd=folder, env=told, stdin=subprocess.PIPE, stdout=log, stderr=log)
         try:
             with Client(f"http://127.0.0.1:{port}/api", secret) as client:
                 for _ in range(240):
@@ -69,3 +69,4 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[Client]:
         finally:
             server.terminate()
             server.wait(30)
+            server.stdin.close()

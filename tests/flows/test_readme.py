@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 from flow_world import Served, Server
+from prefect_server import Client
 from readme import ROOT, UI, walk_through
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -78,7 +79,9 @@ def test_from_nothing_to_a_run_in_the_history_in_five_commands(clone: Path, need
         with shell(f"{activate} && {run}", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
             said, _ = running.communicate(timeout=400)
         assert running.returncode == 0, said
-        (found,) = httpx.post(f"{UI}/api/flow_runs/filter", json={}).json()
+        secret = (clone / "up.log").read_text().partition("asks for once: ")[2].split()[0]
+        with Client(f"{UI}/api", secret) as api:
+            (found,) = api.post("/flow_runs/filter", json={}).json()
         assert found["name"] == "hmdb5-opencv-dis-balanced-120-clips"
         assert found["state"]["message"].startswith("120 clips listed: 120 done; 120 worked on")
         assert (clone / "data" / "hmdb5" / "manifest.parquet").is_file()

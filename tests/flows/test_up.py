@@ -115,9 +115,9 @@ def up(folder: Path, environment: dict[str, str], port: int) -> Iterator[subproc
         started.wait()
 
 
-def end(started: subprocess.Popen[str], family: list[psutil.Process], port: int) -> None:
+def end(started: subprocess.Popen[str], family: list[psutil.Process], port: int, by: int = signal.SIGHUP) -> None:
     """Close its terminal: nothing of it lives on."""
-    started.send_signal(signal.SIGHUP)
+    started.send_signal(by)
     started.wait(60)
     assert not psutil.wait_procs(family, timeout=30)[1]
     with pytest.raises(httpx.ConnectError):
@@ -125,8 +125,9 @@ def end(started: subprocess.Popen[str], family: list[psutil.Process], port: int)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system whose terminals send no SIGHUP")
-def test_a_terminal_that_is_closed_while_it_starts_takes_the_server_with_it(
-    home: Path, tmp_path: Path, environment: dict[str, str]
+@pytest.mark.parametrize("by", ["SIGHUP", "SIGKILL"])
+def test_a_command_that_ends_while_it_starts_takes_the_server_with_it(
+    home: Path, tmp_path: Path, environment: dict[str, str], by: str
 ):
     port = free_port()
     with up(tmp_path, environment, port) as started:
@@ -135,7 +136,7 @@ def test_a_terminal_that_is_closed_while_it_starts_takes_the_server_with_it(
             assert started.poll() is None, (tmp_path / "up.log").read_text()
             family = psutil.Process(started.pid).children(recursive=True)
             time.sleep(0.1)
-        end(started, family, port)
+        end(started, family, port, getattr(signal, by))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a system whose terminals send no SIGHUP")
