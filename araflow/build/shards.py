@@ -159,7 +159,8 @@ def _verified(clip: Clip, fingerprint: str, store: Store) -> Known:
     found = store.look(clip.key, fingerprint)
     if found.made is None or not (problems := checks.damage(store.place, found.made)):
         return found
-    log.warning("%s: %s; it is made anew", clip.key, problems[0], extra={"clip": clip.key})
+    text = "%s: %s; it no longer counts as made, and is made anew if its source is there"
+    log.warning(text, clip.key, problems[0], extra={"clip": clip.key})
     store.withdraw(found.made)
     return store.look(clip.key, fingerprint)
 

@@ -1,4 +1,4 @@
-"""One digest over all rows of a manifest, which finds a row that was edited, lost, added or moved."""
+"""One digest over a manifest, which finds a row that was edited, lost, added or moved, and other metadata."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 
-def digest(table: pa.Table) -> str:
+def digest(table: pa.Table, metadata: str) -> str:
     """Return the SHA-256 of all values, however they are chunked; a column of nulls, as of an older file, is none.
 
     Args:
         table: Of texts, numbers, and lists of numbers.
+        metadata: What the file says beside them.
     """
-    checksum = hashlib.sha256(f"{len(table)} rows".encode())
+    checksum = hashlib.sha256(f"{metadata}\n{len(table)} rows".encode("utf-8", "surrogatepass"))
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count < len(column):
             checksum.update(f"\n{name}\n".encode())

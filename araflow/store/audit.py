@@ -78,7 +78,7 @@ def validate(
         problems = [line for batch in batches for lines in each(check, batch.to_pylist()) for line in lines]
     problems += _check_rows(manifest)
     if deep and not manifest.is_as_written():
-        problems.append("rows are not those that araflow wrote: some were edited, lost, added or moved")
+        problems.append("rows or metadata are not those that araflow wrote: they were edited, lost, added or moved")
     return problems
 
 

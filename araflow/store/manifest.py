@@ -25,10 +25,11 @@ from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome, source_stat
 from araflow.core.errors import ManifestError
 from araflow.core.files import parquet, replace
 from araflow.store import _reading, _rows
+from araflow.store.address import open_place
 from araflow.store.layout import clip_name
 
 SCHEMA_VERSION = 1
-_META, _ROWS = "araflow", "rows_sha256"
+_META, _DIGEST = "araflow", "sha256"
 
 SCHEMA = pa.schema(
     [
@@ -93,16 +94,14 @@ class Manifest:
         table: Rows, with ``SCHEMA``.
         metadata: Settings and versions that made it.
         folder: Folder that ``path`` is relative to.
-        rows_sha256: Digest of the rows when they were written; ``None`` where that is not known.
     """
 
-    def __init__(
-        self, table: pa.Table, metadata: Mapping[str, Any], folder: Path, rows_sha256: str | None = None
-    ) -> None:
+    def __init__(self, table: pa.Table, metadata: Mapping[str, Any], folder: Path) -> None:
         self.table = table
         self.metadata = dict(metadata)
         self.folder = folder
-        self._rows_sha256 = rows_sha256
+        self._read_from: tuple[Path, str | None] | None = None
+        """The file, and the digest that it has of rows and metadata."""
 
     def __repr__(self) -> str:
         return f"Manifest({len(self)} clips, {dict(self.outcomes())}, folder={str(self.folder)!r})"
@@ -111,9 +110,22 @@ class Manifest:
         return int(self.table.num_rows)
 
     def is_as_written(self) -> bool:
-        """Whether these are the rows that were written, all of them in their order, as far as that is known."""
-        known = self._rows_sha256 is None or self.table.column_names != SCHEMA.names
-        return known or self._rows_sha256 == _rows.digest(self.table)
+        """Whether rows and metadata are those that were written, in their order, as far as that is known.
+
+        Of some columns alone, it is not. The file is compared, too, where it was written by this version of Arrow: what
+        else lies in it (indices, statistics) is used by other readers.
+
+        Raises:
+            OutputError: The file cannot be read.
+        """
+        file, digest = self._read_from or (Path(), None)
+        if digest is None or self.table.column_names != SCHEMA.names:
+            return True
+        if digest != _rows.digest(self.table, _json(self.metadata)):
+            return False
+        content = open_place(file.parent).read(file.name)
+        writer = f"parquet-cpp-arrow version {pa.__version__}".encode()
+        return content is None or writer not in content or content == self.encode()
 
     @property
     def name(self) -> str:
@@ -241,10 +253,10 @@ class Manifest:
 
     def encode(self) -> bytes:
         """Return the file's content."""
-        header = {"schema_version": SCHEMA_VERSION, "araflow": __version__, **self.metadata}
         table = self.table.cast(SCHEMA)  # Parquet renames inner fields
-        encoded = json.dumps({**header, _ROWS: _rows.digest(table)}, sort_keys=True, ensure_ascii=False)
-        return parquet(table.replace_schema_metadata({_META: encoded}))
+        metadata = {"araflow": __version__, **self.metadata}
+        header = {"schema_version": SCHEMA_VERSION, _DIGEST: _rows.digest(table, _json(metadata)), **metadata}
+        return parquet(table.replace_schema_metadata({_META: _json(header)}))
 
     def write(self, path: Path) -> None:
         """Write the file whole or not at all; it stays untouched if nothing has changed.
@@ -268,4 +280,10 @@ class Manifest:
             OutputError: It cannot be read, or the address not be reached.
         """
         file, table, metadata = _reading.read(path, SCHEMA, _ADDED, columns, _META, SCHEMA_VERSION)
-        return cls(table, metadata, file.parent, metadata.pop(_ROWS, None))
+        found = cls(table, metadata, file.parent)
+        found._read_from = file, found.metadata.pop(_DIGEST, None)
+        return found
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    return json.dumps(metadata, sort_keys=True, ensure_ascii=False)

@@ -10,7 +10,7 @@ from store_world import KEY, bad, fill, make, record
 from araflow.core.clip import Outcome
 from araflow.core.errors import OutputError
 from araflow.core.files import PROOF
-from araflow.store import lease, listing
+from araflow.store import checks, lease, listing
 from araflow.store.address import open_store
 from araflow.store.layout import KINDS, MANIFEST
 from araflow.store.store import Store
@@ -137,6 +137,23 @@ def test_a_proof_of_another_version_means_make_it_again(store: Store):
     store.place.replace(f"{CLIP}/{PROOF}", proof.replace(b'"frames"', b'"frame_count"'))
     assert store.find(KEY) is None
     assert next(listing.proofs(store.place, [KEY], timed=True)) is None
+
+
+def test_damaged_files_are_found_and_replaced(store: Store):
+    """Of the same sizes, they are as whole as before, and a clip that is made anew would not take their place."""
+    draft = store.begin()
+    fill(draft, record())
+    made = record(rgb_sha256=draft.digest("rgb"), flow_sha256=draft.digest("u", "v"))
+    store.commit(draft, made, keep_rgb=False)
+    assert checks.damage(store.place, made) == []
+    store.place.replace(f"{CLIP}/rgb/0000.png", b"frame 1")
+    store.place.replace(f"{CLIP}/rgb/0001.png", b"frame 0")
+    assert store.find(KEY) == made
+    assert checks.damage(store.place, made) == ["rgb: names and bytes are not those that were written"]
+    store.withdraw(made)
+    assert store.find(KEY) is None and below(store, CLIP) == {PROOF, *FRAMES}
+    make(store, made)
+    assert store.find(KEY) == made and checks.damage(store.place, made) == []
 
 
 # --- what is not the clip's ---
