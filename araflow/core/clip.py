@@ -171,13 +171,17 @@ class ClipRecord:
         return {**fields, _record.SELF: _record.digest(fields)}
 
     @classmethod
-    def from_json(cls, data: Any) -> ClipRecord:  # noqa: ANN401 - whatever a JSON file holds
+    def from_json(cls, data: Any, *, edited: bool = False) -> ClipRecord:  # noqa: ANN401 - whatever a JSON file holds
         """Rebuild a record from ``to_json``'s dict, as JSON gives it back.
+
+        Args:
+            data: The dict, or anything else.
+            edited: Take it also if it was edited since it was written.
 
         Raises:
             ValueError: It is none: of other types, beyond what a manifest can hold, of another version, or edited.
         """
-        _record.check(data)
+        _record.check(data, edited=edited)
         radii = data.get("radii")
         fields = {**data, "outcome": Outcome(data["outcome"]), "radii": None if radii is None else tuple(radii)}
         fields.pop(_record.SELF, None)

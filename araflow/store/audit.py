@@ -118,7 +118,7 @@ def check(manifest: Manifest) -> str:
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         raise ManifestError(
             f"{manifest.folder}: files do not match the manifest: {'; '.join(problems[:5])}{more}. "
-            "Run it again with --verify: clips whose files are not those that were written are made anew"
+            "Run it again with --verify: clips whose own files are not those that were written are made anew"
         )
     if left := strays(manifest):
         log.warning("%d clip folders belong to no row of this build, such as %s", len(left), left[0])

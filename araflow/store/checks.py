@@ -19,6 +19,7 @@ from araflow.store.layout import (
     LOSSLESS,
     clip_name,
     files_digest,
+    own_names,
     parse_proof,
     parse_unmade,
     proof_name,
@@ -70,6 +71,8 @@ def check_row(row: _Row, place: Place, *, decode: bool, deep: bool) -> Iterator[
         yield "has no reason"
     if row["outcome"] == Outcome.DONE:
         yield from check_files(row, place, decode=decode, deep=deep)
+        if _is_ours(row):
+            yield from _check_foreign(row, place)
     elif row["path"] is not None:
         yield f"is {row['outcome']} but has a path"
     if deep and _is_ours(row):
@@ -77,13 +80,15 @@ def check_row(row: _Row, place: Place, *, decode: bool, deep: bool) -> Iterator[
 
 
 def check_files(row: _Row, place: Place, *, decode: bool, deep: bool) -> Iterator[str]:
-    """Yield what is wrong with the files of a finished clip; see ``check_row``."""
+    """Yield what is wrong with the own files of a finished clip; see ``check_row``."""
     counts = _counts(row)
     if row["path"] is None or not counts:
         must = "flows must be frames - 1" if _is_ours(row) else "there must be frames or flows"
         yield f"frames={row['frames']}, flows={row['flows']}, path={row['path']}: {must}"
         return
     sizes = place.sizes(row["path"])
+    if _is_ours(row):
+        sizes = {name: sizes[name] for name in _own(row, sizes)}
     files = {kind: {name: sizes[name] for name in sorted(sizes) if name.startswith(f"{kind}/")} for kind in counts}
     if absent := [kind for kind, own in files.items() if not own]:
         yield f"{absent[0]}: No such file or directory"
@@ -100,6 +105,20 @@ def check_files(row: _Row, place: Place, *, decode: bool, deep: bool) -> Iterato
     yield from _check_measured(row, files)
     if decode or deep:
         yield from _check_content(row, files, place, decode=decode)
+
+
+def _check_foreign(row: _Row, place: Place) -> Iterator[str]:
+    """Files where the clip's own lie: they are nobody's to remove, and who lists a folder takes them for frames."""
+    sizes = place.sizes(row["path"]) if row["path"] is not None and _counts(row) else {}
+    foreign = sorted(sizes.keys() - _own(row, sizes))
+    for kind in _counts(row):
+        if theirs := [name for name in foreign if name.startswith(f"{kind}/")]:
+            yield f"{kind} holds {len(theirs)} files that are not the clip's, such as {theirs[0]}: move them away"
+
+
+def _own(row: _Row, sizes: Mapping[str, int]) -> set[str]:
+    numbers = {name: row[name] for name in ("frames", "flows", "lossless_bytes")}
+    return own_names(ClipRecord(row["key"], Outcome.DONE, "complete", **numbers), sizes)
 
 
 def _is_ours(row: _Row) -> bool:

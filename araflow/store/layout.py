@@ -137,19 +137,25 @@ def _counted(sizes: Mapping[str, int], record: ClipRecord) -> bool:
 def parse_proof(content: bytes | None, key: str) -> ClipRecord | None:
     """Read the proof of a clip; ``None`` if there is no valid one of this clip, which means "make it again"."""
     record = _parse(content)
-    if record is None or record.key != key or record.outcome is not Outcome.DONE:
-        return None
-    measured = (record.width, record.height, record.frames, record.flows, record.rgb_bytes, record.flow_bytes)
-    if not all((*measured, record.source_sha256, record.fingerprint)) or record.flows != (record.frames or 0) - 1:
-        return None
-    scaled = record.quantizer == "max_radius" or record.radii is not None
-    return None if scaled and len(record.radii or ()) != record.flows else record
+    made = record is not None and record.key == key and record.outcome is Outcome.DONE
+    return record if made and record is not None and _is_proof(record) else None
 
 
 def parse_listed(content: bytes | None) -> ClipRecord | None:
-    """Read a proof for the files that it lists, whatever its clip is called by now; ``None`` if it is no proof."""
-    record = _parse(content)
-    return None if record is None else parse_proof(content, record.key)
+    """Read a proof for the files that it lists: whatever its clip is called by now, and if it was withdrawn.
+
+    Also one that was edited since; ``None`` if it is no proof.
+    """
+    record = _parse(content, edited=True)
+    return record if record is not None and _is_proof(record) else None
+
+
+def _is_proof(record: ClipRecord) -> bool:
+    measured = (record.width, record.height, record.frames, record.flows, record.rgb_bytes, record.flow_bytes)
+    if not all((*measured, record.source_sha256, record.fingerprint)) or record.flows != (record.frames or 0) - 1:
+        return False
+    scaled = record.quantizer == "max_radius" or record.radii is not None
+    return not scaled or len(record.radii or ()) == record.flows
 
 
 def parse_unmade(content: bytes | None, name: str) -> ClipRecord | None:
@@ -159,9 +165,9 @@ def parse_unmade(content: bytes | None, name: str) -> ClipRecord | None:
     return record if known and record is not None and record.outcome is not Outcome.DONE else None
 
 
-def _parse(content: bytes | None) -> ClipRecord | None:
+def _parse(content: bytes | None, *, edited: bool = False) -> ClipRecord | None:
     try:
-        return None if content is None else ClipRecord.from_json(json_of(content))
+        return None if content is None else ClipRecord.from_json(json_of(content), edited=edited)
     except ValueError:
         return None
 
