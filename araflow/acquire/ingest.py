@@ -21,8 +21,9 @@ from typing import Protocol
 from isal import isal_zlib
 
 from araflow.acquire import archives, walk
+from araflow.acquire.placed import PlacedLog
 from araflow.core.errors import ArchiveError, SourceError
-from araflow.core.files import STATE, replace_json
+from araflow.core.files import STATE, link_below, replace_json
 from araflow.core.fingerprint import digest
 from araflow.core.reading import json_of, read_file
 
@@ -90,17 +91,21 @@ class _Ingestion:
         self.target, self.places, self.report, self.again = target, places, report, again
         self.placed: dict[PurePosixPath, PurePosixPath] = {}
         self.passed_over = self.enters_all = False
-        self._scratch = target / STATE / "scratch"
+        self._scratch = target
+        self._log = PlacedLog(target)
         self._number = 0
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[None]:
-        shutil.rmtree(self._scratch, ignore_errors=True)  # a killed run's
-        self._scratch.mkdir(parents=True)
-        try:
+        state = self.target / STATE
+        self._refuse_link(state)
+        state.mkdir(parents=True, exist_ok=True)
+        with archives.scratch(state / "scratch") as self._scratch:
             yield
-        finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _refuse_link(self, path: Path) -> None:
+        if (link := link_below(self.target, path)) is not None:
+            raise SourceError(f"{link}: is a link, and nothing is unpacked through one; put a folder in its place")
 
     @contextlib.contextmanager
     def _empty_folder(self) -> Iterator[Path]:
@@ -206,9 +211,16 @@ class _Ingestion:
         if not self._is_taken(place, found, file):
             path = self.target / place
             if not (path.is_file() and filecmp.cmp(file, path, shallow=False)):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                file.replace(path)
+                self._move(file, path, found)
             self.placed[place] = found
+
+    def _move(self, file: Path, path: Path, found: PurePosixPath) -> None:
+        self._refuse_link(path.parent)
+        if os.path.lexists(path) and not self._log.may_replace(path, file):
+            raise ArchiveError(f"{path}: is there already, and is not {found}; it stays as it is: move it away")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._log.add(path, file)
+        file.replace(path)
 
     def _is_taken(self, place: PurePosixPath, found: PurePosixPath, file: Path) -> bool:
         """Whether the same file has come to its place in this run; another one there is an error."""
@@ -223,18 +235,17 @@ class _Ingestion:
             return
         path = self.target / place
         if not (path.is_file() and (path.samefile(file) or filecmp.cmp(file, path, shallow=False))):
-            path.parent.mkdir(parents=True, exist_ok=True)
             half = self._scratch / "link"
             try:
                 if not file.is_file():  # a pipe, a link that leads nowhere: a row, by whoever reads it
                     half.symlink_to(file.absolute())
-                    half.replace(path)
+                    self._move(half, path, found)
                     self.placed[place] = found
                     return
                 os.link(file.resolve(), half)  # not the link, where it is one
             except OSError:  # another file system, or one without links
                 shutil.copyfile(file, half)
-            half.replace(path)
+            self._move(half, path, found)
         self.placed[place] = found
 
 

@@ -115,6 +115,12 @@ def draft(path: Path) -> Iterator[Path]:
     sync(path.parent)
 
 
+def draft_name() -> str:
+    """Return a name for a file, or a folder, that is being made: nobody can guess it, and ``is_draft`` knows it."""
+    drawn = secrets.token_hex(12)
+    return f".araflow-{drawn}{_check(drawn)}.draft"
+
+
 def is_draft(name: str) -> bool:
     """Whether a file's name is one that ``draft`` gives, and nobody else."""
     found = _DRAFT.fullmatch(name)
@@ -154,8 +160,7 @@ def only_holder(path: Path, *, make: bool = True) -> Iterator[None]:
 
 def _begin(folder: Path) -> tuple[Path, int]:
     while True:
-        drawn = secrets.token_hex(12)
-        part = folder / f".araflow-{drawn}{_check(drawn)}.draft"
+        part = folder / draft_name()
         handle = os.open(part, _NEW, 0o666)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

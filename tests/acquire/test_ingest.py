@@ -24,7 +24,7 @@ from rar_writer import SYMLINK, Entry, rar4, rar5, volumes
 from araflow.acquire import archives, registry
 from araflow.acquire.ingest import ingest
 from araflow.core.errors import ArchiveError, SourceError
-from araflow.core.files import STATE
+from araflow.core.files import STATE, is_draft
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import folder as own_videos
 from araflow.datasets import hmdb51, ucf101
@@ -65,7 +65,7 @@ def take(source: Path, target: Path, wanted: set[str] | None = None, **options: 
 
 
 def scratch_is_gone(target: Path) -> bool:
-    return not (target / STATE / "scratch").exists()
+    return not any(is_draft(path.name) for path in (target / STATE).iterdir())
 
 
 # --- every layout gives the same ---
@@ -220,7 +220,8 @@ def watched(monkeypatch: pytest.MonkeyPatch, target: Path) -> Iterator[list[set[
 
     def watching(self: archives.Archive, keep: Callable[[str], bool], folder: Path) -> list[archives.Member]:
         got = extract(self, keep, folder)
-        names = [p.name for p in (target / STATE / "scratch").rglob("*") if p.is_file()]
+        drafts = [path for path in (target / STATE).iterdir() if is_draft(path.name)]
+        names = [p.name for draft in drafts for p in draft.rglob("*") if p.is_file()]
         seen.append({label for label in mirrors.CLASSES for name in names if label in name})
         return got
 
@@ -300,6 +301,56 @@ def test_a_record_cannot_name_a_file_outside_the_target(tmp_path):
     known = json.loads(mark.read_text())
     mark.write_text(json.dumps(known | {"gave": {"../given/hmdb51.tar.gz": source.stat().st_size}}))
     assert all(place.startswith("videos/") for place in take(source, target))
+
+
+# --- whose what lies there is ---
+
+
+@pytest.mark.parametrize("plant", ["file", "link", "dangling", "folder", "edited", "cut and edited"])
+@pytest.mark.parametrize("layout", ["new.zip", "loose"])
+def test_nothing_of_the_users_is_replaced(tmp_path, plant, layout):
+    name, target = next(iter(VIDEOS)), tmp_path / "t"
+    path, outside = target / "videos" / name, tmp_path / "precious"
+    outside.write_bytes(b"precious")
+    if "edited" in plant:
+        take(lay(tmp_path / "first", {"a.zip": mirrors.zipped({name: b"another"})}), target)
+        path.write_bytes(b"edited" if plant == "edited" else b"anoth.")
+    else:
+        path.parent.mkdir(parents=True)
+        match plant:
+            case "file":
+                path.write_bytes(b"mine")
+            case "folder":
+                path.mkdir()
+            case _:
+                path.symlink_to(outside if plant == "link" else tmp_path / "nowhere")
+    before = path.readlink() if path.is_symlink() else path.is_dir() or path.read_bytes()
+    given = {"new.zip": mirrors.zipped({name: b"another film"})} if layout == "new.zip" else {name: b"another film"}
+    with pytest.raises((ArchiveError, SourceError), match="is there already, and is not"):
+        take(lay(tmp_path / "given", given), target)
+    assert (path.readlink() if path.is_symlink() else path.is_dir() or path.read_bytes()) == before
+    assert outside.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("link", ["videos", "videos/walk", ".araflow"])
+def test_nothing_is_unpacked_through_a_link(tmp_path, link):
+    name, target, outside = next(name for name in VIDEOS if "walk/" in name), tmp_path / "t", tmp_path / "home"
+    (outside / "scratch").mkdir(parents=True)
+    (outside / "scratch" / "thesis").write_bytes(b"precious")
+    (target / link).parent.mkdir(parents=True)
+    (target / link).symlink_to(outside)
+    with pytest.raises(SourceError, match="is a link, and nothing is unpacked through one"):
+        take(lay(tmp_path / "given", {"a.zip": mirrors.zipped({name: b"film"})}), target)
+    assert tree(outside) == {"scratch/thesis": b"precious"}
+
+
+def test_what_a_user_keeps_in_the_hidden_folder_stays(tmp_path):
+    name, target = next(iter(VIDEOS)), tmp_path / "t"
+    theirs = target / STATE / "scratch" / "mine"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"precious")
+    take(lay(tmp_path / "given", {"a.zip": mirrors.zipped({name: b"film"})}), target)
+    assert theirs.read_bytes() == b"precious"
 
 
 # --- what is refused ---

@@ -16,7 +16,17 @@ from araflow.acquire.archives._output import scratch
 from araflow.core.errors import ArchiveError, NoToolError
 from araflow.core.reading import open_file
 
-__all__ = ["ARCHIVE_SUFFIXES", "Archive", "Member", "Unpacked", "is_archive", "may_be_good", "open_archive", "unpack"]
+__all__ = [
+    "ARCHIVE_SUFFIXES",
+    "Archive",
+    "Member",
+    "Unpacked",
+    "is_archive",
+    "may_be_good",
+    "open_archive",
+    "scratch",
+    "unpack",
+]
 
 ARCHIVE_SUFFIXES: tuple[str, ...] = (
     ".rar",

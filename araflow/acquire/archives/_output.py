@@ -8,7 +8,6 @@ import os
 import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +15,7 @@ from typing import Protocol
 from isal import isal_zlib
 
 from araflow.core.errors import ArchiveError
+from araflow.core.files import draft_name, is_draft
 
 try:
     import fcntl
@@ -154,20 +154,20 @@ def scratch(beside: Path) -> Iterator[Path]:
 
     The folder is locked while it is in use, so that what a killed run left behind is known and cleared away.
     """
-    prefix, suffix = f".{beside.name}.", ".part"
-    for left in beside.parent.glob(f".*{suffix}"):
-        if left.name.startswith(prefix):
-            with _locked(left) as free:
-                if free:
-                    remove(left)
-    folder = Path(tempfile.mkdtemp(".new", prefix, beside.parent))
-    try:
-        with _locked(folder):
-            folder = folder.rename(folder.with_suffix(suffix))  # only now, or another might take it for a killed run's
-            (folder / "files").mkdir()
-            yield folder / "files"
-    finally:
-        remove(folder)
+    for left in [path for path in beside.parent.iterdir() if is_draft(path.name)]:
+        with _locked(left) as free:
+            if free:
+                remove(left)
+    with contextlib.ExitStack() as held:
+        while True:
+            folder = beside.with_name(draft_name())
+            folder.mkdir(mode=0o700)
+            held.callback(remove, folder)
+            held.enter_context(_locked(folder))
+            if folder.exists():  # else another process took it for a killed run's
+                break
+        (folder / "files").mkdir()
+        yield folder / "files"
 
 
 @contextlib.contextmanager

@@ -87,6 +87,7 @@ def download(
             if receipts.stamp(target) != seen and (found := receipts.existing(target, wanted, report)) is not None:
                 return found
             wanted, part = receipts.pinned(target, wanted), PartFile(target, report)
+            part.claim()
             return _from_mirrors(urls, target, part, wanted, Pace(target.name, report, progress), report)
     except OSError as error:
         kept = part.kept() if part else ""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from araflow.acquire.notes import read_note
 from araflow.core.addresses import masked
-from araflow.core.errors import SourceError
+from araflow.core.errors import FetchError, SourceError
 from araflow.core.files import replace_json
 
 
@@ -65,6 +65,24 @@ class PartFile:
             report(str(error))
         self._digest, self._hashed = hashlib.sha256(), 0
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether a download of araflow's was begun here: its sidecar comes first, and goes last."""
+        return self.sidecar.is_file() and not self.sidecar.is_symlink()
+
+    def claim(self) -> None:
+        """Make sure that what lies here is araflow's.
+
+        Raises:
+            FetchError: It is not; it stays as it is.
+        """
+        links = [path for path in (self.path, self.sidecar) if path.is_symlink()]
+        if links or (os.path.lexists(self.path) and not self.is_ours):
+            raise FetchError(
+                f"{(links or [self.path])[0]}: is not what araflow has begun to download, so it stays as it is: move "
+                "it away, or name another folder"
+            )
+
     def sha256(self) -> str:
         """Return the digest; what an earlier run left is read from the disk once."""
         if self._hashed < self.size:
@@ -86,6 +104,8 @@ class PartFile:
 
     def begin(self, origin: Origin) -> None:
         """Start at byte 0. The old bytes are gone from the disk before the sidecar speaks of new ones."""
+        if not self.path.exists():
+            self.note(origin)
         with self.path.open("wb") as file:
             os.fsync(file.fileno())
         self.size, self.resumed = 0, False

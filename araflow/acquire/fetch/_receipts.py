@@ -90,7 +90,7 @@ def existing(target: Path, wanted: Wanted, report: Callable[[str], None]) -> Fet
     """Return the file that is there, if it is right; its receipt is written anew where a crash or a copy lost it.
 
     Raises:
-        FetchError: A folder or a dead link is in its place, or its receipt cannot be read.
+        FetchError: A folder, a dead link or a wrong file of the user's is in its place, or its receipt cannot be read.
         OSError: The file cannot be read.
     """
     if target.is_dir():
@@ -108,6 +108,11 @@ def existing(target: Path, wanted: Wanted, report: Callable[[str], None]) -> Fet
     try:
         return _checked(target, kept, wanted)
     except answers.MirrorError as error:
+        if target.is_symlink() or (kept is None and not PartFile(target).is_ours):
+            raise FetchError(
+                f"{target}: {error}; araflow did not download it, so it stays as it is: move it away, or name another "
+                "folder"
+            ) from error
         report(f"{target}: {error}; it is fetched anew")
         return None
 

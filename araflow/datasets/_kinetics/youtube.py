@@ -5,7 +5,6 @@ Nothing is signed in to, and neither cookies nor a user's configuration of yt-dl
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import enum
 import functools
@@ -20,6 +19,7 @@ from typing import Any
 import av
 
 from araflow.core.errors import SourceError, UnavailableError
+from araflow.core.files import draft, explained
 from araflow.core.resources import cache_folder
 
 log = logging.getLogger(__name__)
@@ -151,15 +151,10 @@ def fetch_clip(youtube_id: str, start: int, end: int, target: Path, address: str
         video = Path(scratch, "clip.mp4")
         if problem := _problem(video, min([end, *lengths]) - start):
             return Answer(Status.FAILED, problem)
-        part = target.with_name(f"{target.name}.part")
-        try:
+        with explained(target, "cannot be written", SourceError):
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(video, part)
-            part.replace(target)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise SourceError(f"{target}: cannot be written: {error.strerror or error}") from error
+            with draft(target) as part:
+                shutil.copyfile(video, part)
     return Answer(Status.OK)
 
 

@@ -6,13 +6,12 @@ can be tried without a download.
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 
+from araflow.core.files import draft
 from araflow.datasets._sample.look import random_of
 from araflow.datasets._sample.shots import FPS, Shot, plan_shot, render
 
@@ -70,11 +69,11 @@ def draw_sample(
                 names[-1].append(f"{title}_{label}_{shot.attributes}_{number // sources_per_class}.avi")
                 path = videos / names[-1][-1]
                 if not path.exists():
-                    with _whole(path) as partial:
+                    with draft(path) as partial:
                         encode(shot, partial)
         order = random_of(seed, label, "split").permutation(len(names)).tolist()
         for fold in (1, 2, 3):
-            with _whole(splits / f"{label}_test_split{fold}.txt") as partial:
+            with draft(splits / f"{label}_test_split{fold}.txt") as partial:
                 partial.write_bytes(split_text(names, fold, order=order).encode())
 
 
@@ -123,17 +122,3 @@ def encode(shot: Shot, path: Path) -> None:
         for image in render(shot):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path, and move the file to its own name once it is whole.
-
-    No other process uses the temporary name and no ``*.avi`` pattern finds it.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from makers import FILES, KINDS, read, tar_bytes, zip_bytes
 from araflow.acquire.archives import open_archive, unpack
 from araflow.acquire.archives._output import Output
 from araflow.core.errors import ArchiveError
+from araflow.core.files import is_draft
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -141,9 +142,13 @@ unpack(pathlib.Path({str(there.archive)!r}), pathlib.Path({str(there.target)!r})
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "there\n"
     (beside,) = there.beside()
-    assert beside.startswith(".unpacked.")
+    assert is_draft(beside)
+    mine = [".unpacked.backup.part", f".araflow-{'0' * 32}.draft", "unpacked.part"]
+    for name in mine:
+        (there.target.parent / name).mkdir()
+        (there.target.parent / name / "mine").write_text("precious")
     unpack(there.archive, there.target)
-    assert there.beside() == sorted([beside, "unpacked"])  # it is being worked on
+    assert there.beside() == sorted([*mine, beside, "unpacked"])  # it is being worked on
 
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=20)
@@ -151,7 +156,8 @@ unpack(pathlib.Path({str(there.archive)!r}), pathlib.Path({str(there.target)!r})
         unpack(there.archive, there.target)
     there.target.rename(there.folder / "away")
     unpack(there.archive, there.target)
-    assert there.beside() == ["unpacked"]
+    assert there.beside() == sorted([*mine, "unpacked"])
+    assert all((there.target.parent / name / "mine").read_text() == "precious" for name in mine)
     assert there.read() == FILES
 
 

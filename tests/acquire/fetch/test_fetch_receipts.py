@@ -103,17 +103,47 @@ def test_a_crash_between_the_name_and_the_receipt_is_healed(web, target, monkeyp
 
 
 @pytest.mark.parametrize("known", [{"size": len(BODY)}, {"sha256": SHA256}, {}], ids=["size", "digest", "kind"])
-def test_a_wrong_file_is_fetched_anew_and_replaced_only_by_the_right_one(web, target, known):
+def test_a_wrong_file_that_araflow_did_not_download_stays_and_is_named(web, target, known):
     target.parent.mkdir()
     target.write_bytes(b"<html>old</html>")
+    web.files["/a"] = BODY
+    with pytest.raises(FetchError, match=r"videos\.zip: .*; araflow did not download it, so it stays as it is"):
+        fetch.download([web.url("/a")], target, **known)
+    assert target.read_bytes() == b"<html>old</html>"
+    assert left(target) == ["videos.zip"]
+    assert web.requests == []
+
+
+@pytest.mark.parametrize("name", ["videos.zip.part", "videos.zip.part.json", "videos.zip"])
+def test_nothing_is_downloaded_over_what_a_user_has_or_through_a_link(web, target, tmp_path, name):
+    target.parent.mkdir()
+    (tmp_path / "precious").write_bytes(b"mine")
+    target.with_name(name).symlink_to(tmp_path / "precious")
+    web.files["/a"] = BODY
+    with pytest.raises(FetchError, match="so it stays as it is"):
+        fetch.download([web.url("/a")], target, sha256=SHA256)
+    assert (tmp_path / "precious").read_bytes() == b"mine" and target.with_name(name).is_symlink()
+
+
+def test_a_half_made_file_of_another_program_stays(web, target):
+    target.parent.mkdir()
+    target.with_name("videos.zip.part").write_bytes(BODY[:99])
+    web.files["/a"] = BODY
+    with pytest.raises(FetchError, match=r"videos\.zip\.part: is not what araflow has begun to download"):
+        fetch.download([web.url("/a")], target, sha256=SHA256)
+    assert target.with_name("videos.zip.part").read_bytes() == BODY[:99]
+
+
+def test_a_wrong_file_is_replaced_only_by_the_right_one(web, target, made):
+    target.write_bytes(OTHER)
     web.files |= {"/a": answer(404), "/b": BODY}
     lines = []
     with pytest.raises(FetchError):
-        fetch.download([web.url("/a")], target, report=lines.append, **known)
-    assert target.read_bytes() == b"<html>old</html>"
+        fetch.download([web.url("/a")], target, report=lines.append)
+    assert target.read_bytes() == OTHER
     assert lines[1].endswith("it is fetched anew")
     assert "checking" not in "".join(lines[2:])  # not twice
-    fetch.download([web.url("/b")], target, **known)
+    fetch.download([web.url("/b")], target)
     assert target.read_bytes() == BODY
     assert left(target) == WHOLE
 
