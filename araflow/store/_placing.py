@@ -48,6 +48,8 @@ def commit(place: Place, draft: ClipDraft, record: ClipRecord, *, keep_rgb: bool
         if keep_rgb and draft.lacks("rgb"):
             keep = {one for one in own if one.startswith("rgb/")} & there.keys()
             if len(keep) != record.frames:
+                if odd := sorted(link for link in links if link.startswith("rgb/")):
+                    raise OutputError(ownership.refusal(place, [f"{name}/{odd[0]}"]))
                 raise FileNotFoundError(errno.ENOENT, "the rgb files to keep are gone", f"{place}/{name}")
         goes = (own & there.keys()) - keep
         with ownership.listed(place, key, own | names, at_once=own >= there.keys() - _FOLDERS):
