@@ -128,6 +128,13 @@ def test_the_command_writes_a_folder_to_take_along(tmp_path):
     assert {path.name for path in out.iterdir()} == {*names, LIST}
     assert sorted(json.loads(done.stdout)["files"]) == sorted(str(out / name) for name in names)
     assert (out / "model.onnx").read_bytes() == file.read_bytes()
+    for name in names - {"model.onnx"}:
+        ours = (out / name).read_bytes()
+        (out / name).write_bytes(b"mine")
+        refused = CliRunner().invoke(command, [str(file), "--out", str(out), "--sources", "3"])
+        assert refused.exit_code == 1 and f"{out / name}: is there already" in str(refused.exception)
+        assert (out / name).read_bytes() == b"mine"
+        (out / name).write_bytes(ours)
     done = CliRunner().invoke(command, [str(file), "--out", str(out), "--frame-size", "big"])
     assert done.exit_code == 2 and "WIDTHxHEIGHT" in done.output
     with pytest.raises(OutputError, match="cannot be written"):

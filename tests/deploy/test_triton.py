@@ -63,3 +63,16 @@ def test_the_command_writes_a_repository_whose_shapes_are_the_files(tmp_path):
     for value in (*session.get_inputs(), *session.get_outputs()):
         assert f'name: "{value.name}", data_type: TYPE_FP32, dims: [ {", ".join(map(str, value.shape[1:]))} ]' in text
     assert text.startswith('name: "net"\n')
+    before = (folder / "config.pbtxt").read_bytes()
+    for name, content in {
+        "config.pbtxt": before + b"# tuned by hand",
+        "labels.txt": b"mine",
+        "1/model.onnx": b"mine",
+    }.items():
+        ours = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        refused = CliRunner().invoke(command, [str(file), "--out", str(tmp_path / "models"), "--batch", "2"])
+        assert refused.exit_code == 1 and f"{folder / name}: is there already" in str(refused.exception)
+        assert (folder / name).read_bytes() == content
+        (folder / name).write_bytes(ours)
+    assert (folder / "config.pbtxt").read_bytes() == before, "refused before any work"
