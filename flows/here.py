@@ -7,11 +7,10 @@ import dataclasses
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
@@ -22,6 +21,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled
 
 from araflow.core.errors import AraflowError, ServerLostError
+from araflow.core.processes import ended_by_signals
 from flows.server import history, reach, settings
 from flows.server.lines import Console
 
@@ -59,23 +59,6 @@ def resolved_by_command(kind: type[_Result]) -> _Result | None:
     command.run = UUID(runtime.flow_run.id)
     assert isinstance(command.resolved, kind), "run_to_end was given it"
     return command.resolved
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Have SIGTERM, and SIGHUP of a terminal that is closed, end a run as Ctrl-C does, in a state that is known."""
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
-    previous = {number: signal.signal(number, _exit) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _exit(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)
 
 
 @contextlib.contextmanager
@@ -154,7 +137,7 @@ def run_to_end(
     before = _command.set(command)
     Console.ends_with_error = True
     try:
-        with interruptible(), _watched(command), tags(settings.TAG, *labels):
+        with ended_by_signals(), _watched(command), tags(settings.TAG, *labels):
             state = flow(**arguments, return_state=True)
     except httpx.HTTPError as error:
         raise _without_server(error) from error

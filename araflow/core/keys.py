@@ -6,30 +6,27 @@ from araflow.core.files import PROOF, STATE
 
 _NEVER = {"", ".", ".."}
 _OURS = {STATE, PROOF}
-_LONGEST_PART, _LONGEST = 255, 1024
-"""In bytes: what file systems take as a name, and what object storage takes as a key."""
+_LONGEST = 1024
+"""In bytes: what object storage takes. A part that is too long for a file system is a matter of that clip alone."""
 
 
 def why_not(key: str) -> str | None:
     """Say why a text may not name what lies below a folder; ``None`` if it may.
 
-    It may if it is a relative path without ``.``, ``..``, empty parts and NUL, of no more than 255 bytes a part and
-    1,024 in all.
+    It may if it is a relative path without ``.``, ``..``, empty parts and NUL, of no more than 1,024 bytes.
     """
     parts = key.split("/")
     if "\0" in key or not _NEVER.isdisjoint(parts):
         return "must be a relative path without '.', '..', empty parts and NUL"
     if not _OURS.isdisjoint(parts):
         return f"{STATE} and {PROOF} are names of araflow's own"
-    if len(key) <= _LONGEST_PART and key.isascii():
+    if len(key) <= _LONGEST and key.isascii():
         return None
     try:
-        sizes = [len(part.encode()) for part in parts]
+        size = len(key.encode())
     except UnicodeEncodeError:
         return "holds bytes that are not UTF-8"
-    if max(sizes) > _LONGEST_PART or sum(sizes) + len(sizes) - 1 > _LONGEST:
-        return f"must have no more than {_LONGEST_PART} bytes a part and {_LONGEST:,} in all"
-    return None
+    return f"must have no more than {_LONGEST:,} bytes" if size > _LONGEST else None
 
 
 def shown(key: object) -> str:

@@ -67,8 +67,10 @@ class Sessions:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._hold(held)
             self._sweep()
-            yield
-            self._sweep()  # of processes that were killed meanwhile
+            try:
+                yield
+            finally:
+                self._sweep()  # of processes that were killed meanwhile
 
     def _hold(self, held: contextlib.ExitStack) -> None:
         last = time.monotonic() + _LOOK
@@ -109,8 +111,8 @@ class Sessions:
             finally:
                 shutil.rmtree(self.work(session_id), ignore_errors=True)
                 self._lock_file(session_id).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # others are at work
-            self._all.rmdir()
+                with contextlib.suppress(OSError):  # others are at work
+                    self._all.rmdir()
 
     def _begin(self, held: contextlib.ExitStack) -> str:
         for _ in range(_MOST_TRIES):

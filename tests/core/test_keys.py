@@ -11,10 +11,22 @@ from araflow.core.errors import OutputError
 from araflow.core.keys import shown, why_not
 from araflow.store.layout import clip_name
 
-GOOD = ["a", "a/1", "walk/film 1", "...", "..a/b", "a/...b", "é" * 127, "a\\b", "a\n/b", "/".join(["a" * 250] * 4)]
+GOOD = [
+    "a",
+    "a/1",
+    "walk/film 1",
+    "...",
+    "..a/b",
+    "a/...b",
+    "é" * 512,
+    "a" * 1024,
+    "a\\b",
+    "a\n/b",
+    "/".join(["a" * 250] * 4),
+]
 BAD = [
     *("", ".", "..", "/", "/abs/x", "a/", "a//b", "a/./b", "a/../b", "../../x", "a/..", "\0", "a\0b"),
-    *("a" * 256, "é" * 128, "/".join(["a" * 250] * 5), "\udce9", ".araflow/work", "a/.araflow.json", "a/.araflow/b"),
+    *("a" * 1025, "é" * 513, "/".join(["a" * 250] * 5), "\udce9", ".araflow/work", "a/.araflow.json", "a/.araflow/b"),
 ]
 
 
