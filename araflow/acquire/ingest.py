@@ -40,15 +40,12 @@ class Places(Protocol):
     @property
     def wanted(self) -> frozenset[str] | None:
         """Names of the classes that are wanted; ``None`` for all."""
-        ...
 
     def place(self, found: PurePosixPath) -> PurePosixPath | None:
         """Return where the file belongs below the target; ``None`` where it is not wanted."""
-        ...
 
     def enter(self, found: PurePosixPath) -> bool:
         """Whether an archive within the source may hold something wanted."""
-        ...
 
 
 def ingest(
