@@ -136,4 +136,5 @@ def start_again() -> None:
     os.environ[_LOST] = lost
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "araflow", *sys.argv[1:]])
+    apart = ["-P"] * (Path(sys.argv[0]).name == "araflow")  # a script does not look for modules where it is run
+    os.execv(sys.executable, [sys.executable, *apart, "-m", "araflow", *sys.argv[1:]])

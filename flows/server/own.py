@@ -69,6 +69,7 @@ def running(host: str, port: int) -> Iterator[Running]:
     secret = profile.secret()
     with contextlib.ExitStack() as stack:
         _end_as_by_ctrl_c()
+        reach.go_directly(url)
         if is_ours(url, secret.password):
             log.info("the Prefect server at %s is used", url)
         else:
