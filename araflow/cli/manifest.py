@@ -72,7 +72,8 @@ def validate(path: Path, quick: bool, deep: bool, as_json: bool) -> None:
             echo(problem)
         line = f"{len(read)} rows, {len(problems) + len(strays)} differences"
         if problems and read.settings:
-            line += "; the same araflow build or flow with --verify makes damaged clips and the manifest anew"
+            line += "; the same araflow build or flow with --verify makes damaged clips and the manifest anew, and so "
+            line += "does araflow retry --damaged"
         if strays:
             line += "; araflow clean removes clips that nothing lists"
         if unknown:

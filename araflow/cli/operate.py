@@ -74,6 +74,7 @@ def status(out: str, watch: float | None, as_json: bool) -> None:
 )
 @click.option("--class", "label", metavar="CLASS", help="Only of this class.")
 @click.option("--reason", "code", metavar="CODE", help="Only those with this reason code, such as missing.")
+@click.option("--damaged", is_flag=True, help="Also read every byte of what is done; make anew what is damaged.")
 @click.option("--dry-run", is_flag=True, help="Show which clips, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask where the settings may be somebody else's.")
 @click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
@@ -85,6 +86,7 @@ def retry(
     outcome: str,
     label: str | None,
     code: str | None,
+    damaged: bool,
     dry_run: bool,
     yes: bool,
     accept_licence: bool,
@@ -131,7 +133,9 @@ def retry(
     if seen.running:
         raise OutputError(f"{out}: a run is at work here; wait for it, or stop it")
     note, own = seen.note, build_note.is_own(store)
-    spec = again.with_scheduler(build_note.settings(note, out, overrides), dask_address, trusted=own)
+    spec = again.with_scheduler(
+        build_note.settings(note, out, (f"run.verify={damaged}", *overrides)), dask_address, trusted=own
+    )
     source = None if note.source is None else Path(note.source)
     if source is not None and not source.exists():  # before anything is forgotten
         raise SourceError(f"{source}: no such file or folder, from which {out} was made")
@@ -142,7 +146,7 @@ def retry(
             f"{out}: this machine would make its clips in another way ({resolved.why}), and {now.done:,} done ones "
             "anew; retry it where it was built, or run its araflow build again to make them all anew"
         )
-    if not chosen and now.complete:
+    if not chosen and now.complete and not spec.run.verify:
         finish(spec, made=0, seconds=0.0, as_json=as_json)
     if not own and not yes:
         _ask(again.wanted(note, spec), out)

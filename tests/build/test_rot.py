@@ -248,6 +248,17 @@ def test_what_a_build_sees_of_itself_is_healed_without_a_word(world: Path):
     assert tree(out) == before
 
 
+def test_retry_heals_it_too(world: Path):
+    out = world / "out"
+    before = tree(out)
+    u_and_v_exchanged(out / "clips" / OTHER)
+    assert "nothing to do" in araflow("retry", out, "--yes").output
+    assert found_in(out) == {OTHER}
+    healed = araflow("retry", out, "--damaged", "--yes")
+    assert "1 worked on" in healed.output.splitlines()[-1], healed.output
+    assert tree(out) == before and found_in(out, "--deep") == set()
+
+
 @pytest.mark.parametrize("harm", [a_frame_more, a_flow_more, a_frame_renamed, all_renamed])
 def test_what_is_not_the_clips_stays_and_is_named(world: Path, harm: Callable[[Path], None]):
     """Such as ``rgb/0004.png`` of a clip of four frames: somebody's, for all that is known."""
