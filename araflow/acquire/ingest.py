@@ -234,12 +234,8 @@ class _Ingestion:
         if not (path.is_file() and (path.samefile(file) or filecmp.cmp(file, path, shallow=False))):
             half = self._scratch / "link"
             try:
-                if not file.is_file():  # a pipe, a link that leads nowhere: a row, by whoever reads it
-                    half.symlink_to(file.absolute())
-                    self._move(half, path, found)
-                    self.placed[place] = found
-                    return
-                os.link(file.resolve(), half)  # not the link, where it is one
+                # Not the link, where it is one; but a pipe, or what leads nowhere, is a row by whoever reads it.
+                os.link(file.resolve(), half) if file.is_file() else half.symlink_to(file.absolute())
             except OSError:  # another file system, or one without links
                 shutil.copyfile(file, half)
             self._move(half, path, found)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from araflow.core.errors import SourceError
 from araflow.core.files import explained, replace
-from araflow.core.reading import read_file
+from araflow.core.reading import problem_of, read_file
 
 _Note = TypeVar("_Note", bound=BaseModel)
 
@@ -44,9 +44,7 @@ def read_note(path: Path, model: type[_Note], remedy: str) -> _Note | None:
     try:
         return model.model_validate_json(content, strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise DamagedNoteError(f"{path}: cannot be read: {where and where + ': '}{first['msg']}; {remedy}") from error
+        raise DamagedNoteError(f"{path}: cannot be read: {problem_of(error)}; {remedy}") from error
 
 
 def read_table(path: Path, columns: Sequence[str]) -> list[list[str]]:

@@ -14,6 +14,10 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from araflow.core.errors import brief
+
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -82,6 +86,13 @@ def json_of(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def problem_of(error: ValidationError) -> str:
+    """Return the first thing that a model finds wrong with what was read, on one line."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = brief(".".join(map(str, first["loc"])), 100)
+    return f"{where}{where and ': '}{brief(first['msg'])}"
 
 
 def _insist(found: os.stat_result, path: Path | str) -> None:

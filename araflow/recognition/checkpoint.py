@@ -6,13 +6,15 @@ The metadata key ``araflow`` holds the ``ModelSpec`` as JSON: labels, window, no
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from araflow.core import written
-from araflow.core.errors import SourceError
+from araflow.core.errors import SourceError, SpecError, brief
+from araflow.core.reading import SMALL, json_of, open_file, problem_of
 from araflow.recognition.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -42,42 +44,72 @@ def read_spec(path: Path) -> ModelSpec:
     Raises:
         SourceError: There is no such file, it is not a safetensors file, or araflow did not write it.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise SourceError(f"{path}: no such checkpoint" + (_nearest(path) if path.is_dir() else ""))
-    try:
-        with safe_open(path, framework="numpy") as file:
-            encoded = (file.metadata() or {}).get(_KEY)
-    except (SafetensorError, OSError) as error:
-        raise SourceError(f"{path}: not a readable safetensors file: {error}") from error
-    if encoded is None:
-        raise SourceError(
-            f"{path}: weights without araflow's description; start a training from them: network.weights.rgb={path}"
-        )
-    try:
-        return ModelSpec.model_validate(json.loads(encoded))
-    except (ValueError, ValidationError) as error:
-        raise SourceError(f"{path}: its description is of another version of araflow: {error}") from error
+    return _described(path)[0]
 
 
 def load(path: Path) -> tuple[nn.Module, ModelSpec]:
     """Return a recogniser, in evaluation mode on the CPU, and what it knows of itself.
+
+    The description is held against the shapes in the file before it takes any memory.
 
     Raises:
         SourceError: See ``read_spec``; or the weights do not fit the description.
     """
     from safetensors.torch import load_file
 
-    from araflow.recognition.networks import create
+    from araflow.recognition.networks import create, outline
 
-    spec = read_spec(path)
-    network = create(spec)
+    spec, there = _described(path)
+    where = f"{path}: its weights do not fit {spec.network.architecture}"
     try:
+        wanted = {name: tuple(tensor.shape) for name, tensor in outline(spec).state_dict().items()}
+        if unlike := sorted(name for name in there.keys() | wanted.keys() if there.get(name) != wanted.get(name)):
+            first = (
+                f"{brief(unlike[0])}: {there.get(unlike[0], 'none')} there, {wanted.get(unlike[0], 'none')} described"
+            )
+            raise SourceError(f"{where}: {len(unlike):,} tensors differ, such as {first}")
+        network = create(spec)
         network.load_state_dict(load_file(path))
-    except RuntimeError as error:
-        raise SourceError(f"{path}: its weights do not fit {spec.network.architecture}: {error}") from error
+    except (RuntimeError, SpecError) as error:
+        raise SourceError(f"{where}: {brief(str(error))}") from error
     return network.eval(), spec
+
+
+def check_header(path: Path) -> None:
+    """Make sure that a safetensors file's header is not longer than it may be, or than the file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is longer.
+    """
+    with open_file(path) as file:
+        length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+    if not 0 < length <= min(SMALL, size - 8):
+        raise ValueError(f"a header of {length:,} bytes in a file of {size:,}")
+
+
+def _described(path: Path) -> tuple[ModelSpec, dict[str, tuple[int, ...]]]:
+    """Return what a file says of itself, and the shapes of its tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise SourceError(f"{path}: no such checkpoint" + (_nearest(path) if path.is_dir() else ""))
+    try:
+        check_header(path)
+        with safe_open(path, framework="numpy") as file:
+            encoded = (file.metadata() or {}).get(_KEY)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SourceError(f"{path}: not a readable safetensors file: {brief(str(error))}") from error
+    if encoded is None:
+        raise SourceError(
+            f"{path}: weights without araflow's description; start a training from them: network.weights.rgb={path}"
+        )
+    try:
+        return ModelSpec.model_validate(json_of(encoded)), shapes
+    except ValueError as error:
+        why = problem_of(error) if isinstance(error, ValidationError) else brief(str(error))
+        raise SourceError(f"{path}: its description is of another version of araflow: {why}") from error
 
 
 def _nearest(folder: Path) -> str:

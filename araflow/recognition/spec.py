@@ -35,6 +35,7 @@ EvaluationMode = Literal["center", "conv", "all"]
 Compatibility = Literal["none", "tao"]
 
 _Path = Annotated[str, AfterValidator(local), AfterValidator(os.path.expanduser), Field(min_length=1)]
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -53,7 +54,7 @@ class NetworkSpec(Settings):
     modality: Modality = Field("rgb", description="rgb, flow, or joint: both networks with a learned late fusion.")
     depth: int | None = Field(None, description="Layers of a residual network; null: the architecture's first (18).")
     dropout: float = Field(0.5, ge=0, lt=1, description="Dropout before the classifier.")
-    hidden: int = Field(64, ge=1, description="Hidden units of the joint head.")
+    hidden: int = Field(64, ge=1, le=65536, description="Hidden units of the joint head.")
     rgb: StreamSpec = Field(default_factory=lambda: StreamSpec.model_validate({}))
     flow: StreamSpec = Field(default_factory=lambda: StreamSpec.model_validate({}))
     weights: WeightsSpec = Field(default_factory=lambda: WeightsSpec.model_validate({}))
@@ -114,12 +115,12 @@ class DataSpec(Settings):
         "window spans 64 frames; random_interval: one frame of each of equal whole intervals; segments: one frame of "
         "each of equal segments that together are the whole clip.",
     )
-    sample_rate: int = Field(1, ge=1, description="Step between frames (consecutive).")
+    sample_rate: int = Field(1, ge=1, le=10_000, description="Step between frames (consecutive).")
     short_clip: ShortClip = Field(
         "loop", description="Clips shorter than a window: loop, repeat the last frame, or refuse to train."
     )
-    clips_per_video: int = Field(1, ge=1, description="Windows of each training clip per epoch.")
-    short_side: int = Field(256, ge=16, description="Short side in pixels before a random or centre crop.")
+    clips_per_video: int = Field(1, ge=1, le=10_000, description="Windows of each training clip per epoch.")
+    short_side: int = Field(256, ge=16, le=8192, description="Short side in pixels before a random or centre crop.")
     crop: Crop = Field(
         "random", description="Training crop: random; multi_scale: one of `scales` at one of 13 places; none: stretch."
     )
@@ -219,12 +220,12 @@ class ExperimentSpec(Settings):
 class FlowStorage(Settings):
     """How the flow that a recogniser was trained on was made, so that it can be made the same way for a new video."""
 
-    backend: str
-    algorithm: str
-    preset: str | None = None
+    backend: _Name
+    algorithm: _Name
+    preset: _Name | None = None
     quantizer: Quantizer
-    bound: float | None = None
-    jpeg_quality: int = 95
+    bound: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    jpeg_quality: int = Field(95, ge=1, le=100)
     scale: FlowScale = "stored"
 
 
@@ -232,11 +233,11 @@ class ModelSpec(Settings):
     """What a recogniser knows of itself."""
 
     network: NetworkSpec
-    labels: tuple[str, ...] = Field(min_length=2)
+    labels: tuple[Annotated[str, Field(max_length=1000)], ...] = Field(min_length=2, max_length=100_000)
     sampler: Sampler = "consecutive"
-    sample_rate: int = 1
+    sample_rate: int = Field(1, ge=1, le=10_000)
     short_clip: ShortClip = "loop"
-    short_side: int = 256
+    short_side: int = Field(256, ge=16, le=8192)
     center_crop: bool = False
     flow: FlowStorage | None = None
     split: SplitSpec | None = None

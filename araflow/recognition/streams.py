@@ -16,6 +16,8 @@ CHANNELS = {"rgb": 3, "flow": 2}
 """Channels of each stream: R, G, B and u, v."""
 STREAMS: dict[str, tuple[Stream, ...]] = {"rgb": ("rgb",), "flow": ("flow",), "joint": ("rgb", "flow")}
 """The streams of each modality, in the order in which a network takes them."""
+MOST_PIXELS = 1 << 27
+"""Pixels of a window, all its frames together; as float32 in three channels they take 1.6 GB."""
 
 
 class StreamSpec(Settings):
@@ -24,9 +26,9 @@ class StreamSpec(Settings):
     In an experiment the defaults are those of the window that the architecture was published with.
     """
 
-    frames: int = Field(32, ge=1, description="Frames (or flow fields) in a window.")
-    width: int = Field(224, ge=16, description="Width in pixels.")
-    height: int = Field(224, ge=16, description="Height in pixels.")
+    frames: int = Field(32, ge=1, le=4096, description="Frames (or flow fields) in a window.")
+    width: int = Field(224, ge=16, le=4096, description="Width in pixels.")
+    height: int = Field(224, ge=16, le=4096, description="Height in pixels.")
     mean: tuple[float, ...] = Field(
         (0.5,), min_length=1, description="Mean per channel after division by 255; one value for all."
     )
@@ -39,6 +41,8 @@ class StreamSpec(Settings):
                 raise ValueError(f"{name}: give one value, or one per channel (found {len(values)})")
         if min(self.std) <= 0:
             raise ValueError("std: must be greater than 0")
+        if self.frames * self.width * self.height > MOST_PIXELS:
+            raise ValueError(f"a window of more than {MOST_PIXELS:,} pixels in all its frames")
         return self
 
     def per_channel(self, stream: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from araflow.core.errors import SourceError, SpecError, UnavailableError
+from araflow.core.errors import SourceError, SpecError, UnavailableError, brief
+from araflow.core.reading import open_file
+from araflow.recognition import checkpoint
 from araflow.recognition.models import renamed
 from araflow.recognition.models._joint import Joint
 
@@ -28,6 +31,10 @@ _CONTAINERS = ("state_dict", "model_state", "model_state_dict", "model")
 """Keys under which training tools keep the state dict."""
 _WRAPPERS = ("module.", "model.", "network.", "_orig_mod.")
 """What training tools put before every name: DataParallel, Lightning modules, compiled modules."""
+_MOST_SHARED, _FREE = 4, 1 << 30
+"""Tensors of a file may share memory, and have so many times its bytes, or this many."""
+_DEEPEST = 8
+"""Containers within containers."""
 _SHOWN = 4
 """Names that an error shows of each kind."""
 
@@ -152,7 +159,7 @@ def _check(loaded: State, found: State, target: State, fresh: set[str], where: s
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+    return ", ".join(brief(name) for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def _kind(tensor: Tensor) -> str:
@@ -176,7 +183,13 @@ def read(file: Path, name: str) -> State:
     if file.suffix not in SUFFIXES:
         raise SpecError(f"{name}: {file} ends with {file.suffix!r}; allowed: {', '.join(SUFFIXES)}")
     found = _safetensors(file, name) if file.suffix == ".safetensors" else _pickled(file, name)
-    return _unwrapped(_state_dict(found, f"{name}: {file}"))
+    state = _state_dict(found, f"{name}: {file}")
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if size > max(_MOST_SHARED * file.stat().st_size, _FREE):  # many views of a few bytes
+        raise SourceError(
+            f"{name}: {file} holds {size:,} bytes of tensors in {file.stat().st_size:,} bytes; get it again"
+        )
+    return _unwrapped(state)
 
 
 def _safetensors(file: Path, name: str) -> object:
@@ -186,15 +199,18 @@ def _safetensors(file: Path, name: str) -> object:
     except ModuleNotFoundError as error:
         raise UnavailableError(f"{name}: {file} needs safetensors: pip install safetensors") from error
     try:
+        checkpoint.check_header(file)
         return load_file(file)
-    except SafetensorError as error:
-        raise SourceError(f"{name}: {file} is damaged, or no safetensors file ({error}); get it again") from error
+    except (SafetensorError, ValueError, OSError) as error:
+        why = brief(str(error))
+        raise SourceError(f"{name}: {file} is damaged, or no safetensors file ({why}); get it again") from error
 
 
 def _pickled(file: Path, name: str) -> object:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the age of the format, which the user cannot change
+            _refuse_compressed(file)
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged or hostile file raises is anything
         if needed := re.search(r"GLOBAL ([\w.]+)", str(error)):
@@ -204,13 +220,36 @@ def _pickled(file: Path, name: str) -> object:
                 "installed: torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW_FILE)"
             ) from error
         encrypted = " or encrypted (then decrypt it with NVIDIA TAO and its key)" if file.suffix == ".tlt" else ""
-        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        reason = brief((str(error).strip() or type(error).__name__).splitlines()[-1])
         raise SourceError(f"{name}: {file} is damaged{encrypted}, or no PyTorch file: {reason}") from error
 
 
+def _refuse_compressed(file: Path) -> None:
+    """Refuse an archive whose records take more memory than it has bytes: PyTorch's own lie in it as they are."""
+    with open_file(file) as opened:
+        if opened.read(4) != b"PK\x03\x04":
+            return
+        with zipfile.ZipFile(opened) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > file.stat().st_size:
+            raise ValueError(f"its records have {size:,} bytes, more than the file")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is a tensor whose numbers lie in memory one after the other."""
+    return (
+        isinstance(value, Tensor)
+        and value.device.type == "cpu"
+        and value.layout == torch.strided
+        and not (value.is_quantized or value.is_nested)
+    )
+
+
 def _state_dict(found: object, where: str) -> State:
-    while isinstance(found, Mapping):
-        if found.get("state_dict_encrypted"):
+    for _ in range(_DEEPEST):
+        if not isinstance(found, Mapping):
+            break
+        if found.get("state_dict_encrypted") is True:
             raise SourceError(f"{where} is encrypted; decrypt it with NVIDIA TAO and its key, and give that file")
         inner = next((found[key] for key in _CONTAINERS if isinstance(found.get(key), Mapping)), None)
         if inner is None:
@@ -218,8 +257,8 @@ def _state_dict(found: object, where: str) -> State:
         found = inner
     if not isinstance(found, Mapping):
         raise SourceError(f"{where} holds a {type(found).__name__}, not a state dict (names and their tensors)")
-    if not found or not all(isinstance(value, Tensor) for value in found.values()):
-        others = [str(key) for key, value in found.items() if not isinstance(value, Tensor)]
+    if not found or not all(map(_is_plain, found.values())):
+        others = [brief(str(key), 50) for key, value in found.items() if not _is_plain(value)]
         raise SourceError(
             f"{where} holds no state dict: {', '.join(others[:5]) or 'nothing'} there; wanted names and their tensors, "
             f"alone or under one of {', '.join(_CONTAINERS)}"

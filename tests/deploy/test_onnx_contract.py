@@ -89,12 +89,26 @@ def test_a_file_cut_short_is_refused(exported, tmp_path):
         contract.read(tmp_path / "m.onnx")
 
 
+def described(model, **changes):
+    entry = model.metadata_props[0]
+    content = json.loads(entry.value)
+    entry.value = json.dumps(content | {"model": content["model"] | changes})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda model: model.ClearField("metadata_props"), "araflow did not write it; make one: araflow export"),
         (lambda model: setattr(model.metadata_props[0], "value", "{"), "description is of another version"),
         (lambda model: setattr(model.metadata_props[0], "value", '{"model": 1}'), "description is of another version"),
+        (
+            lambda model: setattr(model.metadata_props[0], "value", "[" * 200_000),
+            "version of araflow: nested too deeply",
+        ),
+        (lambda model: setattr(model.metadata_props[0], "value", "9" * 5000), "description is of another version"),
+        (lambda model: described(model, sample_rate=-3), "model.sample_rate: Input should be greater"),
+        (lambda model: described(model, labels=["a"] * 200_000), "model.labels: Tuple should have at most 100000"),
+        (lambda model: model.ClearField("opset_import"), "not those of its description"),
         (lambda model: setattr(model.graph.input[0], "name", "data"), "not those of its description"),
         (lambda model: setattr(model.graph.output[0], "name", "logits"), "not those of its description"),
     ],

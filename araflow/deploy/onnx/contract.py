@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
 
 from araflow.core.errors import SourceError
+from araflow.core.reading import json_of, problem_of, read_file
 from araflow.recognition import models, require
 from araflow.recognition.spec import ModelSpec
 from araflow.recognition.streams import CHANNELS
@@ -60,6 +62,13 @@ class OnnxModel:
     def batch(self) -> int | None:
         """Windows that it takes at once; ``None``: any number."""
         return next(iter(self.inputs.values()))[0]
+
+
+class _Description(BaseModel):
+    """What is read of a file's description."""
+
+    model: ModelSpec
+    precision: Precision
 
 
 def shape(spec: ModelSpec, stream: str) -> tuple[int, ...]:
@@ -144,7 +153,7 @@ def read(path: Path) -> OnnxModel:
     if not path.is_file():
         raise SourceError(f"{path}: " + ("a folder, not an ONNX file" if path.is_dir() else "no such ONNX file"))
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         model = onnx.load_model_from_string(data)
     except (OSError, DecodeError) as error:
         raise SourceError(f"{path}: not a readable ONNX file: {error}") from error
@@ -154,21 +163,25 @@ def read(path: Path) -> OnnxModel:
     if described is None:
         raise SourceError(f"{path}: araflow did not write it; make one: araflow export CHECKPOINT --out m.onnx")
     try:
-        content: dict[str, Any] = json.loads(described)
-        spec = ModelSpec.model_validate(content["model"])
-        precision: Precision = {"fp32": "fp32", "fp16": "fp16"}[content["precision"]]  # type: ignore[assignment]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{path}: its description is of another version of araflow: {error}") from error
+        content = _Description.model_validate(json_of(described))
+    except ValueError as error:
+        why = problem_of(error) if isinstance(error, ValidationError) else error
+        raise SourceError(f"{path}: its description is of another version of araflow: {why}") from error
+    spec, opsets = content.model, [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
     inputs = {name: _dimensions(value) for name, value in _values(model.graph.input).items()}
     expected = {INPUTS[stream]: shape(spec, stream) for stream in spec.streams}
-    if {name: own[1:] for name, own in inputs.items()} != expected or list(_values(model.graph.output)) != [OUTPUT]:
+    if (
+        {name: own[1:] for name, own in inputs.items()} != expected
+        or list(_values(model.graph.output)) != [OUTPUT]
+        or not opsets
+    ):
         raise SourceError(f"{path}: its inputs and output are not those of its description; export it again")
     return OnnxModel(
         path=path,
         spec=spec,
-        precision=precision,
+        precision=content.precision,
         inputs={stream: inputs[INPUTS[stream]] for stream in spec.streams},
-        opset=next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        opset=opsets[0],
         sha256=hashlib.sha256(data).hexdigest(),
     )
 

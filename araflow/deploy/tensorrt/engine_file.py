@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from araflow.core import written
 from araflow.core.errors import SourceError
 from araflow.core.files import explained, sync
+from araflow.core.reading import SMALL, problem_of, read_file
 from araflow.core.spec import Settings
 from araflow.core.written import draft
 from araflow.recognition.spec import ModelSpec
@@ -137,14 +138,16 @@ def read_record(path: Path) -> EngineRecord:
         raise SourceError(f"{path}: no such engine")
     described = sidecar(path)
     try:
-        return EngineRecord.model_validate_json(described.read_bytes())
+        return EngineRecord.model_validate_json(read_file(described, SMALL))
     except FileNotFoundError:
         raise SourceError(
             f"{path}: {described.name} is not beside it; an engine is a program, and araflow runs only those that it "
             "built: build it from its ONNX file with araflow engine"
         ) from None
-    except (OSError, ValidationError) as error:
-        raise SourceError(f"{described}: not a description of this version of araflow: {error}") from error
+    except OSError as error:
+        raise SourceError(f"{described}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise SourceError(f"{described}: not a description of this version of araflow: {problem_of(error)}") from error
 
 
 def read(path: Path) -> tuple[bytes, EngineRecord]:
