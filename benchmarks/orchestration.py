@@ -39,7 +39,7 @@ SHARD_SIZE = 64
 STAGES = ("fetch", "select", "extract", "manifest", "audit")
 _CLASSES = 700
 _SECONDS_IDLE = 20.0
-_CONFIG = """
+CONFIG = """
 name: bench
 dataset: {{name: folder, source: {source}}}
 split: {{protocol: {protocol}}}
@@ -138,7 +138,7 @@ def measure(folder: Path, clips: int, shard_size: int, *, simulated: bool, pause
     configs = {}
     for kind in ("plain", "flow"):
         configs[kind] = folder / f"{kind}.yaml"
-        text = _CONFIG.format(source=source, protocol=protocol, shard_size=shard_size, out=folder / kind)
+        text = CONFIG.format(source=source, protocol=protocol, shard_size=shard_size, out=folder / kind)
         configs[kind].write_text(text, encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment = kept | {"PREFECT_HOME": str(folder / "prefect"), "OMP_NUM_THREADS": "1"}
