@@ -16,6 +16,7 @@ from araflow.acquire.types import Sources
 from araflow.build import stages
 from araflow.build.resolved import ResolvedBuild, resolve
 from araflow.core import splits
+from araflow.core.addresses import masked
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import ClipError, SpecError
 from araflow.core.fingerprint import digest
@@ -84,7 +85,7 @@ def _at_hand(build: ResolvedBuild, scratch: Path) -> Sources:
     for name, text in (("source", spec.dataset.source), ("splits", spec.dataset.splits)):
         if text is not None and is_address(text):
             raise SpecError(
-                f"dataset.{name}: a plan downloads nothing, and {text} is an address; give a folder or archive"
+                f"dataset.{name}: a plan downloads nothing, and {masked(text)} is an address; give a folder or archive"
             )
     if (files := build.dataset.at_hand(spec.dataset, scratch)) is not None:
         return files

@@ -13,15 +13,20 @@ from urllib.parse import unquote
 MARK = "…"
 """Stands for what was left out."""
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]*"
+_SHORT = "|".join(
+    rf"(?<={scheme}):/" for scheme in ("http", "https", "ftp", "ftps", "sftp", "s3", "s3a", "gs", "tcp", "tls")
+)
+"""What ``pathlib`` leaves of the beginning of an address."""
 _IN_TEXT = re.compile(
-    rf"(?:{_SCHEME}://|\b(?:https?|ftps?|sftp|s3a?|gc?s|tcp|tls):/)/?(?:[^\s/?#\"]*@)?[^\s\"'<>|`{{}}\\]+",
+    rf"(?:(?<=[\w+.-])://|{_SHORT})/?"
+    r"(?:[^\s/?#\"]*@|[^\s/?#@\":]{1,99}:(?!\d)[^/?#\"\n]{1,99}@)?[^\s\"'<>|`{}\\]+",
     re.IGNORECASE,
 )
-"""The shorter ones are what ``pathlib`` leaves of an address."""
+"""All of an address but its scheme."""
 _PARTS = re.compile(
     rf"(?P<scheme>{_SCHEME}:/{{1,3}})"
     # A password's / or ? or # ought to have been written as %2F, %3F, %23: what follows the colon is no port, however.
-    r"(?P<user>[^/?#]*@|(?!\[)[^/?#@]*:(?!\d*(?:[/?#]|$)).*@)?"
+    r"(?P<user>[^/?#]*@|(?!\[)[^/?#@:]*:(?!\d*(?:[/?#]|$)).*@)?"
     r"(?P<place>[^?#]*)(?P<query>\?[^#]*)?(?P<fragment>#.*)?",
     re.DOTALL,
 )
@@ -80,7 +85,7 @@ def masked_in(text: str) -> str:
 
     def mask(found: re.Match[str]) -> str:
         address = found[0].rstrip(".,:;)]")
-        return masked(address) + found[0][len(address) :]
+        return masked(f"x{address}")[1:] + found[0][len(address) :]
 
     return _IN_TEXT.sub(mask, text)
 

@@ -11,6 +11,7 @@ MASKED = {
     "https://S3CRET@host/x": "https://…@host/x",  # a token alone is as good as a password
     "http://user:S3CR/E?T#S3CRET@host:80/x": "http://…@host:80/x",  # not written as an address demands
     "HTTP://u:S3CRET@[::1]:80/x": "HTTP://…@[::1]:80/x",
+    "http://u:S3 CRET@host/x": "http://…@host/x",
     "http:/u:S3CRET@host/x?S3CRET": "http:/…@host/x?…",  # what pathlib leaves of it
     "http://host/a;sig=S3CRET/b": "http://host/a;…/b",
     "s3://KEY:S3CRET@bucket/x": "s3://…@bucket/x",

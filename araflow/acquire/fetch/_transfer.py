@@ -28,7 +28,7 @@ from araflow.acquire.fetch._answers import (
 from araflow.acquire.fetch._pace import amount
 from araflow.acquire.fetch._part_file import PartFile
 from araflow.acquire.fetch._watch import Limits, Watch, client
-from araflow.core.addresses import masked
+from araflow.core.addresses import masked, masked_in
 from araflow.core.errors import FetchError
 
 if TYPE_CHECKING:  # it takes a fifth of a second to import, and most runs download nothing
@@ -63,6 +63,9 @@ def connect(limits: Limits) -> httpx.Client:
 
     try:
         return client(limits, follow_redirects=True, max_redirects=10, event_hooks={"response": [guard]})
+    except (ImportError, ValueError) as error:
+        why = masked_in(str(error).partition("\n")[0])
+        raise FetchError(f"the proxy that the environment names cannot be used: {why}") from error
     except OSError as error:
         raise FetchError(f"certificates cannot be read: {error}; see SSL_CERT_FILE and SSL_CERT_DIR") from error
 

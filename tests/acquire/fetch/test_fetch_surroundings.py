@@ -171,3 +171,13 @@ def test_addresses_are_shown_and_kept_without_credentials(web, target):
     assert "s3cret" not in "".join([str(caught.value), repr(made), *lines, *files])
     assert made.url == web.url("/a?…").replace("//", "//…@")
     assert "redirects to ftp://…@x/, which has an unsupported protocol" in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:S3CRET@127.0.0.1:9", "nonsense://u:S3CRET@127.0.0.1:9"])
+def test_a_proxy_that_cannot_be_used_is_named_without_its_password(web, target, monkeypatch, proxy):
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    web.files["/a"] = Served()
+    with pytest.raises(FetchError, match="proxy that the environment names cannot be used") as caught:
+        fetch.download([web.url("/a")], target)
+    assert "S3CRET" not in str(caught.value)
