@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from araflow.core.errors import SpecError
+from araflow.core.screen import visible
 from araflow.recognition import require
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def confusion(matrix: NDArray[np.int64], labels: Sequence[str], title: str) -> b
             shade = "white" if share[row, column] > 0.5 else "black"
             text = str(matrix[row, column])
             axes.text(column, row, text, ha="center", va="center", color=shade, fontsize=min(size, 9))
-    axes.set_title(title, fontsize=9)
+    axes.set_title(visible(title), fontsize=9, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return _png(figure)
@@ -236,4 +237,5 @@ def _longest(labels: Sequence[str]) -> int:
 
 
 def _short(labels: Sequence[str]) -> list[str]:
-    return [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in labels]
+    names = map(visible, labels)
+    return [name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…" for name in names]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError
+from araflow.core.screen import visible
 from araflow.media import images
 from araflow.media.colours import flow_colours
 from araflow.media.quantize import dequantize
@@ -126,7 +127,7 @@ class _Strip:
         """Return it with pictures of this height, RGB."""
         rows = [np.hstack([_fit(image, height) for image in images]) for images in (self.frames, self.colours)]
         caption = np.full((24, rows[0].shape[1], 3), 32, np.uint8)
-        text = self.caption.encode("ascii", "replace").decode()  # OpenCV's built-in font has nothing else
+        text = visible(self.caption).encode("ascii", "replace").decode()  # OpenCV's built-in font has nothing else
         cv2.putText(caption, text, (6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA)
         return np.vstack([caption, *rows])
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from araflow.core.screen import as_markdown
 from araflow.core.splits import Leakage
 from araflow.core.table import Table, figures, names
 from araflow.recognition.evaluation.answers import Evaluation
@@ -99,7 +100,7 @@ def markdown(evaluation: Evaluation, leakage: Leakage | None = None) -> str:
         leakage: Of the split that it was made on, in all; ``None`` where sources are not known.
     """
     first, *others = (overall(evaluation, leakage), by_class(evaluation), by_attribute(evaluation))
-    parts = [f"# {first.title}\n\n{first.markdown()}"]
+    parts = [f"# {as_markdown(first.title)}\n\n{first.markdown()}"]
     parts += [f"## {table.title.capitalize()}\n\n{table.markdown()}" for table in others if table.rows]
     if leakage is not None:
         parts.append(
