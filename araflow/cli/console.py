@@ -91,8 +91,8 @@ def say_error(message: str) -> None:
         echo(message, err=True)
 
 
-def say_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Show where a program broke that should not have, in place of ``sys.excepthook``."""
+def say_traceback(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Show where a program, or a thread of it, broke that should not have, in place of ``sys.excepthook``."""
     if json_log.wanted():
         json_log.say(logging.ERROR, f"{kind.__name__}: {error}", error)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,6 +53,7 @@ class Group(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Run the program; a fault of araflow's own ends it in a traceback that may be shown."""
         sys.excepthook = say_traceback
+        threading.excepthook = lambda found: say_traceback(*found[:3])
         surroundings.prepare()
         try:
             with processes.ended_by_signals(), surroundings.explained():

@@ -95,7 +95,7 @@ def masked_all(value: Any) -> Any:  # noqa: ANN401 - what JSON can say
     if isinstance(value, dict):
         return {name: masked_all(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(map(masked_all, value))
+        return [masked_all(one) for one in value]
     if not isinstance(value, str):
         return value
     key, equals, rest = value.partition("=")

@@ -12,7 +12,7 @@ import unicodedata
 
 import click
 
-from araflow.core.addresses import masked_in
+from araflow.core.addresses import masked_all, masked_in
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of what commands a terminal, turns the direction of a line, breaks it, or is not seen."""
@@ -81,5 +81,7 @@ def echo_json(content: object, indent: int | None = 2) -> None:
 
 def as_json(content: object, indent: int | None = None) -> str:
     """Return a value as JSON in ASCII, addresses in it without secrets."""
-    text = json.dumps(content, indent=indent, default=str).replace("\x7f", "\\u007f")  # json leaves DEL as it is
-    return masked_in(text)
+    text = json.dumps(content, indent=indent, default=str)
+    if ":/" in text:  # before what is not ASCII is escaped, since that would end an address
+        text = masked_in(json.dumps(masked_all(content), indent=indent, default=str))
+    return text.replace("\x7f", "\\u007f")  # which json leaves as it is

@@ -54,6 +54,11 @@ def test_json_is_exact_and_commands_no_terminal(text):
     assert line.isprintable() and line.isascii()
 
 
+def test_json_has_no_secrets_in_whatever_letters():
+    about = {"key": ["http://ü:ß3CRET@host/x?ä=ö3CRET", "dataset.source=http://u:3CRET@host/"], "n": 1}
+    assert json.loads(as_json(about)) == {"key": ["http://…@host/x?…", "dataset.source=http://…@host/"], "n": 1}
+
+
 @pytest.mark.parametrize("name", ["www.example.org", "https://x.org", "me@example.org", ":smile:", "# x", "$x$", "<b>"])
 def test_bare_text_is_no_markup(name):
     page = MarkdownIt("gfm-like", {"linkify": False}).renderInline(as_markdown(name))

@@ -181,3 +181,13 @@ def test_a_proxy_that_cannot_be_used_is_named_without_its_password(web, target, 
     with pytest.raises(FetchError, match="proxy that the environment names cannot be used") as caught:
         fetch.download([web.url("/a")], target)
     assert "S3CRET" not in str(caught.value)
+
+
+def test_another_host_is_told_neither_password_nor_address(web, target, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    other = web.url("/b").replace("127.0.0.1", "localhost")
+    web.files |= {"/a?token=S3CRET": answer(302, b"", Location=other), "/b": (served := Served())}
+    fetch.download([web.url("/a?token=S3CRET").replace("//", "//u:S3CRET@")], target)
+    (asked,) = served.requests
+    assert [name for name in ("Authorization", "Referer", "Cookie") if name in asked] == []
+    assert asked["Host"].startswith("localhost")
