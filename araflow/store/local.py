@@ -130,9 +130,13 @@ class LocalPlace:
             else:  # not through links, which may lead anywhere
                 below += [f"{inner}{entry.name}/" for entry in found if entry.is_dir(follow_symlinks=False)]
 
-    def check_unlinked(self, name: str) -> None:
+    def check_folder(self, name: str) -> None:
         """See ``Place``."""
-        self._path(name)
+        path = self._path(name)
+        while path != self.root:
+            if path.exists() and not path.is_dir():
+                raise OutputError(f"{path}: is a file where a folder belongs; move it away, or choose another out")
+            path = path.parent
 
     def replace(self, name: str, content: bytes) -> None:
         """See ``Place``."""
@@ -161,7 +165,8 @@ class LocalPlace:
         before: Callable[[], None],
     ) -> bool:
         """See ``Place``."""
-        final = self._path(name)
+        self.check_folder(name)
+        final = self.root / name
         final.parent.mkdir(parents=True, exist_ok=True)
         if _stay(there, goes, keep):
             _folders.merge(draft, final, last=last, goes=goes, before=before)

@@ -47,10 +47,10 @@ def holds_unknown(place: Place, key: str) -> bool:
     """Whether frames lie in a clip's folder that no proof lists; where there is a proof, they are not looked for.
 
     Raises:
-        OutputError: The folder is a link, or lies behind one; or it cannot be read.
+        OutputError: The folder is a link or a file, or lies behind one; or it cannot be read.
     """
     name = clip_name(key)
-    place.check_unlinked(name)
+    place.check_folder(name)
     if layout.parse_listed(place.read(f"{name}/{PROOF}")) is not None:
         return False
     frames = [one for one in place.sizes(name) if layout.is_frame(one)]

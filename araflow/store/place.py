@@ -81,10 +81,10 @@ class Place(Protocol):
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """Yield the folders below a folder that hold a file of this name, named from there; none within another."""
 
-    def check_unlinked(self, name: str) -> None:
-        """Make sure that nothing on the way from the output to what is named, nor that itself, is a link.
+    def check_folder(self, name: str) -> None:
+        """Make sure that what is named is a folder, or absent, and nothing on the way to it is a link or a file.
 
-        Whatever writes or removes here does so, too.
+        Whatever writes or removes here goes through no link, either.
 
         Raises:
             OutputError: Something is; the message names it.

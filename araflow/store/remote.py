@@ -210,8 +210,8 @@ class RemotePlace:
         now = email.utils.parsedate_to_datetime(head["ResponseMetadata"]["HTTPHeaders"]["date"])
         return float((now - head["LastModified"]).total_seconds())
 
-    def check_unlinked(self, name: str) -> None:
-        """See ``Place``; there are no links here."""
+    def check_folder(self, name: str) -> None:
+        """See ``Place``; there are neither links nor folders here."""
 
     def replace(self, name: str, content: bytes) -> None:
         """See ``Place``."""
