@@ -75,7 +75,6 @@ def running(host: str, port: int) -> Iterator[Running]:
         else:
             stack.enter_context(_started(host, port, url, secret.password))
         profile.keep(url, secret)
-        reach.go_directly(url)
         os.environ |= {"PREFECT_API_URL": url} | password.for_client(secret.password)  # runs are processes of their own
         now = {PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: secret.password}
         stack.enter_context(temporary_settings(now))

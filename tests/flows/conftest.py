@@ -121,3 +121,14 @@ def _served(server: Server, folder: Path) -> Iterator[Served]:
             started.wait(60)
         finally:
             started.kill()
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return clean(PREFECT_HOME=str(tmp_path / "prefect"), PREFECT_CLIENT_MAX_RETRIES="0")
+
+
+@pytest.fixture
+def profiles(tmp_path: Path) -> Path:
+    """Prefect's file of profiles."""
+    return tmp_path / "prefect" / "profiles.toml"

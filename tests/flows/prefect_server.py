@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -46,12 +47,23 @@ class Client(httpx.Client):
         return response
 
 
+def free_port() -> int:
+    """Return a port of this machine at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_private(path: Path) -> bool:
+    """Whether nobody else may read or write a file."""
+    return stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
 @contextlib.contextmanager
 def serving(folder: Path, environment: dict[str, str]) -> Iterator[Client]:
     """Yield a client of its API, once it answers. It is started as ``araflow up`` starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     secret = environment.get("PREFECT_SERVER_API_AUTH_STRING") or password.make()
     command = [sys.executable, "-P", standing.__file__, "127.0.0.1", str(port)]
     with (folder / "server.log").open("wb") as log:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands import Commands, clean
+from commands import Commands
 from flow_world import Server
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -22,11 +22,6 @@ from flows.server import settings; settings.apply()
 import sys, time
 from flows.executors import limits
 """
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return clean(PREFECT_HOME=str(tmp_path / "prefect"), PREFECT_CLIENT_MAX_RETRIES="0")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""``araflow up``: who gets in, what it keeps for other terminals, what it uses of what is there, and how it ends.
+"""``araflow up``: who gets in, and how it ends.
 
 The cases: a page of somebody else's in a browser of this machine, and any user of it, gave the orders of the user who
 had started it.
@@ -6,33 +6,24 @@ had started it.
 
 import asyncio
 import contextlib
-import http.server
 import json
-import os
-import pwd
 import re
 import signal
-import socket
-import stat
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 import websockets
-from commands import Commands, clean
-from prefect_server import UPGRADE, Client
-from test_servers import answering, run
+from prefect_server import UPGRADE, Client, free_port, is_private
+from test_servers import run
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(300)]
 
-CompletedProcess = subprocess.CompletedProcess[str]
-Do = Callable[..., CompletedProcess]
 SOCKETS = (
     "events/in",
     "events/out",
@@ -40,57 +31,6 @@ SOCKETS = (
     "task_runs/subscriptions/scheduled",
     "work_pools/araflow/workers/connect",
 )
-AS_A_USER = """
-import os, sys
-import prefect.context
-from araflow import cli
-from flows.server import profile
-for name in [name for name in os.environ if name.startswith("PREFECT_")]:
-    del os.environ[name]
-os.environ.update({environment!r})
-prefect.context.GLOBAL_SETTINGS_CONTEXT = None  # whose profile would be looked for where it was
-prefect.context.refresh_global_settings_context()
-"""
-KEEP = """
-secret = profile.secret()
-profile.keep({url!r}, secret)
-print(secret.password)
-"""
-UP = "sys.argv = ['araflow', 'up', 'build-sample/local', *{arguments!r}]\ncli.main()"
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return clean(PREFECT_HOME=str(tmp_path / "prefect"), PREFECT_CLIENT_MAX_RETRIES="0")
-
-
-@pytest.fixture
-def profiles(tmp_path: Path) -> Path:
-    """Prefect's file of profiles."""
-    return tmp_path / "prefect" / "profiles.toml"
-
-
-@pytest.fixture
-def do(commands: Commands, tmp_path: Path, environment: dict[str, str]) -> Do:
-    """Run code as a user who has set some variables of Prefect's and no others."""
-
-    def run_it(code: str, **more: str) -> CompletedProcess:
-        given = {name: value for name, value in (environment | more).items() if name.startswith("PREFECT_")}
-        return commands.python(tmp_path, AS_A_USER.format(environment=given) + code)
-
-    return run_it
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def is_private(path: Path) -> bool:
-    """Whether nobody else may read or write a file."""
-    return stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
 
 
 @contextlib.contextmanager
@@ -217,100 +157,3 @@ async def talked(url: str) -> None:
             await connected.send(json.dumps({"type": "auth", "token": token}))
             with pytest.raises(websockets.ConnectionClosed):
                 await connected.recv()
-
-
-@pytest.mark.parametrize(
-    ("health", "status", "said"),
-    [
-        ("<html>", 200, "is port {port} taken? What answers there is no Prefect server"),
-        ("true", 200, "the Prefect server there asks for no password"),
-        ("true", 401, "does not take our password: it is somebody else's"),
-    ],
-)
-def test_what_sits_on_the_port_is_not_used(do: Do, profiles: Path, health: str, status: int, said: str):
-    with answering(health, status) as url:
-        port = url.rpartition(":")[2]
-        ended = do(UP.format(arguments=["--port", port]))
-    assert ended.returncode == 1
-    assert said.format(port=port) in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert not profiles.exists()
-
-
-@pytest.mark.parametrize("name", ["PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"])
-def test_a_server_without_a_password_is_not_started(do: Do, name: str):
-    ended = do(UP.format(arguments=["--host", "0.0.0.0", "--port", str(free_port())]), **{name: " "})
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith(
-        f"error: {name} is empty: whoever reaches a server without a password"
-    )
-
-
-def test_the_profile_keeps_one_password_and_what_is_the_users_stays(do: Do, profiles: Path):
-    def keep(url: str, **more: str) -> str:
-        kept = do(KEEP.format(url=url), **more)
-        assert kept.returncode == 0, kept.stderr
-        return kept.stdout.strip()
-
-    profiles.parent.mkdir()
-    # Of another machine: it stays, and what is ours lies beside it.
-    team = 'active = "team"\n\n[profiles.team]\nPREFECT_API_URL = "https://team.example/api"\n'
-    profiles.write_text(team + 'PREFECT_API_AUTH_STRING = "team:secret"\n')
-    profiles.chmod(0o644)
-    first = keep("http://[::1]:4/api")
-    assert first.startswith("araflow:") and is_private(profiles)
-    assert "https://team.example/api" in profiles.read_text() and '"team:secret"' in profiles.read_text()
-    assert keep("http://[::1]:4/api", PREFECT_PROFILE="araflow") == first
-    # Of this machine.
-    profiles.write_text(team.replace("https://team.example", "http://127.0.0.1:4200"))
-    second = keep("http://[::1]:4/api")
-    assert second.startswith("araflow:") and second != first
-    assert "http://[::1]:4/api" in profiles.read_text() and second in profiles.read_text()
-    assert keep("http://[::1]:5/api") == second, "so that browsers and workers need not be told again"
-    # In the environment: it is the user's, and stays there.
-    for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"):
-        profiles.write_text(team.replace("https://team.example", "http://127.0.0.1:4200"))
-        assert keep("http://[::1]:4/api", **{name: "me:mine"}) == "me:mine"
-        assert "me:mine" not in profiles.read_text()
-
-
-def test_a_profile_behind_a_link_is_written_where_it_lies(tmp_path: Path, do: Do, profiles: Path):
-    kept = tmp_path / "dotfiles" / "profiles.toml"
-    for folder in (kept.parent, profiles.parent):
-        folder.mkdir()
-    kept.write_text('active = "mine"\n\n[profiles.mine]\n')
-    profiles.symlink_to(kept)
-    done = do(KEEP.format(url="http://127.0.0.1:4/api"))
-    assert done.returncode == 0, done.stderr
-    assert profiles.is_symlink() and "http://127.0.0.1:4/api" in kept.read_text() and is_private(kept)
-    assert list(kept.parent.iterdir()) == [kept]
-
-
-@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root starts another user's program")
-def test_another_users_program_on_the_port_is_sent_nothing(do: Do):
-    asked = []
-
-    class Stranger(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append((self.path, self.headers["Authorization"]))
-            self.send_response(200 if self.path == "/api/health" else 401)
-            self.end_headers()
-            self.wfile.write(b"true")
-
-        def log_message(self, *_: object) -> None: ...
-
-    os.seteuid(pwd.getpwnam("nobody").pw_uid)  # whose socket it is
-    try:
-        listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
-    finally:
-        os.seteuid(0)
-    with listening:
-        threading.Thread(target=listening.serve_forever, daemon=True).start()
-        port = str(listening.server_port)
-        known = {"PREFECT_API_AUTH_STRING": "me:mine", "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-        ended = do(UP.format(arguments=["--port", port]), **known)
-        assert ended.returncode == 1 and "another user's program listens there" in ended.stderr
-        ended = do("sys.argv = ['araflow', 'serve']\ncli.main()", **known)
-        assert ended.returncode == 1 and "no Prefect server: another user's program listens" in ended.stderr
-        listening.shutdown()
-    assert set(asked) <= {("/api/health", None)}
