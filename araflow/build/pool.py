@@ -74,8 +74,10 @@ class WorkerPool:
             raise PoolClosedError(_STOPPED)
         try:
             return self._threads.submit(self._run, function, item, timeout)
-        except RuntimeError:  # closed by another thread since the line above
-            raise PoolClosedError(_STOPPED) from None
+        except RuntimeError:
+            if not self._closed.is_set():
+                raise  # no thread can be started
+            raise PoolClosedError(_STOPPED) from None  # closed by another thread since the line above
 
     def _run(self, function: Callable[[_Item], _Result], item: _Item, timeout: float) -> _Result | Lost:
         if self._closed.is_set():

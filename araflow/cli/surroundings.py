@@ -73,6 +73,10 @@ def explained() -> Iterator[None]:
         raise AraflowError(f"{error.filename or 'the system says'}: {error.strerror or error}") from error
     except MemoryError as error:
         raise AraflowError(f"there is not enough memory ({error or 'it is all in use, or ulimit -v'})") from error
+    except ImportError as error:
+        if not any(text in str(error) for text in ("failed to map segment", "annot allocate memory")):
+            raise
+        raise AraflowError(f"there is not enough memory to load a library: {error}") from error
     except RuntimeError as error:
         if "start new thread" not in str(error):
             raise

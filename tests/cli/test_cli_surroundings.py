@@ -1,8 +1,10 @@
 """What surrounds a command is gone, full or closed: a line, or nothing at all, and never a clip less."""
 
 import contextlib
+import errno
 import fcntl
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -20,8 +22,9 @@ from inline_world import araflow, draw
 from araflow.acquire.types import Sources
 from araflow.build import stages
 from araflow.build.resolved import resolve
+from araflow.cli import surroundings
 from araflow.core import spec_file
-from araflow.core.errors import OutputError, SourceError
+from araflow.core.errors import AraflowError, OutputError, SourceError
 from araflow.store.address import open_store
 
 COMMAND = f"{shlex.quote(sys.executable)} -m araflow"
@@ -149,3 +152,24 @@ def test_who_only_looks_keeps_no_run_from_its_start(tmp_path: Path):
         looking.join()
         with pytest.raises(OutputError, match="another araflow run is writing here"), open_store(tmp_path).locked():
             pass
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError("can't start new thread"), "no thread can be started: raise ulimit -u or -v"),
+        (MemoryError("Unable to allocate 2 GiB"), "not enough memory (Unable to allocate 2 GiB)"),
+        (ImportError("libx.so: failed to map segment from shared object"), "not enough memory to load a library: libx"),
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "/data/x: No space left on device"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_the_machine_has_not_is_a_line(error: Exception, said: str):
+    with pytest.raises(AraflowError, match=re.escape(said)), surroundings.explained():
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), ImportError("no module"), KeyError("x")])
+def test_a_fault_of_araflows_own_is_not_explained_away(error: Exception):
+    with pytest.raises(type(error)), surroundings.explained():
+        raise error
