@@ -231,11 +231,15 @@ class _Ingestion:
         if self._is_taken(place, found, file):
             return
         path = self.target / place
-        if not (path.is_file() and (path.samefile(file) or filecmp.cmp(file, path, shallow=False))):
+        if not file.is_file():  # a pipe, or a link that leads nowhere: a row, by whoever reads it
+            self._refuse_link(path.parent)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not (path.is_symlink() and path.readlink() == file.absolute()):
+                path.symlink_to(file.absolute())
+        elif not (path.is_file() and (path.samefile(file) or filecmp.cmp(file, path, shallow=False))):
             half = self._scratch / "link"
             try:
-                # Not the link, where it is one; but a pipe, or what leads nowhere, is a row by whoever reads it.
-                os.link(file.resolve(), half) if file.is_file() else half.symlink_to(file.absolute())
+                os.link(file.resolve(), half)  # not the link, where it is one
             except OSError:  # another file system, or one without links
                 shutil.copyfile(file, half)
             self._move(half, path, found)

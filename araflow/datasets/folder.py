@@ -122,6 +122,8 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     root = files.videos
     if root is None or not root.exists():
         raise SourceError(f"{root}: no such file or folder")
+    if not (root.is_file() or root.is_dir()):
+        raise SourceError(f"{root}: neither a file nor a folder")
     if root.is_file() and not _is_list(root):
         return [_clip(root.name, root.name if root.stem in (".", "..") else root.stem, root)]
     clips = _folder_csv.read(root) if root.is_file() else _clips_below(root)

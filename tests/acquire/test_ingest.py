@@ -517,6 +517,29 @@ def test_loose_files_are_copied_where_links_are_impossible(tmp_path, monkeypatch
     assert tree(tmp_path / "t") == PLACED
 
 
+@pytest.mark.timeout(30)
+def test_what_is_no_file_is_left_to_whoever_reads_it(tmp_path):
+    first, *others = list(VIDEOS)
+    source = lay(tmp_path / "given", {first: VIDEOS[first], "a.zip": mirrors.zipped({others[0]: b"film"})})
+    (source / others[1]).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(source / others[1])
+    for name, leads in ((others[2], "/dev/zero"), (others[3], "/nowhere/at/all.avi")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).symlink_to(leads)
+    for _ in range(2):
+        take(source, tmp_path / "t")
+        assert tree(tmp_path / "t") == {f"videos/{first}": VIDEOS[first], f"videos/{others[0]}": b"film"}
+        for name in others[1:4]:
+            assert (tmp_path / "t" / "videos" / name).readlink() == source / name
+
+
+@pytest.mark.timeout(30)
+def test_an_archive_that_is_no_file_is_a_line(tmp_path):
+    os.mkfifo(tmp_path / "a.zip")
+    with pytest.raises(ArchiveError, match=r"a\.zip: cannot be read: a named pipe, not a file"):
+        take(tmp_path / "a.zip", tmp_path / "t")
+
+
 def test_symbolic_links_to_clips_are_followed(tmp_path):
     store = lay(tmp_path / "store", VIDEOS)
     for name in VIDEOS:

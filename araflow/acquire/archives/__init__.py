@@ -144,4 +144,4 @@ def _kind(path: Path) -> Callable[[Path], Archive] | None:
 
         return TarArchive if is_tar(path) else None
     except OSError as error:
-        raise ArchiveError(f"{path}: cannot be read: {error}") from error
+        raise ArchiveError(f"{path}: cannot be read: {error.strerror or error}") from error
