@@ -139,10 +139,8 @@ def run_to_end(
     try:
         with ended_by_signals(), _watched(command), tags(settings.TAG, *labels):
             state = flow(**arguments, return_state=True)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, RuntimeError) as error:  # before the run began: within it, errors become states
         raise _without_server(error) from error
-    except RuntimeError as error:  # before the run began: within it, errors become states
-        raise AraflowError(f"Prefect could not run the flow: {error}") from error
     finally:
         _command.reset(before)
         Console.ends_with_error = False
@@ -155,12 +153,12 @@ def run_to_end(
     return result
 
 
-def _without_server(error: httpx.HTTPError | CrashedRun) -> AraflowError:
+def _without_server(error: Exception) -> AraflowError:
     """Start the command again without a server that fails it; return what to raise where that is not possible."""
     if history.is_shared() and isinstance(error, httpx.HTTPStatusError) and error.response.is_client_error:
         return AraflowError(
             f"the Prefect server at {PREFECT_API_URL.value()} refuses: {error}; with a password: set "
             "PREFECT_API_AUTH_STRING"
         )
-    history.start_again()
-    return ServerLostError(f"the Prefect server does not answer any more ({error}); run it again")
+    history.start_again(f"fails ({error})")
+    return ServerLostError(f"the Prefect server fails: {error}")

@@ -33,6 +33,7 @@ from araflow.core.spec import BuildSpec
 from araflow.store import summary
 from araflow.store.layout import CONTACT_SHEET
 from araflow.store.manifest import Manifest
+from flows.server import history
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_BETWEEN = 2.0
@@ -43,10 +44,15 @@ _P = ParamSpec("_P")
 
 
 def shown(create: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> object | None:
-    """Create an artifact; where the server does not take it, say so and go on."""
+    """Create an artifact; where the server does not take it, say so and go on.
+
+    A server of the command's own that fails so, as with a full disk, is given up: nothing would come of its history.
+    """
     try:
         return create(*args, **kwargs)
     except (httpx.HTTPError, OSError) as error:
+        if not history.is_shared() and isinstance(error, httpx.HTTPStatusError) and error.response.is_server_error:
+            history.start_again()
         log.warning("the server took no artifact %s: %s", kwargs.get("key", ""), error)
         return None
 

@@ -20,7 +20,8 @@
 
 A message says what was wrong, where, and what to do about it. A module may narrow an error for what it calls itself;
 whoever uses the module catches the error above: MirrorError, PassingError and StartOverError are FetchErrors, NvofError
-and CudaError are UnavailableErrors, and those of the kind DamagedNoteError are SourceErrors.
+and CudaError are UnavailableErrors, UnreadableNoteError and such are OutputErrors, and those of the kind
+DamagedNoteError are SourceErrors.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ _LOST = "ARAFLOW_SERVER_LOST"
 _OWN, _EMBEDDED = "own", "embedded"
 _SECONDS_TO_TELL = 20.0
 _embedded: Embedded | None = None
+_is_kept = False
 
 
 @contextlib.contextmanager
@@ -53,7 +54,8 @@ def kept() -> Iterator[None]:
     lost = os.environ.get(_LOST) == _OWN
     if url is not None and not lost and reach.answers(url):
         reach.go_directly(url)
-        yield
+        with _keeping(None):
+            yield
         return
     if url is not None:
         why = "the Prefect server at %s was lost" if lost else "no Prefect server answers at %s"
@@ -64,7 +66,6 @@ def kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _embedded_running() -> Iterator[None]:
-    global _embedded
     from flows.server import embedded, reach
 
     try:
@@ -74,15 +75,24 @@ def _embedded_running() -> Iterator[None]:
     try:
         server.wait()
         reach.go_directly(server.url)
-        with server.watched(start_again), _told(server.environment):
-            _embedded = server
+        with _keeping(server), server.watched(start_again), _told(server.environment):
             try:
                 yield
             finally:
                 _tell_the_rest()
     finally:
-        _embedded = None
         server.stop()
+
+
+@contextlib.contextmanager
+def _keeping(server: Embedded | None) -> Iterator[None]:
+    """Know that a history is kept: by a server of the command's own, or by the user's."""
+    global _embedded, _is_kept
+    _embedded, _is_kept = server, True
+    try:
+        yield
+    finally:
+        _embedded, _is_kept = None, False
 
 
 @contextlib.contextmanager
@@ -120,21 +130,26 @@ def is_shared() -> bool:
     return _embedded is None and PREFECT_API_URL.value() is not None
 
 
-def start_again() -> None:
-    """Replace this process by the same command, which goes on from what is done, without the server that was lost.
+def start_again(why: str = "was lost") -> None:
+    """Replace this process by the same command, which goes on from what is done, without the server that fails it.
 
     Prefect would try to reach it for many minutes, in each of its threads and once more when Python exits. Decoding
     processes end with this one. Nothing is done where Python was not started by the command.
+
+    Args:
+        why: What the server did.
     """
     lost = _OWN if _embedded is None else _EMBEDDED
-    if Path(sys.argv[0]).name not in ("araflow", "__main__.py") or os.environ.get(_LOST) in (lost, _EMBEDDED):
+    is_command = _is_kept and Path(sys.argv[0]).name in ("araflow", "__main__.py")
+    if not is_command or os.environ.get(_LOST) in (lost, _EMBEDDED):
         return
     if _embedded is None:
-        log.warning("the Prefect server was lost; the command starts again without it, from what is done")
+        log.warning("the Prefect server %s; the command starts again without it, from what is done", why)
     else:
         _embedded.stop()
     os.environ[_LOST] = lost
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     apart = ["-P"] * (Path(sys.argv[0]).name == "araflow")  # a script does not look for modules where it is run
     os.execv(sys.executable, [sys.executable, *apart, "-m", "araflow", *sys.argv[1:]])

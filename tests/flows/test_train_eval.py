@@ -106,11 +106,11 @@ def test_a_failure_is_a_failed_run_with_one_line(trained, commands: Commands, se
     assert "\n" not in run["state"]["message"]
 
 
-def test_a_second_run_trains_nothing_and_evaluates_the_same(trained, commands: Commands):
+def test_a_second_run_without_prefect_trains_nothing_and_evaluates_the_same(trained, commands: Commands):
     folder, _ = trained
     figures = [*(folder / "run").rglob("evaluation/*"), *(folder / "run").rglob("*.safetensors")]
     before = {path: path.read_bytes() for path in figures}
-    again = train_eval(commands, folder, "--json")
+    again = train_eval(commands, folder, "--json", "--no-prefect")
     assert again.returncode == 0, again.stderr
     content = json.loads(again.stdout)
     assert content["fields"] == []
@@ -118,6 +118,7 @@ def test_a_second_run_trains_nothing_and_evaluates_the_same(trained, commands: C
     assert content["results"]["group"]["leakage"]["any_class"] == 0
     assert {path: path.read_bytes() for path in figures} == before
     assert "trained already" in again.stderr
+    assert "Flow run" not in again.stderr
 
 
 def test_a_picture_that_cannot_be_read_is_one_message_with_its_clip(trained, commands: Commands):
