@@ -19,7 +19,7 @@ from araflow.store.manifest import Manifest
 def write(manifest: Manifest, folder: Path) -> list[Path]:
     """Write the rows of a manifest; see ``Export``."""
     file = folder / "clips.csv"
-    if file.exists():
+    if file.exists() or file.is_symlink():
         raise OutputError(f"{file}: is there already; remove it, or choose another folder")
     radii = [None if each is None else json.dumps(each) for (each,) in manifest.columns("radii")]
     place = manifest.table.schema.get_field_index("radii")

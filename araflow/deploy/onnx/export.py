@@ -138,7 +138,7 @@ def _refuse(out: Path, *, precision: str, opset: int, batch: Batch, force: bool)
         raise SpecError(f"batch: {batch!r}; allowed: dynamic, or a number of windows from 1")
     if out.is_dir():
         raise OutputError(f"{out}: a folder; name a file, such as {out / 'model.onnx'}")
-    if out.exists() and not force:
+    if (out.exists() or out.is_symlink()) and not force:
         raise OutputError(f"{out}: there is such a file already; use --force to replace it, or another name")
 
 
