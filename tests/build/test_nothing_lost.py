@@ -167,7 +167,8 @@ def test_nothing_of_the_users_is_lost(
 
 
 @pytest.mark.proof
-@settings(FEW, max_examples=3000)
+@pytest.mark.timeout(3600)
+@settings(FEW, max_examples=1000)
 @given(begin=st.sampled_from(("nothing", "made")), plants=PLANTS, command=st.sampled_from(COMMANDS))
 def test_nothing_of_the_users_is_lost_at_length(
     begin: str, plants: Plants, command: str, world: Path, tmp_path_factory: pytest.TempPathFactory
