@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from araflow.core import json_log
 from araflow.core.errors import AraflowError
-from araflow.core.screen import echo, echo_json, shown, visible
+from araflow.core.screen import as_one, echo, echo_json, visible
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -67,7 +67,7 @@ def logged() -> Iterator[Console]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            console.print(Text(shown(record.getMessage())))  # as text: a key may hold [b] or :smile:
+            console.print(Text(as_one(record.getMessage())))  # as text: a key may hold [b] or :smile:
 
     handler = json_log.JsonLines() if json_log.wanted() else Lines()
     ours = logging.getLogger("araflow")
@@ -88,7 +88,7 @@ def say_error(message: str) -> None:
     if json_log.wanted():
         json_log.say(logging.ERROR, message.removeprefix("error: "))
     else:
-        echo(message, err=True)
+        echo(as_one(message), err=True)
 
 
 def say_traceback(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from araflow.cli.options import json_option
-from araflow.core.screen import echo, echo_json
+from araflow.core.screen import echo, echo_json, visible
 
 _ONNX = click.argument("onnx", type=click.Path(path_type=Path))
 
@@ -72,4 +72,4 @@ def _show(paths: list[Path], as_json: bool) -> None:
         echo_json({"files": [str(path) for path in paths]})
     else:
         for path in paths:
-            echo(str(path))
+            echo(visible(str(path)))

@@ -10,7 +10,7 @@ import click
 
 from araflow.cli.console import progress
 from araflow.cli.options import JSON, Group, ManifestPath
-from araflow.core.screen import echo, echo_json
+from araflow.core.screen import echo, echo_json, visible
 
 
 @click.group(cls=Group)
@@ -69,7 +69,7 @@ def validate(path: Path, quick: bool, deep: bool, as_json: bool) -> None:
         echo_json(content | ({"without_digests": unknown} if deep else {}))
     else:
         for problem in problems + strays:
-            echo(problem)
+            echo(visible(problem))
         line = f"{len(read)} rows, {len(problems) + len(strays)} differences"
         if problems and read.settings:
             line += "; the same araflow build or flow with --verify makes damaged clips and the manifest anew, and so "
@@ -96,6 +96,6 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
         echo_json({"differences": lines})
     else:
         for line in lines:
-            echo(line)
+            echo(visible(line))
         echo(f"{len(lines)} differences")
     sys.exit(1 if lines else 0)

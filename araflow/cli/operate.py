@@ -15,7 +15,7 @@ from araflow.cli import running
 from araflow.cli.console import INCOMPLETE, finish, logged, say_error
 from araflow.cli.options import JSON
 from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
-from araflow.core.screen import echo, echo_json
+from araflow.core.screen import echo, echo_json, visible
 
 if TYPE_CHECKING:
     from araflow.build.outputs import Entry, Output
@@ -229,7 +229,7 @@ def _show_chosen(chosen: list[Entry], as_json: bool) -> None:
         echo_json({"clips": rows})
         return
     for entry in chosen:
-        echo(f"{entry.key}: {entry.outcome}: {entry.reason}")
+        echo(visible(f"{entry.key}: {entry.outcome}: {entry.reason}"))
     echo(f"{len(chosen):,} clip{'s' * (len(chosen) != 1)} would be tried again")
 
 

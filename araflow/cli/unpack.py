@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from araflow.core.screen import echo, echo_json
+from araflow.core.screen import echo, echo_json, visible
 
 
 @click.command()
@@ -64,7 +64,7 @@ def _list(archive: Path, wants: Callable[[str], bool], as_json: bool) -> None:
         echo_json(content | {"members": [dataclasses.asdict(member) for member in members]})
         return
     for member in members:
-        echo(f"{member.size:>15,}  {member.name}")
+        echo(visible(f"{member.size:>15,}  {member.name}"))
     left_out = f", {dropped:,} AppleDouble left out" if dropped else ""
     echo(f"{archive}: {kind}, {_files(len(members), sum(member.size for member in members))}{left_out}")
 

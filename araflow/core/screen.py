@@ -54,6 +54,12 @@ def shown(text: str) -> str:
     return "\n".join(map(visible, masked_in(text).split("\n")))
 
 
+def as_one(text: str) -> str:
+    """Return a message as ``shown``, its further lines indented: a name with a line break in it begins no line."""
+    first, *others = shown(text).split("\n")
+    return "\n".join([first, *(line if line.startswith("  ") or not line else f"  {line}" for line in others)])
+
+
 def as_markdown(text: str) -> str:
     """Return text as Markdown that shows it as it is, on one line, also within a table."""
     return _MARKS.sub(r"\\\g<0>", visible(masked_in(text)))

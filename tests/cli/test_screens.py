@@ -67,6 +67,7 @@ def videos(tmp_path: Path) -> Path:
     (folder / HOSTILE).mkdir(parents=True)
     (folder / HOSTILE / f"a{HOSTILE}.avi").write_text("no video")
     (folder / HOSTILE / os.fsdecode(b"b\xff.avi")).write_text("no video")
+    (folder / HOSTILE / "c\nerror: forged.avi").write_text("no video")
     return folder
 
 
@@ -77,11 +78,13 @@ def test_names_of_videos_are_text_wherever_a_command_shows_them(run: Run, videos
     assert f"{SEEN}/a{SEEN}" in run("manifest", "show", str(out), "--clips", status=0)
     run("manifest", "validate", str(out))
     assert SEEN in run("status", str(out), status=3)
-    assert f"{SEEN}/a{SEEN}: quarantined" in run("retry", str(out), "--outcome", "quarantined", "--dry-run", status=0)
+    told = run("retry", str(out), "--outcome", "quarantined", "--dry-run", status=0)
+    assert f"{SEEN}/a{SEEN}: quarantined" in told
+    assert rf"{SEEN}/c\nerror: forged: quarantined" in told
     assert SEEN in run("retry", str(out), "--class", HOSTILE + "?", status=1)
     run("clean", str(out), status=0)
     read = json.loads(run("manifest", "show", str(out), "--clips", "--json", status=0))
-    assert [row["label"] for row in read["clips"]] == [HOSTILE] * 2  # exact, as machines need it
+    assert [row["label"] for row in read["clips"]] == [HOSTILE] * 3  # exact, as machines need it
     other = tmp_path / "other"
     other.mkdir()
     manifest = Manifest.read(out)

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from araflow.core.screen import as_json, as_markdown, shown, visible
+from araflow.core.screen import as_json, as_markdown, as_one, shown, visible
 
 COMMANDS = ["\x00", "\a", "\b", "\t", "\n", "\r", "\x1b", "\x7f", "\x85", "\x9b", "\x9d", "\u2028", "\u2029"]
 UNSEEN = ["\u061c", "\u200b", "\u200e", "\u200f", "\u202a", "\u202e", "\u2066", "\u2069", "\ufeff", "\u00ad", "\u3164"]
@@ -45,6 +45,10 @@ def test_nothing_commands_a_terminal(text):
 def test_a_message_keeps_its_lines_and_shows_no_secret():
     message = "b\x1b[1m:\n  http://u:S3CRET@h/\x1b]0;x\x07?S3CRET: no"
     assert shown(message) == "b\\x1b[1m:\n  http://…@h/\\x1b]0;x\\x07?…: no"
+
+
+def test_a_line_break_in_a_name_begins_no_message():
+    assert as_one("error: a\nerror: done\n  more\n\n") == "error: a\n  error: done\n  more\n\n"
 
 
 @given(TEXT)
