@@ -23,6 +23,23 @@ UPGRADE = {
 }
 """Headers that ask for a WebSocket; the answer is 101."""
 
+ASK = """async ([api, socket, deployment]) => {
+    const asked = async (...how) => { try { return (await fetch(...how)).status } catch (error) { return error.name } }
+    const opened = new Promise(done => {
+        const one = new WebSocket(socket)
+        one.onopen = () => done("opened")
+        one.onerror = () => done("refused")
+    })
+    const json = {method: "PATCH", headers: {"Content-Type": "application/json"}, body: '{"pull_steps": []}'}
+    return [
+        await asked(api + "/health"),
+        await asked(api + "/deployments/" + deployment, json),
+        await asked(api + "/flows/", {method: "POST", mode: "no-cors", body: '{"name": "evil"}'}),
+        await opened,
+    ]
+}"""
+"""What a page asks of a server: to read, to change, to change without reading the answer, and a WebSocket."""
+
 
 class Client(httpx.Client):
     """Knows the password and Prefect's token against forged requests, and asks again where the server says 503.

@@ -19,7 +19,8 @@ import pytest
 import yaml
 from commands import clean
 from flow_world import edges
-from prefect_server import serving
+from prefect_server import ASK, serving
+from test_servers import answering
 
 from flows.server import settings
 
@@ -46,6 +47,7 @@ TRAINING = {
 # Without the flags on background networking, the browser looks for its maker's hosts.
 BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking")
 BROWSER += ("--disable-component-update", "--disable-sync", "--no-first-run")
+BROWSER += ("--host-resolver-rules=MAP evil.example 127.0.0.1",)  # as its owner makes it lead here
 
 
 class Ran:
@@ -248,6 +250,22 @@ def test_the_form_has_drop_downs_bounds_and_help(ran: Ran, page: Any):
     assert page.get_by_text("configured", exact=True).count() >= drop_downs > 7
     assert properties["backend"]["enum"][:2] == ["configured", "auto"]
     assert (properties["fold"]["minimum"], properties["fold"]["maximum"]) == (0, 3)
+
+
+def test_a_page_of_somebody_else_in_the_same_browser_gets_nothing(ran: Ran, page: Any):
+    """One of another program of this machine, and one whose name leads here."""
+    api, port = f"{ran.ui}/api", ran.api.base_url.port
+    socket = f"ws://127.0.0.1:{port}/api/events/out"
+    deployment = ran.api.get("/deployments/name/build-hmdb5/local").json()
+    with answering("<html>", 200) as elsewhere:
+        page.goto(f"{elsewhere}/health")
+        assert page.evaluate(ASK, [api, socket, deployment["id"]]) == ["TypeError", "TypeError", 0, "refused"]
+        assert page.goto(f"http://evil.example:{elsewhere.rpartition(':')[2]}/health").ok, "so that this can fail"
+    assert page.goto(f"http://evil.example:{port}/runs").status == 403
+    socket = socket.replace("127.0.0.1", "evil.example")
+    assert page.evaluate(ASK, ["/api", socket, deployment["id"]]) == [403, 403, 403, "refused"]
+    assert ran.api.get("/deployments/name/build-hmdb5/local").json()["pull_steps"] == deployment["pull_steps"]
+    assert ran.api.get("/flows/name/evil").status_code == 404
 
 
 @pytest.mark.proof  # its short version is in test_servers.py: cancelled by the API, as the button does
