@@ -180,7 +180,7 @@ def look(place: Storage) -> dict[str, Any] | None:
     try:
         known = json.loads(content)
         return known if all(isinstance(known[name], kind) for name, kind in _FIELDS.items()) else {}
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return {}
 
 

@@ -5,6 +5,7 @@ import json
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
@@ -142,6 +143,22 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path):
     pq.write_table(predictions.replace_schema_metadata({"araflow-labels": '["one", "two"]'}), file)
     with pytest.raises(SourceError, match="'w/a' does not have 2 probabilities"):
         read_predictions(file)
+    rows = len(predictions)
+    for name, values in (
+        ("windows", pa.nulls(rows, pa.int32())),
+        ("label_index", pa.array(["x"] * rows)),
+        ("probability", pa.array([["y"] * 3] * rows)),
+        ("top5", pa.array([1] * rows)),
+    ):
+        number = predictions.schema.get_field_index(name)
+        pq.write_table(predictions.set_column(number, name, values), file)
+        with pytest.raises(SourceError, match=r"its rows are not araflow's predictions|does not have"):
+            read_predictions(file)
+    for labels in ("[" * 100_000, "{}", "[1, 2, 3]"):
+        pq.write_table(predictions.replace_schema_metadata({"araflow-labels": labels}), file)
+        with pytest.raises(SourceError, match="its rows are not araflow's predictions") as caught:
+            read_predictions(file)
+        assert len(str(caught.value)) < 500
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

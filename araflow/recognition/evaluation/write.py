@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from araflow.core import written
-from araflow.core.errors import SourceError
+from araflow.core.errors import SourceError, brief
 from araflow.core.files import parquet
 from araflow.core.splits import Leakage
 from araflow.recognition.evaluation.answers import DESCRIPTION, Evaluation
@@ -140,6 +141,10 @@ def _schema() -> pa.Schema:
     return pa.schema([(name, (texts | others)[name]) for name in names])
 
 
+_MOST_ROWS = 10_000_000
+"""Videos of an evaluation; Kinetics-700 has 35,000 to validate on."""
+
+
 def read_predictions(path: Path) -> Evaluation:
     """Read the predictions of an earlier evaluation, and measure them anew.
 
@@ -157,24 +162,32 @@ def read_predictions(path: Path) -> Evaluation:
         raise SourceError(f"{file}: no such predictions; `araflow evaluate` writes them")
     try:
         with pa.OSFile(str(file)) as opened:  # as in araflow.store.manifest: no path, no threads
-            table = pq.read_table(opened, use_threads=False, pre_buffer=False)
+            found = pq.ParquetFile(opened, pre_buffer=False)
+            if found.metadata.num_rows > _MOST_ROWS:
+                raise SourceError(f"{file}: has {found.metadata.num_rows:,} rows, which no evaluation has")
+            table = found.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise SourceError(f"{file}: not a readable Parquet file: {error}") from error
+        raise SourceError(f"{file}: not a readable Parquet file: {brief(str(error))}") from error
     encoded = (table.schema.metadata or {}).get(_META)
     absent = [name for name in _schema().names if name not in table.column_names]
     if encoded is None or absent:
         why = f"without {', '.join(absent) or 'the names of its classes'}"
         raise SourceError(f"{file}: a Parquet file, but not araflow's predictions: {why}")
-    rows = table.to_pylist()
-    labels = json.loads(encoded)
-    wrong = [row["key"] for row in rows if len(row["probability"]) != len(labels)]
-    if wrong:
-        raise SourceError(f"{file}: {wrong[0]!r} does not have {len(labels)} probabilities, one per class")
-    return Evaluation.from_parts(
-        labels,
-        [row["key"] for row in rows],
-        np.array([row["label_index"] for row in rows], dtype=np.int64),
-        np.array([row["probability"] for row in rows], dtype=np.float64).reshape(len(rows), len(labels)),
-        np.array([row["windows"] for row in rows], dtype=np.int64),
-        [{name: row[name] for name in DESCRIPTION} for row in rows],
-    )
+    try:
+        rows = table.select(_schema().names).cast(_schema()).to_pylist()
+        labels = TypeAdapter(list[str]).validate_json(encoded)
+        wrong = [row["key"] for row in rows if len(row["probability"] or ()) != len(labels)]
+        if wrong:
+            raise SourceError(f"{file}: {wrong[0]!r} does not have {len(labels)} probabilities, one per class")
+        return Evaluation.from_parts(
+            labels,
+            [row["key"] for row in rows],
+            np.array([row["label_index"] for row in rows], dtype=np.int64),
+            np.array([row["probability"] for row in rows], dtype=np.float64).reshape(len(rows), len(labels)),
+            np.array([row["windows"] for row in rows], dtype=np.int64),
+            [{name: row[name] for name in DESCRIPTION} for row in rows],
+        )
+    except (pa.ArrowException, ValueError, TypeError, IndexError) as error:
+        raise SourceError(
+            f"{file}: its rows are not araflow's predictions: {brief(str(error).splitlines()[0])}"
+        ) from error
