@@ -99,6 +99,7 @@ def _at_hand(build: ResolvedBuild, scratch: Path) -> Sources:
 def _measure(build: ResolvedBuild, present: list[Clip], scratch: Path) -> tuple[dict[str, float] | None, int]:
     recipe = build.recipe
     from araflow.build.extract import Job, make  # what decodes; a plan from split files alone does without
+    from araflow.build.source import hash_source
     from araflow.store.address import open_store
 
     # A spread that does not depend on the order of files.
@@ -108,8 +109,13 @@ def _measure(build: ResolvedBuild, present: list[Clip], scratch: Path) -> tuple[
     spent, start, length = 0.0, time.monotonic(), 8
     for number, clip in enumerate([spread[0], *spread[:_CLIPS_TIMED]]):
         part = dataclasses.replace(recipe, max_frames=min(length, recipe.max_frames or length))
+        source, store = clip.source or Path(), open_store(scratch / "out")
+        try:
+            size, checksum = hash_source(source)
+        except (ClipError, OSError):
+            continue
         began = time.process_time()
-        record = make(Job(clip.key, clip.source or Path(), open_store(scratch / "out"), part, 0, "", keep_rgb=False))
+        record = make(Job(clip.key, source, store, part, size, checksum, keep_rgb=False))
         seconds = time.process_time() - began
         if record.outcome is Outcome.DONE and number > 0:  # the first one warms up, and sets how long the others are
             records.append(record)
