@@ -19,8 +19,10 @@ def check(store: Store, clips: Sequence[Clip]) -> None:
     A clip that has lost its proof alone is araflow's still, if its files are those of its row in the manifest.
 
     Raises:
-        OutputError: There are such frames, or a folder cannot be read, or is a link.
+        OutputError: There are such frames, or a folder cannot be read, or is a link, or the manifest is one.
     """
+    if MANIFEST in store.place.links("", deep=False):
+        raise OutputError(f"{store.out / MANIFEST}: is no file but a link, or the like; move it away")
     if not store.place.exists("clips"):
         return
     keys = [clip.key for clip in clips]

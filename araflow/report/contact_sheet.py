@@ -19,7 +19,7 @@ from araflow.media import images
 from araflow.media.colours import flow_colours
 from araflow.media.quantize import dequantize
 from araflow.store.address import open_place
-from araflow.store.layout import CONTACT_SHEET, KINDS
+from araflow.store.layout import CONTACT_SHEET, KINDS, is_frame
 from araflow.store.manifest import Manifest
 from araflow.store.place import Place
 
@@ -102,7 +102,7 @@ class _Strip:
     @classmethod
     def of(cls, place: Place, row: dict[str, Any]) -> _Strip:
         """Read a clip; flow k is beside frame k, whatever their names."""
-        files = sorted(place.sizes(row["path"]))
+        files = sorted(filter(is_frame, place.sizes(row["path"])))  # beside which others' files may lie
         own = ([name for name in files if name.startswith(f"{kind}/")] for kind in KINDS)
         pairs = list(zip(*own, strict=False))
         if not pairs:

@@ -98,6 +98,20 @@ def carry_out(source: Path, out: Path, command: str) -> None:
         write_contact_sheet(manifest)
 
 
+@pytest.mark.parametrize("name", ["clips/a", "clips/b/2/rgb/0000.png", "manifest.parquet"])
+def test_what_is_in_the_way_is_named_before_any_work(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    out = tmp_path / "out"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).symlink_to("elsewhere") if name == "manifest.parquet" else (out / name).write_bytes(b"mine")
+    before = tree(out)
+    monkeypatch.setattr(build, "WorkerPool", lambda workers: Inline())
+    with pytest.raises(AraflowError, match=name.rpartition("/rgb")[0] or name):
+        carry_out(world / "videos", out, "the same")
+    assert {path for path in tree(out) if "clips" in path.parts} == {path for path in before if "clips" in path.parts}
+
+
 def tree(*folders: Path) -> dict[Path, bytes | str]:
     """What files hold, and where links lead."""
     found: dict[Path, bytes | str] = {}
