@@ -93,7 +93,7 @@ def selection(
         split_of: Clip key to split.
 
     Raises:
-        SourceError: There are none, two have one key, or a key would lead out of the output.
+        SourceError: There are none, two have one key, a key would lead out of the output, or a label is none of these.
     """
     if not clips:
         raise SourceError(f"{origin}: no clips found: no video files, no folders of images, and no list of any")
@@ -104,6 +104,11 @@ def selection(
         known.add(clip.key)
     if labels is None:
         labels = sorted({clip.label for clip in clips if clip.label is not None})
+    allowed = {None, *labels}
+    if strange := next((clip for clip in clips if clip.label not in allowed), None):
+        raise SourceError(
+            f"{origin}: clip {shown(strange.key)} is of class {shown(strange.label)}, which is none of the classes"
+        )
     return Selection(tuple(clips), tuple(labels), split_of or {})
 
 

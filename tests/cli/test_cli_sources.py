@@ -122,3 +122,14 @@ def test_an_address_of_a_folder_on_this_machine_is_that_folder(made: Path, tmp_p
     for other in (f"file://elsewhere{out}", f"local://{out}"):
         refused = flow(made / "videos", other)
         assert (refused.exit_code, "named by its path, or as file:///path" in refused.stderr) == (1, True)
+
+
+def test_a_row_whose_class_is_none_of_the_manifests_is_refused_before_anything_is_made(out: Path, tmp_path: Path):
+    table = pq.read_table(out / "manifest.parquet")
+    number = table.schema.get_field_index("label")
+    pq.write_table(
+        table.set_column(number, table.schema.field(number), pa.array(["run", "jump"])), out / "manifest.parquet"
+    )
+    refused = flow(out, tmp_path / "new")
+    assert (refused.exit_code, "is of class 'jump', which is none of the classes" in refused.stderr) == (1, True)
+    assert not (tmp_path / "new").exists()
