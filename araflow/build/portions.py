@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from araflow.acquire import registry
 from araflow.acquire.types import Part, Sources
+from araflow.build import verify
 from araflow.build.resolved import ResolvedBuild
 from araflow.build.selection import Selection
 from araflow.build.shards import shards
@@ -122,7 +123,7 @@ class Portions:
         return True
 
     def _is_settled(self, clip: Clip) -> bool:
-        known = self._store.find(clip.key, self._fingerprint)
+        known = verify.look(self._store, clip.key, self._fingerprint, verify=self.spec.run.verify).record
         return known is not None and known.outcome is not Outcome.FAILED and known.reason_code != "missing"
 
     def open_part(self, part: Part) -> tuple[Clip, ...]:

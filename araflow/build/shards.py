@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from araflow.build import extract, source
+from araflow.build import extract, source, verify
 from araflow.build.extract import Job
 from araflow.build.pool import WorkerError, WorkerPool
 from araflow.build.recipe import Recipe
@@ -22,7 +22,6 @@ from araflow.core.errors import SourceError
 from araflow.core.processes import Lost, usable_cores
 from araflow.core.reading import NotAFileError
 from araflow.core.spec import RunSpec
-from araflow.store import checks
 from araflow.store.store import Known, Store
 
 log = logging.getLogger(__name__)
@@ -140,29 +139,18 @@ def _try(
 
 
 def _plans(
-    clips: Sequence[Clip], recipe: Recipe, store: Store, verify: bool
+    clips: Sequence[Clip], recipe: Recipe, store: Store, verified: bool
 ) -> Iterator[Job | tuple[ClipRecord, bool]]:
     fingerprint = recipe.fingerprint  # a digest of all that it says, which takes a while
-    if not verify:
-        yield from store.map(
-            lambda clip: _plan(clip, store.look(clip.key, fingerprint), recipe, fingerprint, store), clips
-        )
+
+    def plan(clip: Clip) -> Job | tuple[ClipRecord, bool]:
+        return _plan(clip, verify.look(store, clip.key, fingerprint, verify=verified), recipe, fingerprint, store)
+
+    if not verified:
+        yield from store.map(plan, clips)
         return
     with ThreadPoolExecutor(max(usable_cores(), store.place.at_once)) as threads:  # every byte is read
-        yield from threads.map(
-            lambda clip: _plan(clip, _verified(clip, fingerprint, store), recipe, fingerprint, store), clips
-        )
-
-
-def _verified(clip: Clip, fingerprint: str, store: Store) -> Known:
-    """Return what is known of a clip; if its files are damaged, it counts as not made from now on."""
-    found = store.look(clip.key, fingerprint)
-    if found.made is None or not (problems := checks.damage(store.place, found.made)):
-        return found
-    text = "%s: %s; it no longer counts as made, and is made anew if its source is there"
-    log.warning(text, clip.key, problems[0], extra={"clip": clip.key})
-    store.withdraw(found.made)
-    return store.look(clip.key, fingerprint)
+        yield from threads.map(plan, clips)
 
 
 def _plan(clip: Clip, found: Known, recipe: Recipe, fingerprint: str, store: Store) -> Job | tuple[ClipRecord, bool]:

@@ -147,6 +147,20 @@ def test_a_rerun_with_everything_done_asks_the_server_nothing_and_changes_nothin
     assert tree(three.out) == before
 
 
+def test_a_damaged_clip_has_its_part_fetched_again(three):
+    three.build()
+    before = tree(three.out)
+    clip = next(path.parent for path in sorted(three.out.rglob("rgb")) if path.is_dir())
+    one, other = clip / "u", clip / "v"
+    one.rename(clip / "aside")
+    other.rename(one)
+    (clip / "aside").rename(other)
+    three.requests()
+    three.build(run={"verify": True})
+    assert len([path for path in three.parts_asked() if path != "replacement"]) == 1
+    assert tree(three.out) == before
+
+
 def test_other_flow_settings_fetch_parts_again_and_keep_the_frames(three):
     three.build()
     frames = {p.relative_to(three.out): p.stat().st_ino for p in three.out.rglob("*.png") if "sheet" not in p.name}
