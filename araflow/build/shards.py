@@ -183,8 +183,6 @@ def _no_file(source: Path, error: OSError) -> str | None:
     name = "it" if error.filename in (None, str(source)) else Path(error.filename).name
     if isinstance(error, NotAFileError):
         return f"not-a-file: {name} is {error.strerror}"
-    if isinstance(error, FileNotFoundError) and error.filename and Path(error.filename).is_symlink():
-        return f"missing: {name} is a link that leads nowhere"
     return None
 
 
