@@ -12,11 +12,12 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from araflow.core.errors import brief
+
+if TYPE_CHECKING:  # worker processes start sooner without it
+    from pydantic import ValidationError
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
