@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -70,25 +70,30 @@ def check_row(row: _Row, place: Place, *, decode: bool, deep: bool) -> Iterator[
     if not row["reason"]:
         yield "has no reason"
     if row["outcome"] == Outcome.DONE:
-        yield from check_files(row, place, decode=decode, deep=deep)
-        if _is_ours(row):
-            yield from _check_foreign(row, place)
+        yield from check_files(row, place, decode=decode, deep=deep, foreign=_is_ours(row))
     elif row["path"] is not None:
         yield f"is {row['outcome']} but has a path"
     if deep and _is_ours(row):
         yield from _check_record(row, place)
 
 
-def check_files(row: _Row, place: Place, *, decode: bool, deep: bool) -> Iterator[str]:
-    """Yield what is wrong with the own files of a finished clip; see ``check_row``."""
+def check_files(row: _Row, place: Place, *, decode: bool, deep: bool, foreign: bool = False) -> Iterator[str]:
+    """Yield what is wrong with the own files of a finished clip, and which are foreign; see ``check_row``."""
     counts = _counts(row)
     if row["path"] is None or not counts:
         must = "flows must be frames - 1" if _is_ours(row) else "there must be frames or flows"
         yield f"frames={row['frames']}, flows={row['flows']}, path={row['path']}: {must}"
         return
-    sizes = place.sizes(row["path"])
-    if _is_ours(row):
-        sizes = {name: sizes[name] for name in _own(row, sizes)}
+    there = place.sizes(row["path"])
+    own = {name: there[name] for name in _own(row, there)} if _is_ours(row) else there
+    yield from _check_own(row, counts, own, place, decode=decode, deep=deep)
+    if foreign:
+        yield from _check_foreign(counts, there.keys() - own.keys())
+
+
+def _check_own(
+    row: _Row, counts: Mapping[str, int], sizes: Mapping[str, int], place: Place, *, decode: bool, deep: bool
+) -> Iterator[str]:
     files = {kind: {name: sizes[name] for name in sorted(sizes) if name.startswith(f"{kind}/")} for kind in counts}
     if absent := [kind for kind, own in files.items() if not own]:
         yield f"{absent[0]}: No such file or directory"
@@ -107,12 +112,10 @@ def check_files(row: _Row, place: Place, *, decode: bool, deep: bool) -> Iterato
         yield from _check_content(row, files, place, decode=decode)
 
 
-def _check_foreign(row: _Row, place: Place) -> Iterator[str]:
+def _check_foreign(counts: Mapping[str, int], names: Set[str]) -> Iterator[str]:
     """Files where the clip's own lie: they are nobody's to remove, and who lists a folder takes them for frames."""
-    sizes = place.sizes(row["path"]) if row["path"] is not None and _counts(row) else {}
-    foreign = sorted(sizes.keys() - _own(row, sizes))
-    for kind in _counts(row):
-        if theirs := [name for name in foreign if name.startswith(f"{kind}/")]:
+    for kind in counts if names else ():
+        if theirs := sorted(name for name in names if name.startswith(f"{kind}/")):
             yield f"{kind} holds {len(theirs)} files that are not the clip's, such as {theirs[0]}: move them away"
 
 

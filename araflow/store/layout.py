@@ -76,9 +76,13 @@ def own_names(record: ClipRecord, there: Collection[str]) -> set[str]:
         record: The clip's proof.
         there: The folder's files, named from there.
     """
-    counts = _counts(record)
-    found = ({name for name in there if _is_listed(name, counts, naming)} for naming in _FIRST)
-    return max(found, key=len)
+    counts, best = _counts(record), set[str]()
+    for naming in _FIRST:
+        found = {name for name in there if _is_listed(name, counts, naming)}
+        if len(found) == sum(counts.values()):  # usual: all are there
+            return found
+        best = max(best, found, key=len)
+    return best
 
 
 def _counts(record: ClipRecord) -> dict[str, int]:
