@@ -61,6 +61,7 @@ FIELDS: dict[str, tuple[object, bool, list[str]]] = {
     "run.on_error": ("stop", False, []),
     "run.clip_timeout": (5.0, False, []),
     "run.retries": (5, False, []),
+    "run.verify": (True, False, []),
     "run.engine": ("workers", False, []),
     "run.range_size": (512, False, []),
     "run.dask_address": ("tcp://head:8786", False, []),
