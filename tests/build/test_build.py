@@ -272,7 +272,7 @@ def test_a_changed_bound_remakes_flow_but_not_rgb(videos: Path, tmp_path: Path):
         for name in one
         if one[name] != other[name]
     }
-    assert changed == {"bound", "flow_bytes", "fingerprint"}
+    assert changed == {"bound", "flow_bytes", "flow_sha256", "fingerprint"}
     assert [line for line in differences(first, second) if "metadata" in line]
     fresh, _ = run(settings(videos, tmp_path / "fresh", optical={"bound": 5.0}))
     assert tree(out) == tree(tmp_path / "fresh")
