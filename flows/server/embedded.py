@@ -50,7 +50,7 @@ class Embedded:
         self._port: int | None = None
         self._said: collections.deque[str] = collections.deque(maxlen=_LINES)
         self._process = subprocess.Popen(
-            [sys.executable, "-P", attached.__file__],
+            [sys.executable, "-P", attached.__file__, "uvicorn"],  # which tells who lists processes what it is
             env=reach.without_proxies(os.environ) | _OWN | password.for_server(self._password),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
