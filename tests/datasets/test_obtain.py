@@ -195,8 +195,13 @@ def test_a_clip_deleted_by_hand_comes_back_from_the_archive_that_was_kept(served
     (kept,) = (Path(got.folder) / "archives").rglob("hmdb51_org.rar")
     gone, short, *_ = sorted((Path(got.folder) / "videos").rglob("*.avi"))
     gone.unlink()
-    short.write_bytes(b"short")
+    short.write_bytes(short.read_bytes()[:9])
     assert totals(acquire(spec(), given=[kept]))["ok"] == LISTED
+    gone.unlink()
+    short.write_bytes(b"the user's own")
+    with pytest.raises(SourceError, match=r"is there already, .* it stays as it is: move it away"):
+        acquire(spec(), given=[kept])
+    assert short.read_bytes() == b"the user's own"
 
 
 def test_a_listed_clip_that_the_archive_lacks_is_missing(served, drawn):

@@ -13,6 +13,7 @@ import pytest
 from commands import Commands
 from flow_world import Server
 
+from araflow.build import note
 from araflow.build import run as build
 from araflow.core.spec_file import parse
 from araflow.datasets._sample import draw_sample
@@ -66,7 +67,11 @@ def test_building_hmdb5_goes_from_download_to_manifest_and_a_second_time_asks_no
     assert (out / "manifest.parquet").read_bytes() == before
 
 
-def test_a_build_of_prefect_is_retried_as_one_and_all_log_lines_are_json(tmp_path: Path, server: Server):
+def test_a_build_of_prefect_is_retried_as_one_and_all_log_lines_are_json(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    write = note.write
+    monkeypatch.setattr(note, "write", lambda *given, **more: write(*given, **{**more, "plain": False}))  # as flows do
     draw_sample(
         tmp_path,
         clips_per_class=2,
@@ -83,8 +88,6 @@ def test_a_build_of_prefect_is_retried_as_one_and_all_log_lines_are_json(tmp_pat
     good = victim.read_bytes()
     victim.write_text("not a video " * 100)
     build.build(spec)
-    note = out / ".araflow" / "build.json"
-    note.write_text(json.dumps({**json.loads(note.read_text()), "plain": False}))  # as the flow writes it
     victim.write_bytes(good)
     command = [sys.executable, "-m", "araflow", "retry", str(out), "--outcome", "quarantined"]
     environment = server.environment | {"ARAFLOW_LOG_JSON": "1"}  # which counts before Prefect is imported

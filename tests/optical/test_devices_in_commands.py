@@ -166,6 +166,7 @@ def test_a_capture_without_a_jetson_is_one_message(bare, tmp_path):
 
 def test_a_capture_that_cannot_be_written_is_one_message(jetson, tmp_path):
     jetson(version="3.2", device="orin")
+    (tmp_path / "no folder").touch()
     result = araflow("doctor", "--vpi-capture", tmp_path / "no folder" / "orin.json")
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()

@@ -104,7 +104,11 @@ def test_its_contact_sheet_shows_clips_that_have_frames_and_flow(out: Path):
         assert cv2.imread(str(sheet)).shape[1] == 4 * 240
 
 
-def test_its_frames_can_be_the_source_of_a_build(out: Path):
+def test_its_frames_can_be_the_source_of_a_build(out: Path, monkeypatch: pytest.MonkeyPatch):
+    refused = araflow("flow", out, "--out", out.parent / "made")
+    lies_there = (out.parent / "train/walk/one/rgb").is_dir()
+    assert ("if you trust the manifest, set ARAFLOW_OUTSIDE=1" in refused.stderr) == lies_there
+    monkeypatch.setenv("ARAFLOW_OUTSIDE", "1")
     result = araflow("flow", out, "--out", out.parent / "made", "--set", "run.workers=1")
     made = Manifest.read(out.parent / "made")
     frames = (out.parent / "train/walk/one/rgb").is_dir()
