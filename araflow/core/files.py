@@ -180,15 +180,15 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 def link_below(root: Path, path: Path) -> Path | None:
     """Return the first link on the way from a folder, which may be one itself, to what lies below; else ``None``."""
-    here = root
+    here = str(root)  # text: this is asked several times for each clip
     for part in path.relative_to(root).parts:
-        here = here / part
+        here = f"{here}{os.sep}{part}"
         try:
-            mode = here.lstat().st_mode
+            mode = os.lstat(here).st_mode
         except OSError:  # absent, or not to be read: whoever goes there will say so
             return None
         if stat.S_ISLNK(mode):
-            return here
+            return Path(here)
     return None
 
 

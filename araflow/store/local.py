@@ -98,8 +98,10 @@ class LocalPlace:
                     if entry.is_dir(follow_symlinks=False):
                         below += [f"{inner}{entry.name}/"] if deep else []
                         continue
-                    with _absent_or_read(Path(entry.path)):  # removed meanwhile
+                    try:
                         found[inner + entry.name] = entry.stat().st_size
+                    except OSError as error:  # removed meanwhile
+                        _refuse_unless_absent(entry.path, error)
                 if empty and inner:
                     found[inner.rstrip("/")] = 0
         return found
