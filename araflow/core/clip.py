@@ -167,7 +167,7 @@ class ClipRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict: fields in declaration order, and a digest of them, so that edits are found."""
-        fields = dataclasses.asdict(self)
+        fields = {name: getattr(self, name) for name in _FIELDS}  # asdict copies each value, for each clip
         return {**fields, _record.SELF: _record.digest(fields)}
 
     @classmethod
@@ -186,6 +186,9 @@ class ClipRecord:
         fields = {**data, "outcome": Outcome(data["outcome"]), "radii": None if radii is None else tuple(radii)}
         fields.pop(_record.SELF, None)
         return cls(**fields)
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(ClipRecord))
 
 
 def source_status(clip: Clip, record: ClipRecord) -> str | None:
