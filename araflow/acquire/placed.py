@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from araflow.core.files import STATE
+from araflow.core.reading import json_of
 
 _NAME = "placed.jsonl"
 _CHUNK = 1 << 20
@@ -65,9 +66,9 @@ class PlacedLog:
                 with self._file.open("rb") as lines:
                     for line in lines:
                         try:
-                            name, size, time = json.loads(line)
+                            name, size, time = json_of(line)
                             self._known[str(name)] = (int(size), int(time))
-                        except (ValueError, TypeError, RecursionError):
+                        except (ValueError, TypeError):
                             continue
         return self._known
 

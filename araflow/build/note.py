@@ -19,9 +19,10 @@ from pydantic import AfterValidator
 
 from araflow.core import signature, spec_file
 from araflow.core.addresses import local
-from araflow.core.errors import OutputError, SpecError
+from araflow.core.errors import OutputError, SpecError, brief
 from araflow.core.files import STATE
 from araflow.core.keys import shown, why_not
+from araflow.core.reading import json_of, problem_of
 from araflow.core.spec import BuildSpec
 from araflow.core.tally import NO_CLASS
 
@@ -148,9 +149,9 @@ def is_own(store: Store) -> bool:
         OutputError: It cannot be read.
     """
     try:
-        content = json.loads(store.read_state(NAME) or b"null")
+        content = json_of(store.read_state(NAME) or b"null")
         return signature.is_own(_signed(content), content.pop("signature", None))
-    except (ValueError, RecursionError, AttributeError):
+    except (ValueError, AttributeError):
         return False
 
 
@@ -170,12 +171,12 @@ def read(store: Store) -> BuildNote | None:
         return None
     try:
         # Not by Pydantic alone, which refuses the names of files that are not UTF-8.
-        content = _Content.model_validate(json.loads(found)).model_dump()
+        content = _Content.model_validate(json_of(found)).model_dump()
         keys = content.pop("keys")
         label_of = dict(zip(keys, content.pop("labels"), strict=True))
         if len(label_of) < len(keys):
             raise ValueError("a key is there twice")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UnreadableNoteError(
             f"{store.out}: its note of what was built ({STATE}/{NAME}) cannot be read ({_why(error)})"
         ) from error
@@ -206,9 +207,8 @@ def settings(note: BuildNote, out: str, overrides: Sequence[str] = ()) -> BuildS
 def _why(error: BaseException) -> str:
     """Say what is wrong first, on a line; of 650,000 keys each may be."""
     if isinstance(error, pydantic.ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return " ".join(str(error).split())[:200]
+        return problem_of(error)
+    return brief(" ".join(str(error).split()))
 
 
 def _from_the_root(tree: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TextIO
 
+from araflow.core.processes import environment
 from araflow.core.screen import as_json
 
 VARIABLE = "ARAFLOW_LOG_JSON"
@@ -30,16 +31,8 @@ def wanted() -> bool:
 @contextlib.contextmanager
 def switched_on() -> Iterator[None]:
     """Have this process and those that it starts log as JSON. Prefect must not have been imported yet."""
-    before = {name: os.environ.get(name) for name in (VARIABLE, *_PREFECT_HANDLERS)}
-    os.environ.update({VARIABLE: "1", **_PREFECT_HANDLERS})
-    try:
+    with environment({VARIABLE: "1", **_PREFECT_HANDLERS}):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 class JsonLines(logging.StreamHandler[TextIO]):

@@ -1,4 +1,4 @@
-"""What is known of processes: how many this machine can run at once, how one was lost, and how one is told to end."""
+"""What is known of processes: how many may run at once, how one was lost, what one is told, and how one is ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 
@@ -39,6 +39,21 @@ class Lost:
             known = number in list(signal.Signals)  # most real-time signals have no name
             return f"ended by {signal.Signals(number).name if known else f'signal {number}'}"
         return f"ended with exit code {self.exit_code}"
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Have this process, and those that it starts meanwhile, see environment variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

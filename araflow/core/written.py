@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from araflow.core import files
 from araflow.core.errors import OutputError
 from araflow.core.files import explained
+from araflow.core.reading import json_of
 
 LIST = ".araflow-files.json"
 """The list: name of each file beside it to the SHA-256 of what araflow wrote last and before that."""
@@ -163,8 +163,8 @@ def _read(folder: Path) -> dict[str, list[str]]:
     if not os.path.lexists(path):
         return {}
     try:
-        known = json.loads(path.read_bytes()) if _may_be_list(path) else None
-    except (ValueError, RecursionError):
+        known = json_of(path.read_bytes()) if _may_be_list(path) else None
+    except ValueError:
         known = None
     if not isinstance(known, dict) or not all(map(_are_texts, known.values())):
         raise OutputError(f"{path}: is not what araflow wrote; move it away, or choose another folder")

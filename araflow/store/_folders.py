@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}
 
 
@@ -18,7 +18,7 @@ def move_aside(folder: Path, aside: Path) -> bool:
     try:
         folder.rename(aside)
     except OSError as error:
-        if error.errno not in _ABSENT or not aside.parent.is_dir():
+        if error.errno not in ABSENT or not aside.parent.is_dir():
             raise
         return False  # there is none, or another process was faster
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from araflow.core.clip import Outcome
-from araflow.core.errors import ManifestError
+from araflow.core.errors import ManifestError, brief
 from araflow.core.files import STATE
 from araflow.core.keys import shown, why_not
+from araflow.core.reading import json_of
 from araflow.store.address import open_place, reached
 from araflow.store.layout import MANIFEST
 
@@ -32,7 +32,6 @@ _COUNTS = (
     *("rgb_bytes", "flow_bytes", "lossless_bytes"),
 )
 """Columns of which no number is negative."""
-_LONGEST_WHY = 200
 _OUTSIDE = "ARAFLOW_OUTSIDE"
 TRUSTED = f"if you trust the manifest, set {_OUTSIDE}=1"
 
@@ -125,8 +124,8 @@ def _metadata(encoded: bytes | None, version: int) -> dict[str, Any]:
     try:
         if len(encoded) > _MOST_METADATA:
             raise ValueError(f"{len(encoded):,} bytes")
-        metadata = dict(json.loads(encoded))
-    except (ValueError, TypeError, RecursionError) as error:
+        metadata = dict(json_of(encoded))
+    except (ValueError, TypeError) as error:
         raise ManifestError(f"its metadata is not readable: {_why(error)}") from error
     found = metadata.pop("schema_version", None)
     if found != version:
@@ -185,8 +184,7 @@ def _refuse(table: pa.Table, name: str, odd: pa.ChunkedArray, why: str) -> None:
 
 def _why(error: BaseException) -> str:
     """What a library says, on one line."""
-    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return text if len(text) <= _LONGEST_WHY else f"{text[:_LONGEST_WHY]}…"
+    return brief(" ".join(str(error).split()).rstrip(".") or type(error).__name__)
 
 
 def _remedy(file: Path) -> str:

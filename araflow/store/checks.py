@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from araflow.core.clip import ClipRecord, Outcome
+from araflow.core.errors import brief
 from araflow.core.files import PROOF
 from araflow.media import images
 from araflow.store.layout import (
@@ -204,5 +205,4 @@ def _check_record(row: _Row, place: Place) -> Iterator[str]:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}…"
+    return brief(repr(value), 80)

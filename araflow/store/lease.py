@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from araflow.core.errors import OutputError
+from araflow.core.reading import json_of
 from araflow.store._sessions import Sessions
 
 log = logging.getLogger(__name__)
@@ -178,9 +179,9 @@ def look(place: Storage) -> dict[str, Any] | None:
     if content is None:
         return None
     try:
-        known = json.loads(content)
+        known = json_of(content)
         return known if all(isinstance(known[name], kind) for name, kind in _FIELDS.items()) else {}
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return {}
 
 

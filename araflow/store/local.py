@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import os
 import stat
 import uuid
@@ -20,7 +19,6 @@ from araflow.store._sessions import Sessions
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -250,7 +248,7 @@ def _absent_or_read(path: Path) -> Iterator[None]:
 
 
 def _refuse_unless_absent(path: str | Path, error: OSError) -> None:
-    if error.errno not in _ABSENT:
+    if error.errno not in _folders.ABSENT:
         raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
     _refuse_lost(str(path))
 

@@ -14,6 +14,7 @@ from araflow.core.clip import ClipRecord
 from araflow.core.files import PROOF, STATE
 from araflow.core.fingerprint import digest
 from araflow.core.keys import why_not
+from araflow.core.reading import json_of
 from araflow.store import layout
 from araflow.store.layout import clip_name
 from araflow.store.place import Place
@@ -136,7 +137,7 @@ def _read(place: Place, name: str) -> set[str]:
 
 def _parse(content: bytes | None) -> dict[str, object]:
     try:
-        known = json.loads(content or b"{}")
-    except (ValueError, RecursionError):
+        known = json_of(content or b"{}")
+    except ValueError:
         return {}
     return known if isinstance(known, dict) else {}

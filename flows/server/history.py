@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from araflow.core.errors import ServerLostError
+from araflow.core.processes import environment
 from flows.server import settings
 
 if TYPE_CHECKING:
@@ -96,21 +97,15 @@ def _keeping(server: Embedded | None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(environment: dict[str, str]) -> Iterator[None]:
+def _told(values: dict[str, str]) -> Iterator[None]:
     """Have this process, all its threads, and Prefect know of a server."""
     from prefect.context import refresh_global_settings_context
 
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    refresh_global_settings_context()
     try:
-        yield
+        with environment(values):
+            refresh_global_settings_context()
+            yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
         refresh_global_settings_context()
 
 

@@ -43,10 +43,9 @@ def answers(url: str) -> bool:
     try:
         if whose.is_strangers(url):
             return False
-        answer = ask_health(url)
+        return whose.is_healthy(ask_health(url))
     except (httpx.HTTPError, httpx.InvalidURL, ImportError, ValueError):  # the last two: of proxies that httpx lacks
         return False
-    return answer.is_success and answer.text.strip() == "true"  # another server may answer everything with a page
 
 
 def ask_health(url: str) -> httpx.Response:

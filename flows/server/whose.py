@@ -35,7 +35,7 @@ def is_ours(url: str, password: str) -> bool:
     otherwise = "end it, or take another --port"
     if is_strangers(url):
         raise AraflowError(f"{url}: another user's program listens there; take another --port")
-    if answer is None or not _is_healthy(answer):
+    if answer is None or not is_healthy(answer):
         raise AraflowError(
             f"{url}: is port {httpx.URL(url).port} taken? What answers there is no Prefect server; {otherwise}"
         )
@@ -87,7 +87,8 @@ def _ask(url: str, path: str, password: str | None = None) -> httpx.Response:
     return httpx.get(f"{url.rstrip('/')}/{path}", timeout=_SECONDS_TO_ANSWER, headers=headers, trust_env=not own)
 
 
-def _is_healthy(answer: httpx.Response) -> bool:
+def is_healthy(answer: httpx.Response) -> bool:
+    """Whether an answer to ``/health`` is that of a Prefect server."""
     return answer.is_success and answer.text.strip() == "true"  # another server may answer everything with a page
 
 
