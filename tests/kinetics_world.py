@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import ssl
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+import inline_pool
 import mirrors
 import pytest
 
@@ -48,17 +47,6 @@ def name(number: int, initial: str = "-_") -> str:
 read_certificates = functools.cache(ssl.create_default_context)
 
 
-class Inline:
-    """A pool without processes; the work is the real one."""
-
-    def submit(self, function: Callable[[Any], Any], item: Any, timeout: float) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(function(item))
-        return future
-
-    def pause(self, seconds: float) -> None: ...
-
-
 class World:
     """Serves an edition of Kinetics, and builds it.
 
@@ -71,7 +59,7 @@ class World:
         monkeypatch.setenv("ARAFLOW_REGISTRY", str(folder / "registry"))
         # Every download reads all certificates, which takes longer than all else here.
         monkeypatch.setattr(ssl, "create_default_context", read_certificates)
-        monkeypatch.setattr(build, "WorkerPool", lambda workers: contextlib.nullcontext(Inline()))
+        inline_pool.use(monkeypatch)
 
     def serve(self, files: Mapping[str, bytes], name: str = "kinetics400", labels: Iterable[str] = LABELS) -> None:
         """Serve files of ``mirrors``, with a registry whose class list is ``labels``."""

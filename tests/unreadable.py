@@ -1,8 +1,10 @@
-"""The ways in which a file of araflow's own state cannot be read, for tests that nothing is lost by any of them."""
+"""What cannot be read: files of araflow's own state, in all ways, and what may not be read or written by this user."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -41,6 +43,19 @@ def elsewhere(path: Path) -> None:
 
 
 WAYS: tuple[Callable[[Path], None], ...] = (cut, empty, not_text, other_type, folder, circle, elsewhere)
+
+
+@contextlib.contextmanager
+def as_nobody() -> Iterator[None]:
+    """Root may read and write anywhere, so give that up for a moment."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 def content(path: Path) -> object:

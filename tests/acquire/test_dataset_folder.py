@@ -1,14 +1,13 @@
 """What is on record about a downloaded dataset, and what happens when record or folder are not as they should be."""
 
-import contextlib
 import json
-import os
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from unreadable import as_nobody
 
 from araflow.acquire.fetch import Fetched
 from araflow.acquire.folder import DatasetFolder
@@ -214,19 +213,6 @@ def test_a_file_in_the_place_of_the_folder_is_an_error_that_names_it(folder):
     for use in (folder.accept, lambda: folder.locked(print).__enter__()):
         with pytest.raises(SourceError, match="data"):
             use()
-
-
-@contextlib.contextmanager
-def as_nobody() -> Iterator[None]:
-    """Root may write anywhere, so give that up for a moment."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 @pytest.fixture

@@ -3,14 +3,12 @@
 All in one process, so that every change to the disk is counted; ``test_kill.py`` kills whole builds with their workers.
 """
 
-import contextlib
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
 
+import inline_pool
 import kills
 import pytest
 
@@ -36,17 +34,6 @@ RENAMES = {
 """Case and new name of one rename of each kind, for the short test."""
 
 
-class Inline:
-    """Takes the place of the pool of workers: makes each clip where it is asked for."""
-
-    workers = 1
-
-    def submit(self, function: Callable[[Any], Any], item: object, timeout: float) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(function(item))
-        return future
-
-
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A good clip, and one that is cut off."""
@@ -62,7 +49,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "WorkerPool", lambda workers: contextlib.nullcontext(Inline()))
+    inline_pool.use(monkeypatch)
 
 
 def settings(source: Path, out: Path, bound: float) -> BuildSpec:
@@ -121,7 +108,7 @@ class Case:
 def cases(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Case]]:
     made: dict[str, Case] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(building, "WorkerPool", lambda workers: contextlib.nullcontext(Inline()))
+        inline_pool.use(patch)
         yield lambda name: made.get(name) or made.setdefault(name, Case(name, drawn, tmp_path_factory.mktemp("case")))
 
 

@@ -7,11 +7,10 @@ are put aside or written anew where they say nothing, a clip's ``.araflow.json``
 
 import os
 import shutil
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
 
 import av
+import inline_pool
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,25 +46,6 @@ Plants = tuple[list[str], list[Plant], list[str]]
 COMMANDS = ("the same", "another bound", "naming", "clean", "report")
 
 
-class Inline:
-    """A pool without processes."""
-
-    def submit(self, function: Callable[..., object], *arguments: object) -> Future[object]:
-        future: Future[object] = Future()
-        try:
-            future.set_result(function(*arguments[:-1]))
-        except BaseException as error:
-            future.set_exception(error)
-        return future
-
-    def pause(self, seconds: float) -> None: ...
-
-    def __enter__(self) -> "Inline":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``videos`` of two clips, and ``made``: what a build has made of them, with a clip that is listed no more."""
@@ -80,7 +60,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "WorkerPool", lambda workers: Inline())
+        inline_pool.use(patch)
         carry_out(folder / "videos", folder / "made", "the same")
     return folder
 
@@ -106,7 +86,7 @@ def test_what_is_in_the_way_is_named_before_any_work(
     (out / name).parent.mkdir(parents=True)
     (out / name).symlink_to("elsewhere") if name == "manifest.parquet" else (out / name).write_bytes(b"mine")
     before = tree(out)
-    monkeypatch.setattr(build, "WorkerPool", lambda workers: Inline())
+    inline_pool.use(monkeypatch)
     with pytest.raises(AraflowError, match=name.rpartition("/rgb")[0] or name):
         carry_out(world / "videos", out, "the same")
     assert {path for path in tree(out) if "clips" in path.parts} == {path for path in before if "clips" in path.parts}
@@ -153,7 +133,7 @@ def check(
     plant(out, behind, files, links, moved)
     theirs = {path: content for path, content in tree(out, behind).items() if ours.get(path) != content}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(build, "WorkerPool", lambda workers: Inline())
+        inline_pool.use(patch)
         try:
             carry_out(world / "videos", out, command)
         except AraflowError as error:

@@ -12,6 +12,7 @@ import time
 import kinetics_world as worlds
 import mirrors
 import pytest
+from inline_pool import Inline
 from kinetics_world import LABELS, World, name, rows, statuses, tree, video
 
 from araflow import datasets
@@ -233,7 +234,7 @@ def test_the_manifest_does_not_depend_on_what_was_fetched_for_other_builds(world
 KILLED = """
 import contextlib, os, signal, sys
 sys.path.insert(0, {tests!r})
-import kinetics_world
+import inline_pool
 from araflow.build import run as build
 from araflow.acquire import folder as dataset_folder
 from araflow.build import stages
@@ -251,12 +252,12 @@ def later(function, call):
         return die() if calls == call else function(*args, **options)
     return run
 
-build.WorkerPool = lambda workers: contextlib.nullcontext(kinetics_world.Inline())
+build.WorkerPool = lambda workers: contextlib.nullcontext(inline_pool.Inline())
 {patch}
 build.build(parse({spec!r}), accept_licence=True)
 """
 MOMENTS = {
-    "in the middle of a part": "kinetics_world.Inline.submit = later(kinetics_world.Inline.submit, 4)",
+    "in the middle of a part": "inline_pool.Inline.submit = later(inline_pool.Inline.submit, 4)",
     "before a part's archive is unpacked": "parts.ingest.ingest = later(parts.ingest.ingest, 3)",
     "before a part is on record": "parts.Records.write_held = later(parts.Records.write_held, 3)",
     "before a download is noted": "parts.DatasetFolder.note_download = later(parts.DatasetFolder.note_download, 3)",
@@ -496,7 +497,7 @@ def test_a_registry_without_class_list_takes_the_labels_of_the_lists(world, edit
 
 
 def test_two_builds_with_one_folder_of_downloads_call_no_clip_missing_that_the_other_deleted(three, monkeypatch):
-    submit, begun = worlds.Inline.submit, []
+    submit, begun = Inline.submit, []
 
     def with_another_build(pool, function, item, timeout):
         if not begun:
@@ -504,7 +505,7 @@ def test_two_builds_with_one_folder_of_downloads_call_no_clip_missing_that_the_o
             three.build(three.folder / "other")  # deletes the videos of the part that is being made
         return submit(pool, function, item, timeout)
 
-    monkeypatch.setattr(worlds.Inline, "submit", with_another_build)
+    monkeypatch.setattr(Inline, "submit", with_another_build)
     first = three.build()
     assert {row["status"] for row in first.table.to_pylist() if row["source"].rpartition("/")[2] != name(6)} <= {
         "ok",

@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import inline_pool
 import pytest
 
 from araflow.build import clean, outputs, retry
@@ -392,20 +392,11 @@ def test_nothing_is_forgotten_while_a_run_is_at_work(out: Path):
 # --- addresses ---
 
 
-class Inline:
-    """A pool without processes, which would not see this one's memory; the work is the real one."""
-
-    def submit(self, function: Callable[[Any], Any], item: Any, timeout: float) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(function(item))
-        return future
-
-
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     pytest.importorskip("upath", reason="pip install '.[s3]'")
     monkeypatch.setenv("ARAFLOW_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(build, "WorkerPool", lambda workers: contextlib.nullcontext(Inline()))
+    inline_pool.use(monkeypatch)
     return f"memory://operate{tmp_path}/out"
 
 

@@ -7,24 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inline_world import araflow, draw, use_inline
+from inline_world import araflow
 
 from araflow.build import note as build_note
 from araflow.build import retry
 from araflow.core import spec_file
 from araflow.store.address import open_store
 
-
-@pytest.fixture(autouse=True)
-def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_inline(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    world = tmp_path_factory.mktemp("made")
-    draw(world)
-    return world
+pytestmark = pytest.mark.usefixtures("inline")
 
 
 @pytest.fixture

@@ -6,19 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from inline_world import araflow, draw, flow, use_inline
+from inline_world import araflow, flow
 
-
-@pytest.fixture(autouse=True)
-def _inline(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_inline(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    world = tmp_path_factory.mktemp("made")
-    draw(world)
-    return world
+pytestmark = pytest.mark.usefixtures("inline")
 
 
 @pytest.fixture

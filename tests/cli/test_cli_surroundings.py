@@ -1,6 +1,5 @@
 """What surrounds a command is gone, full or closed: a line, or nothing at all, and never a clip less."""
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -13,11 +12,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from inline_world import araflow, draw
+from inline_world import araflow
+from unreadable import as_nobody
 
 from araflow.acquire.types import Sources
 from araflow.build import stages
@@ -28,13 +27,6 @@ from araflow.core.errors import AraflowError, OutputError, SourceError
 from araflow.store.address import open_store
 
 COMMAND = f"{shlex.quote(sys.executable)} -m araflow"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    world = tmp_path_factory.mktemp("made")
-    draw(world)
-    return world
 
 
 def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -100,26 +92,13 @@ def test_a_signal_leaves_no_half_made_clip(made: Path, tmp_path: Path, number: i
     assert shell(f"araflow status {out}", made).stdout.splitlines()[-1].startswith("stopped: 2 clips listed")
 
 
-@contextlib.contextmanager
-def nobody() -> Iterator[None]:
-    """Give up for a moment what root may do."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-
-
 def test_a_folder_of_the_source_that_may_not_be_read_is_a_line():
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         (Path(name) / "walk").mkdir(mode=0)
         spec = spec_file.load("folder", [f"dataset.source={name}", "split.protocol=random", f"out={name}/out"])
         inside = spec_file.load("folder", [f"dataset.source={name}/walk/x", "split.protocol=random", f"out={name}/out"])
-        with nobody():
+        with as_nobody():
             with pytest.raises(SourceError, match=f"^{name}/walk: Permission denied$"):
                 stages.prepare(resolve(spec), open_store(spec.out))
             with pytest.raises(SourceError, match=f"^{name}/walk: Permission denied$"):

@@ -1,25 +1,24 @@
 """Builds whose workers are this process: fakes of devices exist nowhere else."""
 
-import contextlib
-from concurrent.futures import Future
 from pathlib import Path
+
+import inline_pool
+from inline_pool import Inline
 
 from araflow.build import run as build
 from araflow.core.spec_file import parse
 from araflow.datasets._sample import draw_sample
 
 
-class Pool:
-    """Stands in for ``WorkerPool``: does the work at once, and keeps what was asked for."""
+class Pool(Inline):
+    """Keeps what was asked for."""
 
     def __init__(self):
         self.jobs = []
 
     def submit(self, function, job, timeout):
         self.jobs.append(job)
-        future = Future()
-        future.set_result(function(job))
-        return future
+        return super().submit(function, job, timeout)
 
 
 def videos(folder):
@@ -39,7 +38,7 @@ def videos(folder):
 def made(monkeypatch, source, out, run=None, rgb=None, **flow):
     """Build ``source`` into ``out``; return the manifest and the jobs that were done."""
     pool = Pool()
-    monkeypatch.setattr(build, "WorkerPool", lambda workers: contextlib.nullcontext(pool))
+    inline_pool.use(monkeypatch, pool)
     tree = {"name": "test", "out": str(out), "optical": flow, "rgb": rgb or {}, "run": {"retries": 0, **(run or {})}}
     return build.build(parse(tree), source=Path(source)), pool.jobs
 

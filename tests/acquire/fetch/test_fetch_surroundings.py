@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ranged_server import BODY, SHA256, Served, answer, half, start
+from unreadable import as_nobody
 
 from araflow.acquire import fetch
 from araflow.acquire.fetch import _pace as pace
@@ -79,12 +80,8 @@ def locked_folder():
     """A folder that cannot be written to; root, who may write anywhere, is somebody else meanwhile."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o555)
-        root = os.geteuid() == 0
-        if root:
-            os.seteuid(65534)
-        yield Path(name)
-        if root:
-            os.seteuid(0)
+        with as_nobody():
+            yield Path(name)
         Path(name).chmod(0o755)
 
 
