@@ -19,7 +19,7 @@ from pydantic import AfterValidator
 
 from araflow.core import signature, spec_file
 from araflow.core.addresses import local
-from araflow.core.errors import OutputError, SpecError, brief
+from araflow.core.errors import OutputError, SpecError
 from araflow.core.files import STATE
 from araflow.core.keys import shown, why_not
 from araflow.core.reading import json_of, problem_of
@@ -178,7 +178,7 @@ def read(store: Store) -> BuildNote | None:
             raise ValueError("a key is there twice")
     except ValueError as error:
         raise UnreadableNoteError(
-            f"{store.out}: its note of what was built ({STATE}/{NAME}) cannot be read ({_why(error)})"
+            f"{store.out}: its note of what was built ({STATE}/{NAME}) cannot be read ({problem_of(error)})"
         ) from error
     sources = content.pop("sources")
     return BuildNote(**content, label_of=label_of, sources=None if sources is None else tuple(sources))
@@ -202,13 +202,6 @@ def settings(note: BuildNote, out: str, overrides: Sequence[str] = ()) -> BuildS
     if given.fingerprint() != spec.fingerprint():
         raise SpecError(f"{', '.join(overrides)}: would change what is made; use araflow build")
     return given
-
-
-def _why(error: BaseException) -> str:
-    """Say what is wrong first, on a line; of 650,000 keys each may be."""
-    if isinstance(error, pydantic.ValidationError):
-        return problem_of(error)
-    return brief(" ".join(str(error).split()))
 
 
 def _from_the_root(tree: dict[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,9 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from araflow.core.errors import brief
-
-if TYPE_CHECKING:  # worker processes start sooner without it
-    from pydantic import ValidationError
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -89,9 +86,12 @@ def json_of(text: str | bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
         raise ValueError("nested too deeply") from None
 
 
-def problem_of(error: ValidationError) -> str:
-    """Return the first thing that a model finds wrong with what was read, on one line."""
-    first = error.errors(include_url=False, include_input=False)[0]
+def problem_of(error: ValueError) -> str:
+    """Return what is wrong with what was read, on one line: of all that a Pydantic model finds, the first."""
+    errors = getattr(error, "errors", None)  # no import: worker processes start sooner without Pydantic
+    if errors is None:
+        return brief(" ".join(str(error).split()))
+    first = errors(include_url=False, include_input=False)[0]
     where = brief(".".join(map(str, first["loc"])), 100)
     return f"{where}{where and ': '}{brief(first['msg'])}"
 

@@ -10,8 +10,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from araflow.core import written
 from araflow.core.errors import SourceError, SpecError, brief
 from araflow.core.reading import SMALL, json_of, open_file, problem_of
@@ -108,8 +106,7 @@ def _described(path: Path) -> tuple[ModelSpec, dict[str, tuple[int, ...]]]:
     try:
         return ModelSpec.model_validate(json_of(encoded)), shapes
     except ValueError as error:
-        why = problem_of(error) if isinstance(error, ValidationError) else brief(str(error))
-        raise SourceError(f"{path}: its description is of another version of araflow: {why}") from error
+        raise SourceError(f"{path}: its description is of another version of araflow: {problem_of(error)}") from error
 
 
 def _nearest(folder: Path) -> str:

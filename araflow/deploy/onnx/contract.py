@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from araflow.core.errors import SourceError
 from araflow.core.reading import json_of, problem_of, read_file
@@ -165,8 +165,7 @@ def read(path: Path) -> OnnxModel:
     try:
         content = _Description.model_validate(json_of(described))
     except ValueError as error:
-        why = problem_of(error) if isinstance(error, ValidationError) else error
-        raise SourceError(f"{path}: its description is of another version of araflow: {why}") from error
+        raise SourceError(f"{path}: its description is of another version of araflow: {problem_of(error)}") from error
     spec, opsets = content.model, [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
     inputs = {name: _dimensions(value) for name, value in _values(model.graph.input).items()}
     expected = {INPUTS[stream]: shape(spec, stream) for stream in spec.streams}
