@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ _FLOW_FORMAT = 1
 """Raised when a change in ``extract`` changes the files that the same settings give, so that clips are made again."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """The settings that one clip is made by, with the backend chosen.
 
@@ -66,12 +67,12 @@ class Recipe:
             lossless=flow.lossless,
         )
 
-    @property
+    @functools.cached_property  # asked for by each clip
     def rgb_fingerprint(self) -> str:
         """Digest of what decides the ``rgb`` files."""
         return digest({"format": _RGB_FORMAT, "naming": self.naming, "max_frames": self.max_frames})
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Digest of what decides any of the files. The preset counts by what it resolves to, not by its name."""
         settings = dataclasses.asdict(self) | {"rgb": self.rgb_fingerprint, "format": _FLOW_FORMAT}

@@ -141,10 +141,8 @@ def _try(
 def _plans(
     clips: Sequence[Clip], recipe: Recipe, store: Store, verified: bool
 ) -> Iterator[Job | tuple[ClipRecord, bool]]:
-    fingerprint = recipe.fingerprint  # a digest of all that it says, which takes a while
-
     def plan(clip: Clip) -> Job | tuple[ClipRecord, bool]:
-        return _plan(clip, verify.look(store, clip.key, fingerprint, verify=verified), recipe, fingerprint, store)
+        return _plan(clip, verify.look(store, clip.key, recipe.fingerprint, verify=verified), recipe, store)
 
     if not verified:
         yield from store.map(plan, clips)
@@ -153,14 +151,14 @@ def _plans(
         yield from threads.map(plan, clips)
 
 
-def _plan(clip: Clip, found: Known, recipe: Recipe, fingerprint: str, store: Store) -> Job | tuple[ClipRecord, bool]:
+def _plan(clip: Clip, found: Known, recipe: Recipe, store: Store) -> Job | tuple[ClipRecord, bool]:
     """Decide what is to be done for a clip: a job, or its record and whether that is news."""
     known, made = found
     if clip.source is None:
         if known is not None and (known.outcome is Outcome.DONE or known.reason_code == "missing"):
             return known, False
         reason = f"missing: {clip.name} is listed but not in the source"
-        return ClipRecord(clip.key, Outcome.QUARANTINED, reason, fingerprint=fingerprint), True
+        return ClipRecord(clip.key, Outcome.QUARANTINED, reason, fingerprint=recipe.fingerprint), True
     try:
         mark = source.stamp(clip.source)
         size, checksum = source.hash_source(clip.source)
@@ -168,10 +166,10 @@ def _plan(clip: Clip, found: Known, recipe: Recipe, fingerprint: str, store: Sto
         if known is not None and known.outcome is Outcome.DONE:
             return known, False  # as for a source that is gone
         if (seen := _no_file(clip.source, error)) is not None:
-            record = ClipRecord(clip.key, Outcome.QUARANTINED, seen, fingerprint=fingerprint)
+            record = ClipRecord(clip.key, Outcome.QUARANTINED, seen, fingerprint=recipe.fingerprint)
             return record, record != known
         reason = f"io-error: {error.strerror or error}"
-        return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=fingerprint), True
+        return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=recipe.fingerprint), True
     if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
         return known, False
     keep_rgb = made is not None and made.source_sha256 == checksum and made.rgb_fingerprint == recipe.rgb_fingerprint

@@ -56,6 +56,12 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Return what may tell this process to end besides Ctrl-C: SIGTERM and SIGHUP, unless they are ignored (nohup)."""
+    numbers: list[signal.Signals] = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    return [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]
+
+
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Have SIGTERM, and SIGHUP of a terminal that is closed, end Python as an exit does: what is half made is removed.
@@ -65,8 +71,7 @@ def ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # handlers are the main thread's
         return
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    numbers = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]  # nohup
+    numbers = ending_signals()
 
     def end(number: int, frame: object) -> NoReturn:
         for one in numbers:

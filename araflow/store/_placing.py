@@ -40,7 +40,7 @@ def commit(place: Place, draft: ClipDraft, record: ClipRecord, *, keep_rgb: bool
         if made is not None and is_same(made, record) and is_whole(there, made):  # another process was faster
             place.remove([record_name(key)])
             return
-        links = place.links(name)
+        links = place.links(name) if there else set()
         own, names = ownership.own(place, key, there) - links, draft.names()
         own |= _alike(place, name, draft, (names & there.keys()) - own - links)
         _refuse_others(place, key, there, own, names)

@@ -30,6 +30,7 @@ from prefect.settings import (
 )
 
 from araflow.core.errors import AraflowError
+from araflow.core.processes import ending_signals
 from flows.server import password, profile, reach, settings, standing
 from flows.server.deployment import Deployment
 from flows.server.whose import is_ours
@@ -83,10 +84,8 @@ def running(host: str, port: int) -> Iterator[Running]:
 
 def _end_as_by_ctrl_c() -> None:
     """Let a closed terminal, or SIGTERM before deployments are served, stop the server as well."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _interrupt)
+    for number in ending_signals():
+        signal.signal(number, _interrupt)
 
 
 def _interrupt(*_: object) -> None:
