@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 help:
 	@echo "make install araflow in .venv, without PyTorch"
-	@echo "make demo    the whole path on the drawn sample dataset, through Prefect flows (about five minutes)"
+	@echo "make demo    the whole path on the drawn sample dataset, through Prefect flows (some eight minutes)"
 	@echo "make test    all tests that need no GPU, browser, cluster or network (some minutes)"
 	@echo "make proofs  their long versions: kills at many moments, the README's commands in a new environment, every precision"
 	@echo "make check   lint and types, and that generated files are up to date"
