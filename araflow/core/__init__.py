@@ -25,6 +25,7 @@ __all__ = [
     "signature",
     "spec",
     "spec_file",
+    "spelling",
     "splits",
     "table",
     "tally",
