@@ -82,7 +82,7 @@ class Paths:
             return None
         if folder not in self._folders:
             try:
-                self._folders[folder] = Names(os.listdir(folder))
+                self._folders[folder] = Names(path.name for path in folder.iterdir())
             except OSError:
                 self._folders[folder] = Names(())
         name = self._folders[folder].find(path.name)
