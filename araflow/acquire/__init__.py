@@ -3,7 +3,8 @@
 Others use: ``fetch`` (one file), ``archives``, ``ingest`` (archives within archives, in any layout), ``registry``
 (what is known of each dataset) and ``terms`` (under which it is had), ``folder``, ``notes`` and ``statuses`` (a
 dataset's folder and what is on record there), ``placed`` (which of its files are araflow's), ``sources`` and ``whole``
-(what a user has; a dataset in one piece), ``obtain`` (what ``araflow fetch`` runs), ``types``.
+(what a user has; a dataset in one piece), ``tree`` (every file
+in a folder, by kind), ``obtain`` (what ``araflow fetch`` runs), ``types``.
 
 May import ``core`` and ``media``.
 """
@@ -20,6 +21,7 @@ __all__ = [
     "sources",
     "statuses",
     "terms",
+    "tree",
     "types",
     "walk",
     "whole",

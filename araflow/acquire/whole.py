@@ -15,6 +15,7 @@ from araflow.acquire.types import Progress, Sources, no_progress
 from araflow.core.addresses import lasting
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, FetchError, NoToolError, SourceError
+from araflow.core.listing import Listing
 from araflow.core.spec import DatasetSpec
 
 
@@ -30,7 +31,7 @@ class Whole:
 
     name: str
     places: Callable[[frozenset[str] | None], ingest.Places]
-    list_clips: Callable[[Sources, Sequence[str] | None], list[Clip]]
+    list_clips: Callable[[Sources, Sequence[str] | None], Listing]
 
     def classes(self) -> tuple[str, ...]:
         """Return the class names, in the registry's order."""
@@ -125,16 +126,17 @@ class Whole:
             if not given:
                 obtain(folder, "videos", self, spec, report, progress)
             obtain(folder, "splits", self, spec, report, progress)
-            clips = self.list_clips(there, spec.classes)
-            if not given and any(status_of(clip.source or folder.path / "absent") != "ok" for clip in clips):
+            listing = self.list_clips(there, spec.classes)
+            whole = all(status_of(clip.source or folder.path / "absent") == "ok" for clip in listing.clips)
+            if not given and not whole:
                 _unpack_again(folder, self, wanted, report)
-                clips = self.list_clips(there, spec.classes)
-        return [(clip, clip.source or folder.videos / clip.name) for clip in clips], []
+                listing = self.list_clips(there, spec.classes)
+        return [(clip, clip.source or folder.videos / clip.name) for clip in listing.clips], list(listing.remarks)
 
     def has_lists(self, folder: Path) -> bool:
         """Whether a folder holds all split files."""
         try:
-            return bool(self.list_clips(Sources(None, folder), None))
+            return bool(self.list_clips(Sources(None, folder), None).clips)
         except SourceError:
             return False
 

@@ -20,6 +20,7 @@ from araflow.core.addresses import masked
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import ClipError, SpecError
 from araflow.core.fingerprint import digest
+from araflow.core.listing import PassedOver
 from araflow.core.processes import usable_cores
 from araflow.core.spec import BuildSpec
 from araflow.core.tally import Tally
@@ -42,6 +43,8 @@ class Plan:
         present: Clips whose video is there; ``None`` while only lists are at hand.
         estimate: Frames, hours and bytes of the whole build, measured on a few clips; ``None`` without videos.
         measured: How many clips were measured.
+        passed_over: What lies in the source and became no clip.
+        remarks: What was guessed about the source, in words.
     """
 
     backend: str
@@ -50,6 +53,8 @@ class Plan:
     present: int | None
     estimate: dict[str, float] | None
     measured: int
+    passed_over: tuple[PassedOver, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def plan(spec: BuildSpec) -> Plan:
@@ -75,7 +80,8 @@ def plan(spec: BuildSpec) -> Plan:
         counts[label, "leaked"], counts[label, "leaked across classes"] = leak.same_class, leak.any_class
     by_class = Tally.of(counts, ("listed", *splits.SPLITS, "leaked", "leaked across classes"), selection.labels)
     found = len(present) if files.videos else None
-    return Plan(build.why, by_class.classes, by_class.total, found, estimate, measured)
+    beside = selection.passed_over, selection.remarks
+    return Plan(build.why, by_class.classes, by_class.total, found, estimate, measured, *beside)
 
 
 def _at_hand(build: ResolvedBuild, scratch: Path) -> Sources:

@@ -18,6 +18,7 @@ from araflow.build.resolved import ResolvedBuild, readable, resolve
 from araflow.build.selection import Selection
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
+from araflow.core.listing import Listing
 from araflow.core.spec import BuildSpec
 from araflow.datasets import folder
 from araflow.store import audit
@@ -115,7 +116,7 @@ def select_source(source: Path, store: Store) -> Selection:
         manifest = Manifest.read(source)
         log.info("source: the rgb frames of a manifest of %d clips", len(manifest))
         split_of = {key: split for key, split in manifest.columns("key", "split") if split is not None}
-        return stages.selection(_clips_of(manifest, store), str(source), manifest.labels, split_of)
+        return stages.selection(Listing(tuple(_clips_of(manifest, store))), str(source), manifest.labels, split_of)
     return stages.selection(folder.list_clips(Sources(source, None), None), str(source))
 
 

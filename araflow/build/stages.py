@@ -6,6 +6,7 @@ the fingerprint of the settings.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
 from araflow.core.keys import shown, why_not
+from araflow.core.listing import Listing, beside, say, told
 from araflow.store.layout import MANIFEST
 
 if TYPE_CHECKING:  # selecting clips needs no store
@@ -52,7 +54,7 @@ def select(build: ResolvedBuild, files: Sources) -> Selection:
     spec = build.spec
     with readable(files.videos):
         listed = build.dataset.list_clips(files, spec.dataset.classes)
-    clips = thin_out(listed, spec.dataset.clips_per_class)
+    clips = thin_out(listed.clips, spec.dataset.clips_per_class)
     split_of = splits.assign(clips, spec.split)
     wanted = {"train", "test"} | ({"val"} if spec.split.val_fraction else set())
     if spec.split.protocol == "official" and files.subsets:
@@ -63,7 +65,8 @@ def select(build: ResolvedBuild, files: Sources) -> Selection:
     for label in build.labels or sorted(parts):
         if label in parts and (lacking := wanted - parts[label]):
             log.warning("class %s has no %s clips", label, " and no ".join(sorted(lacking)))
-    return selection(clips, str(files.videos or files.splits), build.labels, split_of)
+    listing = dataclasses.replace(listed, clips=tuple(clips))
+    return selection(listing, str(files.videos or files.splits), build.labels, split_of)
 
 
 def thin_out(clips: Sequence[Clip], most: int | None) -> list[Clip]:
@@ -82,12 +85,12 @@ def thin_out(clips: Sequence[Clip], most: int | None) -> list[Clip]:
 
 
 def selection(
-    clips: Sequence[Clip], origin: str, labels: Sequence[str] | None = None, split_of: dict[str, str] | None = None
+    listing: Listing, origin: str, labels: Sequence[str] | None = None, split_of: dict[str, str] | None = None
 ) -> Selection:
-    """Wrap listed clips.
+    """Take listed clips, and say once what was guessed and what was passed over.
 
     Args:
-        clips: Sorted by key.
+        listing: The clips, and what lies beside them.
         origin: Where they were looked for, for the message.
         labels: Class names in label order; ``None`` takes those of the clips, sorted.
         split_of: Clip key to split.
@@ -95,8 +98,12 @@ def selection(
     Raises:
         SourceError: There are none, two have one key, a key would lead out of the output, or a label is none of these.
     """
+    clips = listing.clips
     if not clips:
-        raise SourceError(f"{origin}: no clips found: no video files, no folders of images, and no list of any")
+        raise SourceError(
+            f"{origin}: no clips found: no video files, no folders of images, and no list of any"
+            + (f"; {over}" if (over := told(listing.passed_over)) else "")
+        )
     known: set[str] = set()
     for clip in clips:
         if why := why_not(clip.key) or ("is that of another clip, too" if clip.key in known else None):
@@ -109,7 +116,8 @@ def selection(
         raise SourceError(
             f"{origin}: clip {shown(strange.key)} is of class {shown(strange.label)}, which is none of the classes"
         )
-    return Selection(tuple(clips), tuple(labels), split_of or {})
+    say(listing)
+    return Selection(clips, tuple(labels), split_of or {}, listing.passed_over, listing.remarks)
 
 
 def check_output(store: Store, selection: Selection) -> None:
@@ -188,6 +196,7 @@ def write_manifest(build: ResolvedBuild, selection: Selection, store: Store, *, 
             "labels": list(selection.labels),
             "software": software(build.recipe.backend),
             "dataset": terms.provenance(spec.dataset, files) if configured else None,
+            **beside(selection.passed_over, selection.remarks),
         },
         folder=store.out,
     )

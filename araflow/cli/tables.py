@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from araflow.core import tally
+from araflow.core.listing import WHYS
 from araflow.core.screen import echo
 from araflow.core.table import Table
 
@@ -36,6 +37,10 @@ def print_plan(plan: Plan) -> None:
         f"{total['leaked']} of {total['test']} test clips share their source title with a training clip of their "
         f"class, {total['leaked across classes']} with one of any class"
     )
+    if plan.passed_over:
+        names = {"why": "passed over", "what": "kind", "count": "files", "example": "such as"}
+        rows = [{title: getattr(one, name) for name, title in names.items()} for one in plan.passed_over]
+        Table.of([{**row, "passed over": WHYS[row["passed over"]]} for row in rows]).print()
     echo(f"optical flow: {plan.backend}")
     if plan.present is None:
         echo("no videos at hand: hours and gigabytes are not estimated")

@@ -1,9 +1,10 @@
 """What a clip, a specification, an error and a whole file are.
 
-Others use: ``clip``, ``spec`` (of a build; ``spec_file`` reads it from YAML), ``errors`` (all that are raised on
-purpose), ``files`` (written whole or not at all), ``written`` (and replaced only if they are araflow's), ``splits``,
-``table`` and ``tally`` (what people are shown), ``reading`` (files that may come from anywhere), ``fingerprint``,
-``installed``, ``json_log``, ``processes`` and ``resources`` (shipped files, plug-ins, the cache).
+Others use: ``clip``, ``listing`` (clips, and what became none), ``spec`` (of a build; ``spec_file`` reads it from
+YAML), ``errors`` (all that are raised on purpose), ``files`` (written whole or not at all), ``written`` (and replaced
+only if they are araflow's), ``splits``, ``table`` and ``tally`` (what people are shown), ``reading`` (files that may
+come from anywhere), ``fingerprint``, ``installed``, ``json_log``, ``processes`` and ``resources`` (shipped files,
+plug-ins, the cache).
 
 May import nothing of araflow.
 """
@@ -18,6 +19,7 @@ __all__ = [
     "json_log",
     "keys",
     "kinds",
+    "listing",
     "processes",
     "reading",
     "resources",

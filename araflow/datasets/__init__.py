@@ -18,6 +18,7 @@ from araflow.acquire.types import Progress, Sources, no_progress
 from araflow.core import resources
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError, SpecError, did_you_mean
+from araflow.core.listing import Listing
 
 if TYPE_CHECKING:
     from araflow.acquire.folder import DatasetFolder
@@ -98,8 +99,10 @@ class Dataset(Protocol):
         """
         return self.prepare(spec, work, report=lambda line: None)
 
-    def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> list[Clip]:
+    def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> Listing:
         """Return every listed clip of the wanted classes, sorted by key, with ``source`` set where the file is there.
+
+        What lies there and became no clip is counted beside them, and what was guessed is said.
 
         Raises:
             SourceError: A list or a name is not what it should be.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from araflow.core.clip import Attributes, Clip
 from araflow.core.errors import SourceError
+from araflow.core.listing import Listing
 from araflow.core.reading import read_file
 
 log = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ def _read_split(path: Path) -> dict[str, int]:
 
 def list_clips(
     dataset: str, videos: Path | None, splits: Path | None, classes: Sequence[str], suffix: str = ".avi"
-) -> list[Clip]:
+) -> Listing:
     """List the clips of an HMDB51-shaped dataset: from the split files, or else from the folders.
 
     Args:
@@ -157,7 +158,7 @@ def list_clips(
                     source=path if path is not None and path.is_file() else None,
                 )
             )
-    return sorted(clips, key=lambda clip: clip.key)
+    return Listing(tuple(sorted(clips, key=lambda clip: clip.key)))
 
 
 def class_root(videos: Path, classes: Sequence[str]) -> Path:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
+from araflow.core.listing import Listing
 from araflow.core.reading import read_file
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ def read_splits(folder: Path) -> dict[str, tuple[str, Folds]]:
     }
 
 
-def list_clips(dataset: str, videos: Path | None, splits: Path | None, classes: Sequence[str]) -> list[Clip]:
+def list_clips(dataset: str, videos: Path | None, splits: Path | None, classes: Sequence[str]) -> Listing:
     """List the clips of the classes: from the split lists, or else from the videos that are there.
 
     Args:
@@ -119,7 +120,7 @@ def list_clips(dataset: str, videos: Path | None, splits: Path | None, classes: 
     if strays:
         log.warning("%d videos are in no split list, or no UCF101 names, and are left out: %s", len(strays), strays[0])
     clips = [_clip(dataset, name, label, folds, found) for name, (label, folds) in listed.items()]
-    return sorted(clips, key=lambda clip: clip.key)
+    return Listing(tuple(sorted(clips, key=lambda clip: clip.key)))
 
 
 def _clip(dataset: str, name: str, label: str, folds: Folds, found: dict[str, Path]) -> Clip:

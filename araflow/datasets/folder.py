@@ -7,20 +7,17 @@ A list has a header and the columns ``path`` and ``label``, and may have ``split
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from araflow.acquire import terms
 from araflow.acquire.archives import ARCHIVE_SUFFIXES
 from araflow.acquire.sources import make_local
 from araflow.acquire.types import Progress, Sources, no_progress
-from araflow.core.clip import Clip
 from araflow.core.errors import SourceError, SpecError
-from araflow.core.files import PROOF, STATE
+from araflow.core.listing import Leftovers, Listing
 from araflow.core.spec import DatasetSpec
-from araflow.datasets import Dataset, _folder_csv
+from araflow.datasets import Dataset, _folder_csv, _folder_tree
 from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
@@ -65,7 +62,7 @@ class Folder(Dataset):
             root = inner
         return Sources(root, None)
 
-    def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> list[Clip]:
+    def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> Listing:
         """List the clips of a list, or below a folder; see ``list_clips`` below."""
         return list_clips(files, wanted)
 
@@ -109,7 +106,7 @@ class _AsTheyLie:
         return True
 
 
-def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
+def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
     """List the clips of a CSV list, or every video file, and every folder that directly holds images, below a folder.
 
     Images beside clips are no clip (they are previews, or covers), and what araflow wrote itself is passed over. A
@@ -125,72 +122,23 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
     if not (root.is_file() or root.is_dir()):
         raise SourceError(f"{root}: neither a file nor a folder")
     if root.is_file() and not _is_list(root):
-        return [_clip(root.name, root.name if root.stem in (".", "..") else root.stem, root)]
-    clips = _folder_csv.read(root) if root.is_file() else _clips_below(root)
-    labels = {clip.label for clip in clips if clip.label is not None}
+        return Listing((_folder_tree.single(root),))
+    listing = Listing(tuple(_folder_csv.read(root))) if root.is_file() else _folder_tree.list_clips(root)
+    labels = {clip.label for clip in listing.clips if clip.label is not None}
     if absent := [label for label in wanted or () if label not in labels]:
         raise SourceError(
             f"dataset.classes: {root} holds no clips of class {absent[0]!r}; its classes: {', '.join(sorted(labels))}"
         )
-    clips = [clip for clip in clips if wanted is None or clip.label in wanted]
-    return sorted(clips, key=lambda clip: clip.key)
+    over = Leftovers()
+    over.extend(listing.passed_over)
+    clips = []
+    for clip in sorted(listing.clips, key=lambda clip: clip.key):
+        if wanted is None or clip.label in wanted:
+            clips.append(clip)
+        else:
+            over.add("unwanted-class", clip.label or "", clip.name)
+    return dataclasses.replace(listing, clips=tuple(clips), passed_over=over.entries())
 
 
 def _is_list(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() == ".csv"
-
-
-def _clips_below(root: Path) -> list[Clip]:
-    try:
-        found = dict(_walk(root))
-    except OSError as error:
-        raise SourceError(f"{error.filename}: {error.strerror}") from error
-    stem_of = {name: str(PurePosixPath(name).with_suffix("")) for name in found}
-    stems = Counter(stem_of.values())
-    folders = {str(parent) for name in found for parent in PurePosixPath(name).parents}
-    clips = []
-    for name, path in found.items():
-        stem = stem_of[name]
-        taken = stems[stem] > 1 or stem in found or stem in folders
-        clips.append(_clip(name, name if path.is_dir() or taken else stem, path))
-    return clips
-
-
-def _walk(folder: Path, below: str = "", above: frozenset[Path] = frozenset()) -> Iterator[tuple[str, Path]]:
-    """Yield path below the root (with ``/``) and full path of each clip; links are followed, but never in a circle."""
-    above |= {folder.resolve()}
-    images = clips = False
-    with os.scandir(folder) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    if any(entry.name in (STATE, PROOF) for entry in found):
-        return  # an output of araflow, or a clip in one
-    for entry in found:
-        if entry.name.startswith("."):
-            continue
-        path, suffix = Path(entry.path), PurePosixPath(entry.name).suffix.lower()
-        if _is_folder(entry):
-            if path.resolve() not in above:
-                for clip in _walk(path, f"{below}{entry.name}/", above):
-                    clips = True
-                    yield clip
-        elif suffix in VIDEO_SUFFIXES:
-            clips = True
-            yield below + entry.name, path
-        else:
-            images = images or suffix in IMAGE_SUFFIXES
-    if not clips and (images or (below and folder.suffix.lower() in VIDEO_SUFFIXES)):  # a folder in a video's place
-        yield below.rstrip("/") or folder.resolve().name, folder
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads in a circle
-        return False
-
-
-def _clip(name: str, key: str, path: Path) -> Clip:
-    # Parquet holds text, file names are bytes: what is not UTF-8 is shown escaped.
-    name, key = (os.fsencode(text).decode("utf-8", "backslashreplace") for text in (name, key))
-    label, slash, _ = name.partition("/")
-    return Clip(dataset="folder", key=key, label=label if slash else None, name=name, source=path)

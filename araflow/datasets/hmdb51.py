@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 
 from araflow.acquire.types import Sources
 from araflow.acquire.whole import Whole
-from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
+from araflow.core.listing import Listing
 from araflow.datasets import _hmdb51
 from araflow.datasets._hmdb51 import parse_name as parse_name
 from araflow.datasets._places import ClassFolders
@@ -38,7 +38,7 @@ def places(wanted: frozenset[str] | None) -> ClassFolders:
     return ClassFolders(wanted, label_of, is_split, lambda stem: stem if stem in known else None)
 
 
-def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
+def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
     """List the clips of the split files, or of the folders where no split files are given."""
     return _hmdb51.list_clips("hmdb51", files.videos, files.splits, wanted or dataset.classes())
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from araflow.acquire.types import Progress, Sources, no_progress
-from araflow.core.clip import Clip
 from araflow.core.errors import SpecError
 from araflow.core.fingerprint import digest
+from araflow.core.listing import Listing
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import Dataset, _hmdb51
 from araflow.datasets._sample import CLASSES, draw_sample
@@ -57,7 +57,7 @@ class Sample(Dataset):
         )
         return Sources(folder / "videos", folder / "splits")
 
-    def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> list[Clip]:
+    def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> Listing:
         """List the drawn clips."""
         return _hmdb51.list_clips("sample", files.videos, files.splits, wanted or CLASSES)
 

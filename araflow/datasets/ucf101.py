@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from araflow.acquire.types import Sources
 from araflow.acquire.whole import Whole
-from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
+from araflow.core.listing import Listing
 from araflow.datasets import _ucf101
 from araflow.datasets._places import ClassFolders
 
@@ -30,7 +30,7 @@ def places(wanted: frozenset[str] | None) -> ClassFolders:
     return ClassFolders(wanted, label_of, is_split, lambda stem: _ucf101.canonical(stem, known))
 
 
-def list_clips(files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
+def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
     """List the clips of the split lists, or of the videos that are there where no split lists are given."""
     return _ucf101.list_clips("ucf101", files.videos, files.splits, wanted or dataset.classes())
 

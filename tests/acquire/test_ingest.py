@@ -189,7 +189,7 @@ def test_ucf101_comes_to_the_same_places_from_every_layout_and_in_either_case(tm
         ingest(given, tmp_path / "t", ucf101.places(None if wanted is None else frozenset(wanted)))
         expected = {f"videos/{n}": d for n, d in UCF.items() if wanted is None or n.partition("/")[0] in wanted}
         assert tree(tmp_path / "t") == expected
-    clips = ucf101.list_clips(ucf101_sources(tmp_path / "t"), ["HandstandPushups", "WalkingWithDog"])
+    clips = ucf101.list_clips(ucf101_sources(tmp_path / "t"), ["HandstandPushups", "WalkingWithDog"]).clips
     assert len(clips) == len(UCF)
     assert all(clip.source is not None for clip in clips)
 
@@ -206,7 +206,7 @@ def test_files_named_in_both_spellings_of_one_class_are_one_clip(tmp_path):
         "HandstandPushups/v_HandstandPushups_g01_c01.avi": b"same",
     }
     ingest(lay(tmp_path / "given", both), tmp_path / "t", ucf101.places(None))
-    assert len(ucf101.list_clips(ucf101_sources(tmp_path / "t"), ["HandstandPushups"])) == 1
+    assert len(ucf101.list_clips(ucf101_sources(tmp_path / "t"), ["HandstandPushups"]).clips) == 1
 
 
 # --- little is unpacked at a time ---
@@ -731,7 +731,7 @@ def labelled(source: Path, work: Path, classes: list[str] | None = None) -> list
     """Class, and name below the class, of every clip of a source that the dataset ``folder`` finds."""
     settings = DatasetSpec.model_validate({"name": "folder", "source": str(source), "classes": classes})
     found = own_videos.dataset.prepare(settings, work, report=lambda _: None)
-    clips = own_videos.dataset.list_clips(found, classes)
+    clips = own_videos.dataset.list_clips(found, classes).clips
     assert all(clip.source is not None and clip.source.exists() for clip in clips)
     return [(clip.label, clip.name.removeprefix(f"{clip.label}/")) for clip in clips]
 

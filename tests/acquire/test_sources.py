@@ -153,7 +153,7 @@ def test_a_licence_accepted_in_one_folder_says_nothing_of_another(mirror, prepar
 def test_a_dataset_is_downloaded_unpacked_and_listed(web, mirror, prepare, cache):
     files = prepare(spec())
     assert "CC BY 4.0, they say" in "\n".join(prepare.lines)
-    clips = hmdb51.list_clips(files, ["walk", "run"])
+    clips = hmdb51.list_clips(files, ["walk", "run"]).clips
     assert {clip.name for clip in clips} == set(CLIPS)
     for clip in clips:
         assert clip.source is not None
@@ -307,7 +307,7 @@ def test_split_files_within_the_archive_of_videos_do_when_they_are_all_there(web
     web.files["/all.zip"] = mirrors.zipped(VIDEOS | SPLITS)
     mirror.write(videos=[artefact(web, "/all.zip")])
     files = prepare(spec())
-    assert len(hmdb51.list_clips(files, ["walk", "run"])) == 3
+    assert len(hmdb51.list_clips(files, ["walk", "run"]).clips) == 3
     assert web.requests == ["/all.zip"]
 
 
@@ -315,7 +315,7 @@ def test_a_stray_split_file_within_the_archive_of_videos_does_not_stand_for_all(
     stray = next(iter(SPLITS))
     web.files["/all.zip"] = mirrors.zipped(VIDEOS | {stray: SPLITS[stray]})
     mirror.write(videos=[artefact(web, "/all.zip")])
-    assert len(hmdb51.list_clips(prepare(spec()), ["walk", "run"])) == 3
+    assert len(hmdb51.list_clips(prepare(spec()), ["walk", "run"]).clips) == 3
 
 
 def test_ones_own_split_files_are_used_with_downloaded_videos(web, mirror, prepare, tmp_path):
@@ -533,7 +533,7 @@ def test_a_changed_archive_is_unpacked_anew(prepare, tmp_path):
 def test_an_address_is_downloaded_and_unpacked_without_a_registry(web, prepare):
     web.files |= {"/v.zip?x=1": mirrors.zipped(VIDEOS), "/s.tgz": mirrors.tarred(SPLITS)}
     files = prepare(spec(source=web.url("/v.zip?x=1"), splits=web.url("/s.tgz")), accept_licence=False)
-    assert len(hmdb51.list_clips(files, ["walk", "run"])) == 3
+    assert len(hmdb51.list_clips(files, ["walk", "run"]).clips) == 3
     web.requests.clear()
     assert prepare(spec(source=web.url("/v.zip?x=1"), splits=web.url("/s.tgz"))) == files
     assert web.requests == []

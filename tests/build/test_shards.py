@@ -17,6 +17,7 @@ from araflow.build.recipe import Recipe
 from araflow.build.resolved import resolve
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import OutputError, PoolClosedError, SourceError
+from araflow.core.listing import Listing
 from araflow.core.processes import Lost
 from araflow.core.spec import BuildSpec, RunSpec
 from araflow.core.spec_file import parse
@@ -284,7 +285,7 @@ def test_settings_that_change_no_file_remake_nothing(clips, store, same):
 
 
 def test_shards_hold_every_clip_once(clips):
-    selection = stages.selection(clips, "here")
+    selection = stages.selection(Listing(tuple(clips)), "here")
     assert selection.labels == ("walk",)
     for size in (1, 2, 3, 64):
         cut = shards.shards(selection.clips, size)
@@ -299,7 +300,8 @@ def test_outcomes_count_all_of_them():
 def test_a_manifest_is_not_written_before_every_clip_has_a_record(clips, store):
     shard(clips[:2], store)
     with pytest.raises(OutputError, match="'walk/c' has no record: run the build again"):
-        stages.write_manifest(resolve(settings(), accept_licence=True), stages.selection(clips, "here"), store)
+        selection = stages.selection(Listing(tuple(clips)), "here")
+        stages.write_manifest(resolve(settings(), accept_licence=True), selection, store)
     assert not store.manifest.exists()
 
 

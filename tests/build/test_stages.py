@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from araflow.build import stages
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
+from araflow.core.listing import Listing
 
 
 def test_a_selection_of_nothing_is_refused():
     with pytest.raises(SourceError, match="/videos: no clips found"):
-        stages.selection([], "/videos")
+        stages.selection(Listing(()), "/videos")
 
 
 # --- a few clips per class ---

@@ -19,7 +19,7 @@ HMDB5 = ("walk", "ride_bike", "run", "fall_floor", "push")
 
 @pytest.fixture(scope="module")
 def hmdb51_clips(official_splits):
-    return hmdb51.list_clips(Sources(None, official_splits), None)
+    return hmdb51.list_clips(Sources(None, official_splits), None).clips
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def make(root: Path, *names: str) -> Path:
 
 
 def listed(root: Path, wanted: list[str] | None = None) -> list[Clip]:
-    return folder.list_clips(Sources(root, None), wanted)
+    return list(folder.list_clips(Sources(root, None), wanted).clips)
 
 
 def keys(root: Path, wanted: list[str] | None = None) -> list[str]:
@@ -51,7 +51,7 @@ def test_a_single_video(tmp_path, name):
     path = make(tmp_path, name) / name
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(path)})
     files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
-    (clip,) = folder.list_clips(files, None)
+    (clip,) = folder.list_clips(files, None).clips
     assert (clip.key, clip.label, clip.name, clip.source) == (path.stem, None, name, path)
 
 
@@ -225,7 +225,7 @@ def test_the_users_home_is_understood(tmp_path, monkeypatch):
     for source, expected in (("~/videos", ["walk/a"]), ("~/b.avi", ["b"])):
         spec = DatasetSpec.model_validate({"name": "folder", "source": source})
         files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
-        assert [clip.key for clip in folder.list_clips(files, None)] == expected
+        assert [clip.key for clip in folder.list_clips(files, None).clips] == expected
 
 
 # --- a CSV list ---
@@ -276,7 +276,7 @@ def test_a_list_is_handed_through_and_read_where_it_lies(tmp_path):
     folder.dataset.check(spec, accept_licence=False)
     files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
     assert (files.videos, files.splits) == (path, None)
-    assert [clip.source for clip in folder.list_clips(files, None)] == [tmp_path / "a.avi"]
+    assert [clip.source for clip in folder.list_clips(files, None).clips] == [tmp_path / "a.avi"]
     assert not (tmp_path / "work").exists()
 
 

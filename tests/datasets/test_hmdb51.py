@@ -23,7 +23,7 @@ PUNCH = "AdvancedBoxingTechniquesandExercises_punch_u_nm_np1_ba_med_23.avi"
 
 @pytest.fixture(scope="module")
 def clips(official_splits):
-    return hmdb51.list_clips(Sources(None, official_splits), None)
+    return hmdb51.list_clips(Sources(None, official_splits), None).clips
 
 
 def write_splits(folder: Path, label: str, rows: dict[str, str], newline: str = " \n") -> None:
@@ -305,7 +305,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path):
 
 def test_listed_clips_keep_their_row_where_the_file_is_missing(tmp_path, official_splits):
     there = touch(tmp_path / "videos" / "walk" / CRASH)
-    clips = hmdb51.list_clips(Sources(tmp_path / "videos", official_splits), ["walk", "punch"])
+    clips = hmdb51.list_clips(Sources(tmp_path / "videos", official_splits), ["walk", "punch"]).clips
     assert len(clips) == 548 + 126
     assert [clip.source for clip in clips if clip.source] == [there]  # no punch folder at all: 126 rows all the same
 
@@ -313,7 +313,7 @@ def test_listed_clips_keep_their_row_where_the_file_is_missing(tmp_path, officia
 def test_a_folder_in_the_place_of_a_clip_is_not_the_clip(tmp_path):
     (tmp_path / "walk" / CRASH).mkdir(parents=True)
     write_splits(tmp_path / "splits", "walk", {CRASH: "111"})
-    assert [clip.source for clip in hmdb51.list_clips(Sources(tmp_path, tmp_path / "splits"), ["walk"])] == [None]
+    assert [clip.source for clip in hmdb51.list_clips(Sources(tmp_path, tmp_path / "splits"), ["walk"]).clips] == [None]
 
 
 @pytest.mark.parametrize("inner", ["", "hmdb51_org"])
@@ -323,7 +323,7 @@ def test_without_split_files_the_folders_are_listed(tmp_path, inner):
     touch(tmp_path / inner / "walk" / f"._{CRASH}")
     touch(tmp_path / inner / "walk" / "Thumbs.db")
     touch(tmp_path / inner / "run" / "x_run_f_cm_np1_ri_med_0.avi")  # not asked for
-    clips = hmdb51.list_clips(Sources(tmp_path, None), ["walk", "punch"])
+    clips = hmdb51.list_clips(Sources(tmp_path, None), ["walk", "punch"]).clips
     assert {clip.name: clip.source for clip in clips} == paths
     assert [clip.key for clip in clips] == sorted(clip.key for clip in clips)
     assert {clip.folds for clip in clips} == {(None, None, None)}
@@ -341,7 +341,7 @@ def test_a_video_that_no_split_file_lists_is_left_out_with_a_warning(tmp_path, c
     touch(tmp_path / "walk" / CRASH)
     touch(tmp_path / "walk" / f"other_{CRASH}")
     with caplog.at_level(logging.WARNING):
-        clips = hmdb51.list_clips(Sources(tmp_path, tmp_path / "splits"), ["walk"])
+        clips = hmdb51.list_clips(Sources(tmp_path, tmp_path / "splits"), ["walk"]).clips
     assert [clip.name for clip in clips] == [f"walk/{CRASH}"]
     assert f"1 videos are in no split file and are left out, such as walk/other_{CRASH}" in caplog.text
 
@@ -351,7 +351,7 @@ def test_split_files_are_found_one_folder_down_and_others_beside_them_do_not_dis
     touch(tmp_path / "__MACOSX" / "._walk_test_split1.txt")
     touch(tmp_path / "testTrainMulti_7030_splits" / "._walk_test_split1.txt")
     touch(tmp_path / "readme.txt")
-    (clip,) = hmdb51.list_clips(Sources(None, tmp_path), ["walk"])
+    (clip,) = hmdb51.list_clips(Sources(None, tmp_path), ["walk"]).clips
     assert clip.folds == (1, 2, 1)
 
 
@@ -374,7 +374,7 @@ def test_real_clips_are_listed_with_the_official_folds(tmp_path, real_data, offi
     for label, name in (("walk", CRASH), ("punch", PUNCH)):
         (tmp_path / label).mkdir()
         (tmp_path / label / name).symlink_to(real_data / "clips" / name)
-    clips = hmdb51.list_clips(Sources(tmp_path, official_splits), ["walk", "punch"])
+    clips = hmdb51.list_clips(Sources(tmp_path, official_splits), ["walk", "punch"]).clips
     there = {clip.label: clip for clip in clips if clip.source is not None}
     assert there["walk"].folds == (0, 0, 0)
     assert there["punch"].attributes == Attributes("upper", "static", 1, "back", "medium")
@@ -410,4 +410,4 @@ def test_split_files_of_the_archive_read_as_the_folder_does(tmp_path, official_s
     made = shutil.make_archive(str(tmp_path / "splits"), "gztar", official_splits.parent, official_splits.name)
     spec = DatasetSpec.model_validate({"source": str(tmp_path), "splits": made})
     files = hmdb51.dataset.prepare(spec, tmp_path / "work", report=print)
-    assert hmdb51.list_clips(Sources(None, files.splits), None) == clips
+    assert hmdb51.list_clips(Sources(None, files.splits), None).clips == clips

@@ -96,7 +96,7 @@ def test_without_lists_label_and_subset_are_those_of_the_folders(world, tmp_path
 
 def test_folders_above_the_source_name_neither_class_nor_subset(world, tmp_path):
     source = lay(tmp_path / "abseiling" / "train" / "mine", {f"air drumming/{name(0)}": video(0), name(1): video(1)})
-    clips = kinetics400.dataset.list_clips(Sources(source, None, ("train", "val")), None)
+    clips = kinetics400.dataset.list_clips(Sources(source, None, ("train", "val")), None).clips
     assert [(clip.key, clip.label, clip.subset) for clip in clips] == [
         (f"air_drumming/{name(0)[:-4]}", DRUMMING, None),
         (f"unlabelled/{name(1)[:-4]}", None, None),
@@ -181,7 +181,7 @@ def test_a_clip_that_two_subsets_list_belongs_to_the_first_and_that_is_said(worl
     twice = worlds.annotations([(DRUMMING, name(0)), (DRUMMING, name(1))], "val")
     lists = lay(tmp_path / "lists", {"train.csv": worlds.annotations([(DRUMMING, name(0))], "train"), "val.csv": twice})
     for subsets in (("train", "val"), ("val", "train")):
-        clips = kinetics400.dataset.list_clips(Sources(None, lists, subsets), None)
+        clips = kinetics400.dataset.list_clips(Sources(None, lists, subsets), None).clips
         assert {clip.name.rpartition("/")[2]: clip.subset for clip in clips} == {name(0): subsets[0], name(1): "val"}
         assert f"1 clips are listed in more than one subset; the first of {', '.join(subsets)} counts" in caplog.text
 
@@ -193,7 +193,7 @@ def test_raw_labels_are_kept_and_folders_are_named_by_slugs(world, tmp_path):
     )
     world.serve({}, "kinetics400", labels=[label, MASSAGING]) if False else None
     world.edit_registry(lambda known: known.update(classes={label: None, MASSAGING: None}))
-    clips = kinetics400.dataset.list_clips(Sources(None, lists, ("train",)), None)
+    clips = kinetics400.dataset.list_clips(Sources(None, lists, ("train",)), None).clips
     assert [(clip.key, clip.label, clip.name) for clip in clips] == [
         (f"massaging_persons_head/{name(1)[:-4]}", MASSAGING, f"massaging_persons_head/{name(1)}"),
         (f"mountain_climber_exercise/{name(0)[:-4]}", label, f"mountain_climber_exercise/{name(0)}"),
@@ -321,5 +321,5 @@ def test_a_sample_of_what_a_user_has_takes_clips_that_are_there(world, tmp_path)
 def test_select_is_thin_out_of_the_listed_clips(world, tmp_path):
     spec = world.spec(clips_per_class=1, source=str(lay(tmp_path / "mine", LAYOUTS["class folders"])))
     files = kinetics400.dataset.prepare(spec.dataset, tmp_path / "work", report=str)
-    clips = kinetics400.dataset.list_clips(files, None)
+    clips = kinetics400.dataset.list_clips(files, None).clips
     assert list(stages.select(resolve(spec), files).clips) == stages.thin_out(clips, 1)

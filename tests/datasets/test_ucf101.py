@@ -47,7 +47,7 @@ def listed(official) -> dict[str, tuple[str, _ucf101.Folds]]:
 
 @pytest.fixture(scope="module")
 def clips(official) -> list[Clip]:
-    return ucf101.list_clips(Sources(None, official), None)
+    return ucf101.list_clips(Sources(None, official), None).clips
 
 
 # --- names ---
@@ -223,11 +223,11 @@ def test_videos_are_found_in_every_layout_and_spelling(tmp_path, layout, spelt):
     touch(tmp_path / "v" / ".hidden" / "v_Archery_g09_c09.avi")
     touch(tmp_path / "v" / "readme.txt")
     lists = write_lists(tmp_path / "s", [f"Archery/{ARCHERY} 1"], [f"HandstandPushups/{STAND}"])
-    clips = _ucf101.list_clips("ucf101", tmp_path / "v", lists, LABELS)
+    clips = _ucf101.list_clips("ucf101", tmp_path / "v", lists, LABELS).clips
     assert {clip.label: clip.source for clip in clips} == paths
     assert [clip.key for clip in clips] == [f"Archery/{ARCHERY[:-4]}", f"HandstandPushups/{STAND[:-4]}"]
     assert [clip.folds for clip in clips] == [(1, 1, 1), (2, 2, 2)]
-    alone = _ucf101.list_clips("ucf101", tmp_path / "v", None, LABELS)
+    alone = _ucf101.list_clips("ucf101", tmp_path / "v", None, LABELS).clips
     assert {clip.label: clip.source for clip in alone} == paths
     assert {clip.folds for clip in alone} == {(None, None, None)}
     assert [clip.group for clip in alone] == ["Archery_g01", "HandstandPushups_g02"]
@@ -236,7 +236,7 @@ def test_videos_are_found_in_every_layout_and_spelling(tmp_path, layout, spelt):
 def test_listed_clips_keep_their_row_where_the_file_is_missing(tmp_path, official):
     there = touch(tmp_path / "Archery" / ARCHERY)
     (tmp_path / "Archery" / "v_Archery_g01_c02.avi").mkdir()
-    clips = ucf101.list_clips(Sources(tmp_path, official), ["Archery", "Biking"])
+    clips = ucf101.list_clips(Sources(tmp_path, official), ["Archery", "Biking"]).clips
     assert len(clips) == 145 + 134
     assert [clip.source for clip in clips if clip.source] == [there]
 
@@ -246,7 +246,7 @@ def test_what_no_list_names_is_left_out_with_a_warning(tmp_path, caplog):
     for name in (ARCHERY, STAND, "v_Archery_g24_c01.avi"):
         touch(tmp_path / "v" / name)
     with caplog.at_level(logging.WARNING):
-        clips = _ucf101.list_clips("ucf101", tmp_path / "v", lists, ["Archery"])
+        clips = _ucf101.list_clips("ucf101", tmp_path / "v", lists, ["Archery"]).clips
     assert [clip.name for clip in clips] == [f"Archery/{ARCHERY}"]
     (record,) = caplog.messages
     assert "1 videos are in no split list" in record
@@ -256,7 +256,7 @@ def test_what_no_list_names_is_left_out_with_a_warning(tmp_path, caplog):
 def test_a_file_that_is_there_twice_is_told_of(tmp_path, caplog):
     first, second = touch(tmp_path / "a" / ARCHERY), touch(tmp_path / "b" / ARCHERY.upper().replace("AVI", "avi"))
     with caplog.at_level(logging.WARNING):
-        (clip,) = _ucf101.list_clips("ucf101", tmp_path, None, ["Archery"])
+        (clip,) = _ucf101.list_clips("ucf101", tmp_path, None, ["Archery"]).clips
     assert clip.source == first
     assert str(second) in caplog.text
 
@@ -278,7 +278,7 @@ def test_sources_that_hold_nothing_are_errors_that_say_what_they_must_hold(tmp_p
 
 def test_a_real_clip_is_listed_with_its_folds(tmp_path, real_data, official):
     (tmp_path / "v_BaseballPitch_g01_c01.avi").symlink_to(real_data / "clips" / "v_BaseballPitch_g01_c01.avi")
-    clips = ucf101.list_clips(Sources(tmp_path, official), ["BaseballPitch"])
+    clips = ucf101.list_clips(Sources(tmp_path, official), ["BaseballPitch"]).clips
     (clip,) = (clip for clip in clips if clip.source is not None)
     assert (clip.key, clip.group, clip.folds) == (
         "BaseballPitch/v_BaseballPitch_g01_c01",

@@ -19,6 +19,7 @@ from araflow.acquire.statuses import Listed
 from araflow.acquire.types import Part, Progress, Sources, no_progress
 from araflow.core.clip import Clip
 from araflow.core.errors import FetchError, SourceError, SpecError
+from araflow.core.listing import Listing
 from araflow.core.spec import DatasetSpec
 from araflow.datasets._kinetics import lists, youtube
 from araflow.datasets._kinetics.gather import ask_youtube, fetch_all, sample
@@ -98,7 +99,7 @@ class Kinetics:
         files = Sources(folder.videos, folder.lists, spec.subsets, tuple(parts), downloads=urls)
         if spec.clips_per_class is None:
             return files
-        clips = self.list_clips(files, spec.classes)
+        clips = self.list_clips(files, spec.classes).clips
         once = Parts(folder, [part for part in files.parts if not part.replaces], clips)
         return sample(once, files, clips, spec, report, progress)
 
@@ -123,9 +124,9 @@ class Kinetics:
     ) -> Listed:
         """Fetch every part and keep the videos of the wanted clips; see ``araflow.datasets.Dataset``."""
         files = self.prepare(spec, folder.path, report=report, progress=progress)
-        clips = self.list_clips(files, spec.classes)
+        listing = self.list_clips(files, spec.classes)
+        clips, remarks = listing.clips, list(listing.remarks)
         parts = Parts(folder, files.parts, clips)
-        remarks: list[str] = []
         for path in given:
             parts.take(path, report)
         if not given and files.parts:
@@ -136,7 +137,7 @@ class Kinetics:
         listed = [(dataclasses.replace(clip, replaced=parts.is_replaced(clip)), parts.video(clip)) for clip in clips]
         return listed, remarks
 
-    def list_clips(self, files: Sources, wanted: Sequence[str] | None) -> list[Clip]:
+    def list_clips(self, files: Sources, wanted: Sequence[str] | None) -> Listing:
         """List the clips of the annotation lists, or of the folders where no lists are given."""
         labels = self.classes() or ()
         there = Videos(None if files.parts else files.videos)
@@ -148,7 +149,8 @@ class Kinetics:
             clips = [self._listed(entry, labels, known, there) for entry in listed(files.splits, files.subsets)]
         if files.chosen is not None:
             clips = [clip for clip in clips if PurePosixPath(clip.name).name in files.chosen]
-        return sorted((c for c in clips if wanted is None or c.label in wanted), key=lambda clip: clip.key)
+        taken = (clip for clip in clips if wanted is None or clip.label in wanted)
+        return Listing(tuple(sorted(taken, key=lambda clip: clip.key)))
 
     def _listed(self, entry: lists.Listed, labels: Sequence[str], known: frozenset[str], there: Videos) -> Clip:
         label = entry.label
