@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,12 @@ class Recipe:
             lossless=flow.lossless,
         )
 
-    @functools.cached_property  # asked for by each clip
+    @functools.cached_property  # asked for by each clip, as the others are
+    def flow_parameters(self) -> str:
+        """``parameters`` as JSON, for the record: a preset's name may come to mean other numbers."""
+        return json.dumps(dict(self.parameters), sort_keys=True)
+
+    @functools.cached_property
     def rgb_fingerprint(self) -> str:
         """Digest of what decides the ``rgb`` files."""
         return digest({"format": _RGB_FORMAT, "naming": self.naming, "max_frames": self.max_frames})

@@ -184,12 +184,9 @@ def _known(spec: ModelSpec, named: bool) -> list[str]:
     crop = f"the centre of a short side of {spec.short_side} pixels" if spec.center_crop else "the whole frame"
     lines.append(f"windows: {spec.sampler}, step {spec.sample_rate}, of {crop}")
     if spec.flow is not None:
-        flow = spec.flow
-        scale = f"±{flow.bound:g} pixels" if flow.bound else flow.quantizer
-        preset = f" {flow.preset}" if flow.preset else ""
-        lines.append(
-            f"flow: {flow.backend} {flow.algorithm}{preset}, {scale}, JPEG {flow.jpeg_quality}, levels as {flow.scale}"
-        )
+        lines.append(f"flow: {spec.flow}, levels as {spec.flow.scale}")
+        numbers = (f"{name} {value}" for name, value in sorted((spec.flow.parameters or {}).items()))
+        lines.append(f"flow's parameters: {', '.join(numbers) or 'not known'}")
     lines.append(f"manifest: {spec.manifest_sha256 or 'not known'}")
     lines.append("software: " + (", ".join(f"{n} {v}" for n, v in sorted(spec.software.items())) or "not known"))
     lines.append(f"classes: {', '.join(spec.labels)}")

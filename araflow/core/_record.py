@@ -56,7 +56,8 @@ _FIELDS: Mapping[str, _Check] = {
     "bound": _number(1e300),
     "saturated": _number(1.0),
     "radii": _radii,
-    **dict.fromkeys(("backend", "algorithm", "preset", "quantizer"), _text),
+    "jpeg_quality": _whole(8),
+    **dict.fromkeys(("backend", "algorithm", "preset", "flow_parameters", "quantizer"), _text),
     **dict.fromkeys(("fingerprint", "rgb_fingerprint", "software"), _text),
 }
 _NEEDED = {"key", "outcome", "reason"}

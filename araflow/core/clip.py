@@ -123,8 +123,11 @@ class ClipRecord:
         backend: Optical-flow backend that ran.
         algorithm: Its algorithm.
         preset: Its preset.
+        flow_parameters: The numbers that algorithm and preset stood for, as JSON; ``None`` where an older araflow
+            made it.
         quantizer: How flow became 8-bit (``araflow.media.quantize``).
         bound: Largest storable |component| in pixels per frame, for the ``bound`` quantizer.
+        jpeg_quality: Of the u and v images, 1 to 100; ``None`` where an older araflow made it.
         radii: Per flow field, the speed in pixels per frame that maps to full scale, for ``max_radius``.
         saturated: Share of all flow components that lie beyond ±bound, 0 to 1; 0 for ``max_radius``; ``None`` where it
             was not counted.
@@ -152,8 +155,10 @@ class ClipRecord:
     backend: str | None = None
     algorithm: str | None = None
     preset: str | None = None
+    flow_parameters: str | None = None
     quantizer: str | None = None
     bound: float | None = None
+    jpeg_quality: int | None = None
     radii: tuple[float, ...] | None = None
     saturated: float | None = None
     fingerprint: str | None = None

@@ -3,6 +3,8 @@
 - ``spec``, ``streams``: the settings of an experiment, and what a recogniser must know of itself (``ModelSpec``).
 - ``models``: one file per architecture; ``networks`` makes them, ``inspect`` looks into them.
 - ``data``: from manifest rows to tensors.
+- ``flow_storage``, ``same_flow``: how flow was stored, in numbers, and what every command asks where a recogniser meets
+  flow of another making.
 - ``experiment``, ``results``: an experiment from its file to its figures; ``tao`` reads NVIDIA TAO's files as ours.
 - ``training``, ``weights``, ``checkpoint``: the loop (Lightning's), what it starts from, and what it leaves behind.
 - ``evaluation``: windows, scores per video, figures; ``pictures`` shows them.
@@ -19,6 +21,7 @@ __all__ = [
     "data",
     "evaluation",
     "experiment",
+    "flow_storage",
     "inspect",
     "models",
     "networks",
@@ -26,6 +29,7 @@ __all__ = [
     "prediction",
     "require",
     "results",
+    "same_flow",
     "spec",
     "streams",
     "tao",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING
 
 from araflow import __version__
 from araflow.core import spec_file
-from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, SpecError
 from araflow.core.splits import Leakage
-from araflow.recognition import _checks, tao
-from araflow.recognition.spec import ExperimentSpec, FlowStorage, ModelSpec
+from araflow.recognition import _checks, same_flow, tao
+from araflow.recognition.flow_storage import FlowStorage, one_way
+from araflow.recognition.spec import ExperimentSpec, ModelSpec
 from araflow.recognition.streams import STREAMS
 from araflow.store.address import is_remote
-from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -164,8 +162,10 @@ def _clips(spec: ExperimentSpec, path: Path) -> _Clips:
     labels = labels_of(manifest)
     if len(labels) < 2:
         raise SpecError(f"manifest: {spec.manifest} has {len(labels)} classes; a recogniser needs at least 2")
-    flow = flow_storage(manifest, spec) if "flow" in STREAMS[spec.network.modality] else None
-    return _Clips(manifest, _sha256(path), labels, flow)
+    flow = None
+    if "flow" in STREAMS[spec.network.modality]:
+        flow = one_way(manifest, spec.manifest).model_copy(update={"scale": spec.data.flow_scale})
+    return _Clips(manifest, same_flow.sha256(path), labels, flow)
 
 
 def _dealt(spec: ExperimentSpec, known: _Clips) -> Prepared:
@@ -208,30 +208,6 @@ def labels_of(manifest: Manifest) -> tuple[str, ...]:
                 f"{', '.join(found)}: build it again"
             )
     return found
-
-
-def flow_storage(manifest: Manifest, spec: ExperimentSpec) -> FlowStorage:
-    """Return how the manifest's flow was made.
-
-    Raises:
-        SpecError: Not all of it in one way, or in a way that is not known where it must be.
-    """
-    names = ("backend", "algorithm", "preset", "quantizer", "bound")
-    ways = set(manifest.select(outcome=Outcome.DONE).columns(*names))
-    if len(ways) != 1:
-        shown = "; ".join(sorted(" ".join(map(str, way)) for way in ways)) or "no finished clip"
-        raise SpecError(f"manifest: flow of {spec.manifest} was not made in one way ({shown}): build it again")
-    way = dict(zip(names, ways.pop(), strict=True))
-    way = {
-        name: value or {"quantizer": "max_radius", "backend": "unknown", "algorithm": "unknown"}.get(name)
-        for name, value in way.items()
-    }
-    settings = manifest.settings.get("optical", {})
-    return FlowStorage(**way, jpeg_quality=settings.get("jpeg_quality", 95), scale=spec.data.flow_scale)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256((path / MANIFEST if path.is_dir() else path).read_bytes()).hexdigest()
 
 
 def _software() -> dict[str, str]:

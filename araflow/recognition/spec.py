@@ -18,9 +18,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from araflow.core.addresses import local
 from araflow.core.errors import SpecError
 from araflow.core.kinds import plugin
-from araflow.core.spec import Protocol, Quantizer, Settings, SplitSpec
+from araflow.core.spec import Protocol, Settings, SplitSpec
 from araflow.recognition import models
 from araflow.recognition._training_spec import TrainingSpec
+from araflow.recognition.flow_storage import FlowScale, FlowStorage
 from araflow.recognition.streams import CHANNELS, STREAMS, Modality, Stream, StreamSpec
 
 if TYPE_CHECKING:
@@ -30,12 +31,10 @@ else:
 Sampler = Literal["consecutive", "random_interval", "segments", "dense"]
 ShortClip = Literal["loop", "repeat", "refuse"]
 Crop = Literal["random", "multi_scale", "none"]
-FlowScale = Literal["stored", "pixels"]
 EvaluationMode = Literal["center", "conv", "all"]
 Compatibility = Literal["none", "tao"]
 
 _Path = Annotated[str, AfterValidator(local), AfterValidator(os.path.expanduser), Field(min_length=1)]
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -215,18 +214,6 @@ class ExperimentSpec(Settings):
         if value and len(set(value)) < len(value):
             raise ValueError("named twice")
         return value
-
-
-class FlowStorage(Settings):
-    """How the flow that a recogniser was trained on was made, so that it can be made the same way for a new video."""
-
-    backend: _Name
-    algorithm: _Name
-    preset: _Name | None = None
-    quantizer: Quantizer
-    bound: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    jpeg_quality: int = Field(95, ge=1, le=100)
-    scale: FlowScale = "stored"
 
 
 class ModelSpec(Settings):

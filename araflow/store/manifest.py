@@ -66,8 +66,10 @@ SCHEMA = pa.schema(
         ("backend", pa.string()),
         ("algorithm", pa.string()),
         ("preset", pa.string()),
+        ("flow_parameters", pa.string()),
         ("quantizer", pa.string()),
         ("bound", pa.float64()),
+        ("jpeg_quality", pa.int8()),
         ("radii", pa.list_(pa.float32())),
         ("saturated", pa.float64()),
         ("outcome", pa.string()),
@@ -80,7 +82,10 @@ SCHEMA = pa.schema(
 """Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
 _ROWS_AT_ONCE = 8192
 """As many are Python objects at a time."""
-_ADDED = ("subset", "status", "lossless_bytes", "rgb_sha256", "flow_sha256", "saturated")
+_ADDED = (
+    *("subset", "status", "lossless_bytes", "rgb_sha256", "flow_sha256"),
+    *("flow_parameters", "jpeg_quality", "saturated"),
+)
 """Columns that came later, in the order of the schema: null in a file from before."""
 _OF_RECORD = {field.name for field in dataclasses.fields(ClipRecord)}
 _OF_ATTRIBUTES = tuple(field.name for field in dataclasses.fields(Attributes))

@@ -13,8 +13,9 @@ from araflow.cli.options import Group
 from araflow.core.errors import SpecError
 from araflow.recognition import checkpoint, inspect
 from araflow.recognition import models as registry
+from araflow.recognition.flow_storage import FlowStorage
 from araflow.recognition.networks import create
-from araflow.recognition.spec import FlowStorage, ModelSpec
+from araflow.recognition.spec import ModelSpec
 
 AS_PUBLISHED = True
 

@@ -16,7 +16,8 @@ from araflow.recognition.data import windows as data
 from araflow.recognition.data.clips import VideoClip, clips_of, split_of
 from araflow.recognition.data.frames import load_window
 from araflow.recognition.data.samplers import evaluation_windows
-from araflow.recognition.spec import DataSpec, EvaluationSpec, FlowStorage, ModelSpec
+from araflow.recognition.flow_storage import FlowStorage
+from araflow.recognition.spec import DataSpec, EvaluationSpec, ModelSpec
 
 RAW = {"mean": (0.0,), "std": (1 / 255,)}
 """Normalisation that gives the levels back."""

@@ -52,7 +52,9 @@ def done(key: str, **fields: object) -> ClipRecord:
         backend="opencv",
         algorithm="dis",
         preset="balanced",
+        flow_parameters='{"patch_size": 8}',
         quantizer="max_radius",
+        jpeg_quality=95,
         radii=(1.0, 2.5, 3.25),
         saturated=0.0,
         fingerprint="0123456789abcdef",
@@ -129,6 +131,14 @@ def row(manifest: Manifest, key: str) -> dict[str, object]:
 # --- rows ---
 
 
+def test_a_file_of_before_the_numbers_of_flow_were_noted_is_read(out: Path):
+    table = pq.read_table(out / "manifest.parquet").drop_columns(["flow_parameters", "jpeg_quality"])
+    pq.write_table(table, out / "manifest.parquet", compression="zstd")
+    earlier = Manifest.read(out)
+    assert earlier.table.schema.equals(SCHEMA)
+    assert {(row["flow_parameters"], row["jpeg_quality"]) for row in earlier.table.to_pylist()} == {(None, None)}
+
+
 def test_a_file_of_before_saturated_flow_was_counted_is_read(out: Path):
     table = pq.read_table(out / "manifest.parquet").drop_columns(["saturated"])
     pq.write_table(table, out / "manifest.parquet", compression="zstd")
@@ -196,8 +206,10 @@ def test_a_row_joins_clip_and_record(made: Path):
         "backend": "opencv",
         "algorithm": "dis",
         "preset": "balanced",
+        "flow_parameters": '{"patch_size": 8}',
         "quantizer": "max_radius",
         "bound": None,
+        "jpeg_quality": 95,
         "radii": [1.0, 2.5, 3.25],
         "saturated": 0.0,
         "outcome": "done",

@@ -132,7 +132,7 @@ def metadata(spec: ModelSpec, *, precision: Precision, opset: int, batch: Batch,
         "frames": json.dumps({name: stream.frames for name, stream in own.items()}),
         "normalisation": json.dumps(normalisation),  # (x / 255 - mean) / std
     }
-    if spec.flow is not None:
+    if spec.flow is not None and spec.flow.quantizer is not None:
         found["quantizer"] = spec.flow.quantizer
     if spec.manifest_sha256 is not None:
         found["manifest_sha256"] = spec.manifest_sha256

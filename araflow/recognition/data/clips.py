@@ -30,7 +30,18 @@ KEPT = ("dataset", "label", "split", "group", "source", "body", "camera", "peopl
 """Of a manifest's columns, those that a clip keeps to be described by."""
 COLUMNS = (
     *("key", "label_index", "outcome", "path", "frames", "flows", "fold1", "fold2", "fold3", "subset"),
-    *("backend", "algorithm", "preset", "quantizer", "bound", "radii", *KEPT),
+    *(
+        "backend",
+        "algorithm",
+        "preset",
+        "flow_parameters",
+        "quantizer",
+        "bound",
+        "jpeg_quality",
+        "fingerprint",
+        "radii",
+    ),
+    *KEPT,
 )
 """Those that an experiment is prepared from; the others are most of a manifest's bytes."""
 _NEEDED = ("label_index", "path", "frames", "flows")

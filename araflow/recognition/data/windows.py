@@ -24,7 +24,8 @@ from araflow.core.errors import SpecError
 from araflow.recognition.data import samplers, transforms
 from araflow.recognition.data.clips import VideoClip
 from araflow.recognition.data.frames import read_frames
-from araflow.recognition.spec import DataSpec, EvaluationSpec, FlowScale, ModelSpec
+from araflow.recognition.flow_storage import FlowScale
+from araflow.recognition.spec import DataSpec, EvaluationSpec, ModelSpec
 from araflow.recognition.streams import Stream, StreamSpec
 
 _Look = Callable[[StreamSpec, tuple[int, int]], transforms.View]

@@ -23,6 +23,7 @@ from araflow.core.reading import SMALL, json_of, read_file
 from araflow.datasets.hmdb51 import parse_name
 from araflow.media import images
 from araflow.media.source_files import IMAGE_SUFFIXES
+from araflow.recognition.flow_storage import COLUMNS
 from araflow.recognition.streams import Modality
 from araflow.store.manifest import SCHEMA, Manifest
 
@@ -212,4 +213,4 @@ def _made_by_araflow(folder: Path, flows: int) -> dict[str, object] | None:
         return None
     if record.quantizer is None or record.flows != flows:
         return None
-    return {name: getattr(record, name) for name in ("backend", "algorithm", "preset", "quantizer", "bound", "radii")}
+    return {name: getattr(record, name) for name in (*COLUMNS, "radii")}

@@ -1,0 +1,73 @@
+"""A manifest's flow held against that which a recogniser was trained on: what every command asks where the two meet."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from araflow.core.errors import SpecError
+from araflow.recognition.flow_storage import FlowStorage, in_words, of_manifest
+from araflow.recognition.spec import ModelSpec
+from araflow.store.layout import MANIFEST
+
+if TYPE_CHECKING:
+    from araflow.store.manifest import Manifest
+
+log = logging.getLogger("araflow")
+
+
+def hold(file: Path, spec: ModelSpec, manifest: Manifest, path: Path, *, allow: bool = False) -> tuple[str, ...]:
+    """Hold a manifest's flow against that which a recogniser was trained on, and warn of what is not the same.
+
+    Args:
+        file: The recogniser's file, for messages.
+        spec: What it knows of itself.
+        manifest: The clips, with the columns of ``flow_storage.of_manifest``.
+        path: Where the manifest was read from.
+        allow: Warn of flow by which its answers are meaningless, too, instead of refusing it.
+
+    Returns:
+        The warnings, to be kept with whatever is made; none where it sees no flow, or was trained on this manifest.
+
+    Raises:
+        SpecError: The flow has another quantiser, bound or algorithm, or not all of it the same; names both storages.
+        ManifestError: A row does not say how its flow was made.
+    """
+    if "flow" not in spec.streams or spec.manifest_sha256 == sha256(path):
+        return ()
+    trained = spec.flow or FlowStorage()
+    shares = of_manifest(manifest)
+    found = [trained.differs(share.storage) for share in shares]
+    wrong = [line for own in found for line in own.wrong]
+    for one, other in itertools.pairwise(share.storage for share in shares):
+        # Also where it is not known what the recogniser was trained on.
+        shown = one.model_copy(update={"scale": trained.scale})
+        wrong += [f"among its clips {line}" for line in shown.differs(other).wrong]
+    lesser = [line for own in found for line in own.lesser]
+    both = f"{file} was trained on flow of {trained}; {path} has flow of {in_words(shares)}"
+    warnings = []
+    if wrong or lesser:
+        said = f"{both}: {'; '.join(dict.fromkeys([*wrong, *lesser]))}"
+        if wrong and not allow:
+            raise SpecError(
+                f"{said}. Its answers would mean nothing: build the flow as it was in training, or use "
+                "--allow-other-flow, which keeps a warning with the figures"
+            )
+        warnings.append(said)
+    if unknown := list(dict.fromkeys(line for own in found for line in own.unknown)):
+        warnings.append(f"{both}: whether they are the same is not known of: {', '.join(unknown)}")
+    for warning in warnings:
+        log.warning("%s", warning)
+    return tuple(warnings)
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a manifest's bytes, hexadecimal, by which a recogniser knows what it was trained on.
+
+    Args:
+        path: The file, or a build's output folder.
+    """
+    return hashlib.sha256((path / MANIFEST if path.is_dir() else path).read_bytes()).hexdigest()
