@@ -28,6 +28,13 @@ if TYPE_CHECKING:  # worker processes start sooner without the settings' machine
 _LEVELS = 255.0
 _HALF_RANGE = 127.999
 _ZERO = 128.0
+FORMULAS: dict[Quantizer, str] = {
+    "bound": "clip(rint((x + bound) * 255 / (2 * bound)), 0, 255), x in pixels per frame, half to even; then a grey "
+    "JPEG of jpeg_quality",
+    "max_radius": "trunc(x / m * 127.999 + 128), m = max(1, the field's largest sqrt(u^2 + v^2)), its radius, in "
+    "pixels per frame; then a grey JPEG of jpeg_quality",
+}
+"""How each quantiser stores a component x, in words for those who have no araflow."""
 
 
 def quantize(

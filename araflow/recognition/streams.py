@@ -14,6 +14,8 @@ Layout = Literal["NCTHW", "N(CT)HW"]
 """Order of a network's axes; in ``N(CT)HW`` all frames of a channel, then all of the next, are one image's channels."""
 CHANNELS = {"rgb": 3, "flow": 2}
 """Channels of each stream: R, G, B and u, v."""
+CHANNEL_NAMES = {"rgb": ("R", "G", "B"), "flow": ("u", "v")}
+"""Their names, in order."""
 STREAMS: dict[str, tuple[Stream, ...]] = {"rgb": ("rgb",), "flow": ("flow",), "joint": ("rgb", "flow")}
 """The streams of each modality, in the order in which a network takes them."""
 MOST_PIXELS = 1 << 27

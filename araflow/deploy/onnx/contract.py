@@ -3,7 +3,8 @@
 Names are those that NVIDIA TAO gives to the tensors of its ActionRecognitionNet, so that what consumes its files takes
 ours: https://docs.nvidia.com/tao/tao-toolkit/text/cv_finetuning/pytorch/action_recognition.html.
 Inputs and the output are float32, also where the file computes in float16. The network's description travels in
-``metadata_props``: under ``araflow`` all of it as JSON, and under plain keys what a reader without araflow may want.
+``metadata_props``: under ``araflow`` all of it as JSON, under ``preprocessing`` how inputs are made and the output is
+read, for readers without araflow, and under plain keys what these may want first.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pydantic import BaseModel
 
 from araflow.core.errors import SourceError
 from araflow.core.reading import json_of, problem_of, read_file
+from araflow.deploy.onnx._preprocessing import preprocessing
 from araflow.recognition import models, require
 from araflow.recognition.spec import ModelSpec
 from araflow.recognition.streams import CHANNELS
@@ -131,6 +133,7 @@ def metadata(spec: ModelSpec, *, precision: Precision, opset: int, batch: Batch,
         "layout": layout(spec),
         "frames": json.dumps({name: stream.frames for name, stream in own.items()}),
         "normalisation": json.dumps(normalisation),  # (x / 255 - mean) / std
+        "preprocessing": json.dumps(preprocessing(spec, inputs=INPUTS, output=OUTPUT), ensure_ascii=False),
     }
     if spec.flow is not None and spec.flow.quantizer is not None:
         found["quantizer"] = spec.flow.quantizer
