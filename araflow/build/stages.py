@@ -21,6 +21,7 @@ from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
 from araflow.core.keys import shown, why_not
 from araflow.core.listing import Listing, beside, say, told
+from araflow.core.spelling import natural
 from araflow.store.layout import MANIFEST
 
 if TYPE_CHECKING:  # selecting clips needs no store
@@ -56,8 +57,9 @@ def select(build: ResolvedBuild, files: Sources) -> Selection:
         listed = build.dataset.list_clips(files, spec.dataset.classes)
     clips = thin_out(listed.clips, spec.dataset.clips_per_class)
     split_of = splits.assign(clips, spec.split)
+    remark = splits.remark(clips, spec.split)
     wanted = {"train", "test"} | ({"val"} if spec.split.val_fraction else set())
-    if spec.split.protocol == "official" and files.subsets:
+    if splits.settled(clips, spec.split).protocol == "official" and files.subsets:
         wanted = set(files.subsets)
     parts: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
@@ -65,7 +67,8 @@ def select(build: ResolvedBuild, files: Sources) -> Selection:
     for label in build.labels or sorted(parts):
         if label in parts and (lacking := wanted - parts[label]):
             log.warning("class %s has no %s clips", label, " and no ".join(sorted(lacking)))
-    listing = dataclasses.replace(listed, clips=tuple(clips))
+    remarks = listed.remarks if remark is None else (*listed.remarks, remark)
+    listing = dataclasses.replace(listed, clips=tuple(clips), remarks=remarks)
     return selection(listing, str(files.videos or files.splits), build.labels, split_of)
 
 
@@ -92,7 +95,7 @@ def selection(
     Args:
         listing: The clips, and what lies beside them.
         origin: Where they were looked for, for the message.
-        labels: Class names in label order; ``None`` takes those of the clips, sorted.
+        labels: Class names in label order; ``None`` takes those of the clips, in natural order: 2 before 10.
         split_of: Clip key to split.
 
     Raises:
@@ -110,7 +113,7 @@ def selection(
             raise SourceError(f"{origin}: the key {shown(clip.key)} of a clip {why}")
         known.add(clip.key)
     if labels is None:
-        labels = sorted({clip.label for clip in clips if clip.label is not None})
+        labels = sorted({clip.label for clip in clips if clip.label is not None}, key=natural)
     allowed = {None, *labels}
     if strange := next((clip for clip in clips if clip.label not in allowed), None):
         raise SourceError(
@@ -140,6 +143,8 @@ def check_output(store: Store, selection: Selection) -> None:
         raise OutputError(
             f"{store.out}: holds {len(there)} other clips, such as {min(there)!r}; choose another out, or remove it"
         )
+    if state.manifest is not None:
+        _warn_of_another_order(state.manifest.metadata.get("labels") or (), selection.labels)
     theirs.check(store, selection.clips)
     for name, why in state.unreadable.items():
         if name == note.NAME:
@@ -148,6 +153,20 @@ def check_output(store: Store, selection: Selection) -> None:
         if not outputs.is_ours(store):
             raise OutputError(f"{why}, and araflow has made nothing here: choose another out, or move it away")
         log.warning("%s; it is kept as %s, and a new one is written", why, outputs.put_aside(store, name))
+
+
+def _warn_of_another_order(before: Sequence[str], now: Sequence[str]) -> None:
+    """Recognisers count classes: one trained on the manifest that was here takes them by its order."""
+    kept = set(before) & set(now)
+    pairs = zip((label for label in before if label in kept), (label for label in now if label in kept), strict=True)
+    if moved := next((new for old, new in pairs if old != new), None):
+        log.warning(
+            "classes are in another order than in the manifest that was here: %r was class %d and is %d now; name them "
+            "in dataset.classes to keep an order",
+            moved,
+            before.index(moved),
+            now.index(moved),
+        )
 
 
 def collect(clips: Sequence[Clip], fingerprint: str, store: Store) -> list[ClipRecord]:
@@ -182,7 +201,8 @@ def write_manifest(build: ResolvedBuild, selection: Selection, store: Store, *, 
     from araflow.store.manifest import Manifest
 
     spec, configured = build.spec, build.source is None
-    settings = spec.output_settings()
+    split = splits.settled(selection.clips, spec.split)
+    settings = spec.model_copy(update={"split": split}).output_settings()
     if not configured:
         del settings["dataset"], settings["split"]
     manifest = Manifest.of(

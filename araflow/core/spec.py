@@ -26,7 +26,7 @@ Algorithm = Literal["auto", "dis", "farneback", "tvl1", "deepflow", "brox", "har
 Preset = Literal["fastest", "fast", "balanced", "accurate"]
 Quantizer = Literal["bound", "max_radius"]
 Naming = Literal["card", "recipe"]
-Protocol = Literal["official", "random", "group"]
+Protocol = Literal["official", "random", "group", "auto"]
 OnError = Literal["quarantine", "stop"]
 Executor = Literal["local", "workers", "dask"]
 Subset = Literal["train", "val", "test"]
@@ -55,7 +55,7 @@ class DatasetSpec(Settings):
     classes: tuple[str, ...] | None = Field(
         None,
         min_length=1,
-        description="Classes to take, in label order; null takes all, sorted by name.",
+        description="Classes to take, in label order; null takes all, sorted by name, 2 before 10.",
         examples=[["walk", "punch"]],
     )
     source: Address | None = Field(
@@ -115,10 +115,11 @@ class SplitSpec(Settings):
     protocol: Protocol = Field(
         "official",
         description="official: the dataset's own folds; random: floor(test_fraction × class size) per class, seeded; "
-        "group: as near to that as possible with no source title on both sides.",
+        "group: as near to that as possible with no source title on both sides; auto: the split that a list or folder "
+        "gives a clip, and random for clips without one.",
     )
     fold: int = Field(1, ge=1, le=3, description="Official fold, 1 to 3.")
-    test_fraction: float = Field(0.10, gt=0, lt=1, description="Test share of each class (random, group).")
+    test_fraction: float = Field(0.10, gt=0, lt=1, description="Test share of each class (random, group, auto).")
     val_fraction: float = Field(0.0, ge=0, lt=1, description="Share of each class's training clips set aside as val.")
     seed: int = Field(0, ge=0, description="Seed of random and group splits and of val.")
 
@@ -247,7 +248,7 @@ class BuildSpec(Settings):
             del settings["split"]["test_fraction"]
             if not self.split.val_fraction:
                 del settings["split"]["seed"]
-        else:
+        elif self.split.protocol != "auto":
             del settings["split"]["fold"]
         for name, value in list(settings["dataset"].items()):
             if (

@@ -1,4 +1,4 @@
-"""Which clips are for training, validation and test: official folds, random per class, or by source group; pure.
+"""Which clips are for training, validation and test: as lists say, random per class, or by source group; pure.
 
 Clips of one film look alike, so a random split puts near-copies of training clips into the test set. ``leakage``
 counts them. The random protocol is that of NVIDIA's ActionRecognitionNet model card ("randomly 10 % video per class"),
@@ -20,10 +20,35 @@ from araflow.core.spec import SplitSpec
 
 _OFFICIAL = {0: "unused", 1: "train", 2: "test"}
 SPLITS = ("train", "val", "test", "unused")
+_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "validate", "dev"),
+    "test": ("test", "testing"),
+}
+_NAMED = {name: split for split, names in _NAMES.items() for name in names}
+
+
+def named(text: str) -> str | None:
+    """Return the split that lists and folders of others call so: ``train``, ``val`` or ``test``; else ``None``."""
+    return _NAMED.get(text.strip().lower())
+
+
+def settled(clips: Sequence[Clip], spec: SplitSpec) -> SplitSpec:
+    """Return what ``auto`` comes to: ``official`` where every clip has a split of its own, ``random`` where none has.
+
+    Where some have one, it stays ``auto``: they keep theirs, and the others are drawn.
+    """
+    known = sum(_own(clip, spec.fold) is not None for clip in clips)
+    if spec.protocol != "auto" or 0 < known < len(clips):
+        return spec
+    return spec.model_copy(update={"protocol": "official" if known else "random"})
 
 
 def assign(clips: Sequence[Clip], spec: SplitSpec) -> dict[str, str]:
     """Give every labelled clip its split.
+
+    ``official`` takes what the dataset's own lists or folders say; ``auto`` too, and draws the clips that have no split
+    of their own as ``random`` draws all of them.
 
     The result depends on the clips listed and the spec alone: not on their order, nor on what decodes. Under
     ``random``, a class's split does not depend on which other classes are taken.
@@ -43,16 +68,37 @@ def assign(clips: Sequence[Clip], spec: SplitSpec) -> dict[str, str]:
         by_class[clip.label or ""].append(clip)
     if spec.protocol == "official":
         result = _official(clips, spec.fold)
-    elif spec.protocol == "random":
-        result = {clip.key: "train" for clip in clips}
-        for members in by_class.values():
-            ranked = sorted(members, key=lambda clip: _rank(spec.seed, "test", clip.key))
-            result.update((clip.key, "test") for clip in ranked[: share(spec.test_fraction, len(members))])
-    else:
+    elif spec.protocol == "group":
         result = _grouped(clips, spec, by_class)
+    else:
+        own = _known(clips, spec.fold) if spec.protocol == "auto" else {}
+        result = {clip.key: "train" for clip in clips} | own
+        for members in by_class.values():
+            drawn = [clip for clip in members if clip.key not in own]
+            ranked = sorted(drawn, key=lambda clip: _rank(spec.seed, "test", clip.key))
+            result.update((clip.key, "test") for clip in ranked[: share(spec.test_fraction, len(drawn))])
     if spec.val_fraction:
         _set_aside(result, by_class, spec)
     return result
+
+
+def remark(clips: Sequence[Clip], spec: SplitSpec) -> str | None:
+    """Say how clips' own splits meet a protocol that does not simply take them; ``None`` where there is nothing to say.
+
+    Folds are not spoken of: a dataset that has them is often split otherwise.
+    """
+    known = sum(clip.subset is not None for clip in clips)
+    if not known or spec.protocol == "official" or (spec.protocol == "auto" and known == len(clips)):
+        return None
+    if spec.protocol != "auto":
+        return (
+            f"the split that lists or folders give {known:,} of {len(clips):,} clips is not used, since "
+            f"split.protocol={spec.protocol} draws another; auto or official takes it"
+        )
+    return (
+        f"{len(clips) - known:,} of {len(clips):,} clips have no split of their own and are drawn at random "
+        f"(split.test_fraction={spec.test_fraction})"
+    )
 
 
 def share(fraction: float, size: int) -> int:
@@ -65,19 +111,28 @@ def _rank(seed: int, purpose: str, key: str) -> bytes:
     return hashlib.sha256(f"{seed}\0{purpose}\0{key}".encode()).digest()
 
 
+def _own(clip: Clip, fold: int) -> str | None:
+    """Return the split that the dataset's own lists or folders give a clip; ``None`` where they give none."""
+    tag = clip.folds[fold - 1]
+    return clip.subset if clip.subset is not None or tag is None else _OFFICIAL[tag]
+
+
+def _known(clips: Sequence[Clip], fold: int) -> dict[str, str]:
+    return {clip.key: split for clip in clips if (split := _own(clip, fold)) is not None}
+
+
 def _official(clips: Sequence[Clip], fold: int) -> dict[str, str]:
-    result = {}
-    for clip in clips:
-        tag = clip.folds[fold - 1]
-        if clip.subset is not None:
-            result[clip.key] = clip.subset
-            continue
-        if tag is None:
+    result = _known(clips, fold)
+    if lacking := next((clip for clip in clips if clip.key not in result), None):
+        if result and all(tag is None for clip in clips for tag in clip.folds):
             raise SpecError(
-                f"split.protocol: official needs official split files, and {clip.key!r} has no fold {fold}: "
-                "set dataset.splits, or use random or group"
+                f"split.protocol: official needs a split for every clip, and {lacking.key!r} is the first of "
+                f"{len(clips) - len(result)} that have none: give them one, or use auto, random or group"
             )
-        result[clip.key] = _OFFICIAL[tag]
+        raise SpecError(
+            f"split.protocol: official needs official split files, and {lacking.key!r} has no fold {fold}: "
+            "set dataset.splits, or use random or group"
+        )
     return result
 
 

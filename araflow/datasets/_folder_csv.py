@@ -8,11 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from araflow.core import splits
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
 from araflow.core.reading import open_file
-
-_SUBSETS = ("train", "val", "test")
 
 
 def read(path: Path) -> list[Clip]:
@@ -82,12 +81,12 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def _clip(path: Path, number: int, row: dict[str, str]) -> Clip:
-    name, label, subset = row["path"], row["label"] or None, row.get("split") or None
+    name, label, said = row["path"], row["label"] or None, row.get("split", "")
     pure = PurePosixPath(name)
     if pure.name in ("", "..") or "\0" in name:
         raise SourceError(f"{path}:{number}: path is {name!r}; expected a video or a folder of frames")
-    if subset is not None and subset not in _SUBSETS:
-        raise SourceError(f"{path}:{number}: split is {subset!r}; expected {', '.join(_SUBSETS)}, or nothing")
+    if (subset := splits.named(said)) is None and said:
+        raise SourceError(f"{path}:{number}: split is {said!r}; expected train, val, test, or nothing")
     if label is not None and ("/" in label or "\0" in label or label in (".", "..")):
         raise SourceError(f"{path}:{number}: label is {label!r}; it names a folder, so it cannot be that or hold '/'")
     place = path.parent / name

@@ -232,7 +232,7 @@ def test_every_wrong_key_is_named_at_once():
     ("settings", "message"),
     [
         ({"optical__algorithm": "tv-l1"}, f"'tv-l1' is not allowed; allowed: {ALGORITHMS}; did you mean tvl1?"),
-        ({"split__protocol": "grop"}, "'grop' is not allowed; allowed: official, random, group; did you mean group?"),
+        ({"split__protocol": "grop"}, "allowed: official, random, group, auto; did you mean group?"),
         ({"optical__backend": "opencl"}, f"backend: allowed: {BACKENDS}; did you mean opencv? (found 'opencl')"),
         ({"dataset__name": "hmdb15"}, f"dataset.name: allowed: {DATASETS}; did you mean hmdb51? (found 'hmdb15')"),
         ({"split__fold": 0}, "split.fold: input should be greater than or equal to 1 (found 0)"),

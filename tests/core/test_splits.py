@@ -11,7 +11,7 @@ from araflow.acquire.types import Sources
 from araflow.core.clip import Clip
 from araflow.core.errors import SpecError
 from araflow.core.spec import SplitSpec
-from araflow.core.splits import SPLITS, Leakage, LeakageReport, assign, leakage, share
+from araflow.core.splits import SPLITS, Leakage, LeakageReport, assign, leakage, named, remark, settled, share
 from araflow.datasets import hmdb51
 
 HMDB5 = ("walk", "ride_bike", "run", "fall_floor", "push")
@@ -299,3 +299,67 @@ def test_official_is_the_tag_and_val_only_eats_training(clips, fold, val, data):
     for item in clips:
         name = ("unused", "train", "test")[item.folds[0]]
         assert split_of[item.key] == name or (name, split_of[item.key]) == ("train", "val")
+
+
+# --- a list's or a folder's own splits ---
+
+
+@pytest.mark.parametrize(
+    ("text", "split"),
+    [("Training", "train"), (" VAL ", "val"), ("valid", "val"), ("dev", "val"), ("TEST", "test"), ("testing", "test")],
+)
+def test_the_names_of_splits_are_known_in_any_case(text, split):
+    assert named(text) == split
+
+
+@pytest.mark.parametrize("text", ["", "walk", "1", "train2", "unused"])
+def test_what_is_no_name_of_a_split_is_none(text):
+    assert named(text) is None
+
+
+def listed(subsets: list[str | None]) -> list[Clip]:
+    return [Clip("test", f"walk/{number:02d}", "walk", subset=subset) for number, subset in enumerate(subsets)]
+
+
+@given(st.lists(st.sampled_from(["train", "val", "test", None]), max_size=40), st.integers(0, 3))
+def test_auto_takes_the_splits_that_are_given_and_draws_the_others_as_random_does(subsets, seed):
+    clips = listed(subsets)
+    auto = spec("auto", test_fraction=0.25, seed=seed)
+    split_of = assign(clips, auto)
+    assert {clip.key: clip.subset for clip in clips if clip.subset} == {
+        clip.key: split_of[clip.key] for clip in clips if clip.subset
+    }
+    silent = [clip for clip in clips if clip.subset is None]
+    drawn = assign(silent, spec("random", test_fraction=0.25, seed=seed))
+    assert {clip.key: split_of[clip.key] for clip in silent} == drawn
+    kind = {0: "random", len(clips): "official" if clips else "random"}.get(len(clips) - len(silent), "auto")
+    assert settled(clips, auto).protocol == kind
+    assert assign(clips, settled(clips, auto)) == split_of
+
+
+def test_auto_takes_a_fold_that_is_there():
+    clips = [clip("walk", "a", folds=(1, 2, 0)), clip("walk", "b", folds=(2, 1, None))]
+    assert list(assign(clips, spec("auto", fold=2)).values()) == ["test", "train"]
+    assert settled(clips, spec("auto", fold=3)).protocol == "auto"
+
+
+def test_official_names_the_first_clip_that_has_no_split_of_its_own():
+    with pytest.raises(SpecError, match=r"'walk/01' is the first of 2 that have none.*use auto, random or group"):
+        assign(listed(["train", None, None]), spec("official"))
+
+
+@pytest.mark.parametrize(
+    ("subsets", "protocol", "told"),
+    [
+        (["train", "test"], "official", None),
+        (["train", "test"], "auto", None),
+        ([None, None], "auto", None),
+        ([None, None], "random", None),
+        (["train", None, None], "auto", "2 of 3 clips have no split of their own and are drawn at random"),
+        (["train", None, None], "random", "1 of 3 clips is not used, since split.protocol=random draws another"),
+        (["train", "val"], "group", "2 of 2 clips is not used, since split.protocol=group"),
+    ],
+)
+def test_splits_that_are_not_simply_taken_are_spoken_of(subsets, protocol, told):
+    found = remark(listed(subsets), spec(protocol))
+    assert found is None if told is None else told in str(found)

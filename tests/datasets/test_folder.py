@@ -295,7 +295,7 @@ def test_only_wanted_classes_of_a_list_are_taken(tmp_path):
         (".,walk,,", "path is '.'"),
         ("x/..,walk,,", "path is 'x/..'"),
         ("a\0.avi,walk,,", "path is 'a\\x00.avi'"),
-        ("a.avi,walk,training,", "split is 'training'; expected train, val, test, or nothing"),
+        ("a.avi,walk,trained,", "split is 'trained'; expected train, val, test, or nothing"),
         ("a.avi,../../walk,,", "label is '../../walk'"),
         ("a.avi,..,,", "label is '..'"),
         ("first.avi,walk,,", "'first.avi' has the same path as line 2"),

@@ -1,0 +1,64 @@
+"""What a list says of its clips reaches the manifest: their splits, and the order of their labels."""
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from araflow.build.run import build
+from araflow.core import spec_file
+
+
+def frames(folder: Path, seed: int) -> None:
+    """Draw two frames, which make the shortest clip."""
+    folder.mkdir(parents=True)
+    for number in range(2):
+        picture = np.random.default_rng([seed, number]).integers(0, 255, (48, 64, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    for number in range(4):
+        frames(folder / f"c{number}", number)
+    return folder
+
+
+def made(videos: Path, out: Path, rows: str, *settings: str):
+    (videos / "list.csv").write_text(rows)
+    words = [f"dataset.source={videos / 'list.csv'}", f"out={out}", "optical.preset=fastest", "run.workers=1"]
+    return build(spec_file.load("folder", [*words, *settings]))
+
+
+def test_a_lists_own_split_is_used_where_it_is_filled(videos, tmp_path, caplog):
+    rows = "path,label,Split\nc0,walk,Training\nc1,walk,TEST\nc2,run,train\nc3,run,Testing\n"
+    manifest = made(videos, tmp_path / "out", rows)
+    assert list(manifest.columns("key", "split")) == [("c0", "train"), ("c1", "test"), ("c2", "train"), ("c3", "test")]
+    assert manifest.settings["split"]["protocol"] == "official"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+    manifest = made(videos, tmp_path / "out", rows, "split.protocol=random", "split.test_fraction=0.5")
+    assert manifest.settings["split"]["protocol"] == "random"
+    assert "4 of 4 clips is not used, since split.protocol=random draws another" in caplog.text
+
+    manifest = made(videos, tmp_path / "out", rows.replace("Testing", ""), "split.test_fraction=0.9")
+    assert dict(manifest.columns("key", "split")) == {"c0": "train", "c1": "test", "c2": "train", "c3": "train"}
+    assert manifest.settings["split"]["protocol"] == "auto"
+    assert "1 of 4 clips have no split of their own and are drawn at random" in caplog.text
+
+
+def test_labels_are_in_natural_order_and_a_change_of_order_is_told(videos, tmp_path, caplog):
+    rows = "path,label\nc0,10\nc1,9\nc2,1\nc3,2\n"
+    manifest = made(videos, tmp_path / "out", rows)
+    assert manifest.labels == ("1", "2", "9", "10")
+    assert dict(manifest.columns("label", "label_index")) == {"1": 0, "2": 1, "9": 2, "10": 3}
+    assert "another order" not in caplog.text
+    made(videos, tmp_path / "out", rows)
+    assert "another order" not in caplog.text
+    made(videos, tmp_path / "out", rows, "dataset.classes=['1','10','2','9']")  # as text, which was the order before
+    assert "classes are in another order than in the manifest that was here: '10' was class 3 and is 1 now" in (
+        caplog.text
+    )
