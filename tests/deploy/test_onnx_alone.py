@@ -179,15 +179,16 @@ def test_the_script_needs_neither_araflow_nor_pytorch(world, answers, tmp_path):
 
 
 def test_the_metadata_say_how_flow_was_made_and_keep_names_that_hold_semicolons(tmp_path):
-    labels = ("a;b", "c", "Läufe")
+    labels, numbers = ("a;b", "c", "Läufe"), {"jpeg_quality": 90, "parameters": {"patch_size": 8}}
     spec = recognisers.spec("arn_2d", "flow", flow=PLAIN)
     spec = spec.model_validate(
-        {**spec.to_json(), "labels": labels, "flow": {**STORED, "quantizer": "bound", "bound": 15}}
+        {**spec.to_json(), "labels": labels, "flow": {**STORED, "quantizer": "bound", "bound": 15, **numbers}}
     )
     session = onnxruntime.InferenceSession(export(recognisers.saved(tmp_path, spec), tmp_path / "m.onnx").path)
     told = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
     assert told["classes"] == list(labels)
     stored = told["flow"]["stored"]
-    assert (stored["quantizer"], stored["bound"], stored["jpeg_quality"]) == ("bound", 15, 95)
+    assert (stored["quantizer"], stored["bound"], stored["jpeg_quality"]) == ("bound", 15, 90)
+    assert stored["parameters"] == {"patch_size": 8} and "preset" not in stored
     assert stored["rule"].startswith("clip(rint((x + bound) * 255 / (2 * bound)), 0, 255)")
     assert told["flow"]["level"] == "as stored" and told["inputs"]["input_of"]["channels"] == ["u", "v"]

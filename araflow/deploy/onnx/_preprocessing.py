@@ -110,10 +110,11 @@ def _flow(spec: ModelSpec) -> dict[str, Any]:
         "field": "field k is the motion from frame k to frame k + 1 in pixels of the video, on 8-bit grey "
         "(0.299 R + 0.587 G + 0.114 B) at the video's own size; u to the right, v down",
     }
-    if spec.flow is None:
-        return {**found, "stored": "not known", "level": "as stored"}
-    found["stored"] = {**spec.flow.model_dump(mode="json"), "rule": FORMULAS[spec.flow.quantizer or "max_radius"]}
-    if spec.flow.scale == "stored":
+    stored = spec.flow.numbers() if spec.flow is not None else {}
+    if spec.flow is not None and spec.flow.quantizer is not None:
+        stored["rule"] = FORMULAS[spec.flow.quantizer]
+    found["stored"] = stored or "not known"
+    if spec.flow is None or spec.flow.scale == "stored":
         return {**found, "level": "as stored"}
     of = "bound" if spec.flow.quantizer == "bound" else "radius"
     per_pixel = pixel_gains(bound=1.0) if of == "bound" else pixel_gains(radii=[1.0])
