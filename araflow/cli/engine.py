@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from araflow.cli.options import JSON
+from araflow.cli.options import JSON, OTHER_FLOW
 from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ _WINDOWS = 16
     type=click.Path(path_type=Path),
     help="A manifest, or a build's folder: compare logits on windows of its clips.  [default: on drawn windows]",
 )
+@OTHER_FLOW
 @click.option("--bench", "measured", is_flag=True, help="Also time it, and note that in its description.")
 @JSON
 def engine(
@@ -58,6 +60,7 @@ def engine(
     timing_cache: Path | None,
     optimization_level: int | None,
     manifest: Path | None,
+    allow_other_flow: bool,
     measured: bool,
     as_json: bool,
 ) -> None:
@@ -85,7 +88,9 @@ def engine(
     }
 
     def compared(spec: ModelSpec) -> Streams:  # read only once TensorRT is found
-        return windows.stacked(windows.of_manifest(manifest or Path(), spec, _WINDOWS), spec)
+        allowed = {"allow_other_flow": True} if allow_other_flow else {}
+        read = functools.partial(windows.of_manifest, **allowed)
+        return windows.stacked(read(manifest or Path(), spec, _WINDOWS), spec)
 
     def measure(runner: EngineRunner, size: int) -> dict[str, int | float]:
         return bench.bench(runner, bench.inputs_for(runner.spec), size).to_json()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from araflow.cli.options import json_option
+from araflow.cli.options import OTHER_FLOW, json_option
 from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--windows", default=64, show_default=True, type=click.IntRange(min=1), help="At most so many, with --manifest."
 )
+@OTHER_FLOW
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 @json_option("text")
 def export(
@@ -38,6 +39,7 @@ def export(
     batch: str,
     manifest: Path | None,
     windows: int,
+    allow_other_flow: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -56,9 +58,10 @@ def export(
     from araflow.recognition import require
 
     require.torch()
-    given = None
+    given, warnings = None, list[str]()
     if manifest is not None:
-        given = of_manifest(manifest, checkpoints.read_spec(checkpoint), windows)
+        model = checkpoints.read_spec(checkpoint)
+        given = of_manifest(manifest, model, windows, allow_other_flow=allow_other_flow, on_warning=warnings.append)
     result = exporting.export(
         checkpoint,
         out,
@@ -71,7 +74,7 @@ def export(
         report=lambda line: echo(line, err=True),
     )
     if as_json:
-        echo_json(result.to_json())
+        echo_json({**result.to_json(), **({"warnings": warnings} if warnings else {})})
         return
     parity = result.parity
     echo(

@@ -38,6 +38,11 @@ JSON = json_option("a table")
 VERIFY = click.option(
     "--verify", is_flag=True, help="Read every byte of clips that are made; make those anew that are damaged."
 )
+OTHER_FLOW = click.option(
+    "--allow-other-flow",
+    is_flag=True,
+    help="Take flow of another quantiser, bound or algorithm than training's; a warning stays with the figures.",
+)
 NO_PREFECT = click.option(
     "--no-prefect", is_flag=True, help="Keep no history: do the same without Prefect, whose start takes seconds."
 )

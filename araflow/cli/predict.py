@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow.cli.console import INCOMPLETE
-from araflow.cli.options import JSON, json_option
+from araflow.cli.options import JSON, OTHER_FLOW, json_option
 from araflow.core import written
 from araflow.core.errors import AraflowError
 from araflow.core.screen import echo, echo_json
@@ -136,6 +137,8 @@ def predict(
         _write_table(parquet, rows)
     if as_json:
         content: dict[str, Any] = {"checkpoint": str(checkpoint), "predictions": rows}
+        if warnings := [*(flow.warnings if flow else ()), *(other_flow.warnings if other_flow else ())]:
+            content["warnings"] = warnings
         if against is not None:
             content |= {"against": str(against), "same": same}
         echo_json(content)
@@ -162,6 +165,7 @@ def predict(
 @_SEGMENTS
 @_BACKEND
 @_DEVICE
+@OTHER_FLOW
 @json_option("text")
 def features(
     checkpoint: Path,
@@ -172,6 +176,7 @@ def features(
     segments: int,
     backend: str | None,
     device: Device,
+    allow_other_flow: bool,
     as_json: bool,
 ) -> None:
     """Write what the classifier sees of each clip: a vector per clip, and a picture of all in the plane.
@@ -201,16 +206,22 @@ def features(
         raise click.UsageError("--backend is for videos; flow of a manifest is read from its files")
     if not built and split is not None:
         raise click.UsageError("--split is for manifests; videos have no splits")
+    if not built and allow_other_flow:
+        raise click.UsageError("--allow-other-flow is for manifests; flow of videos is computed: see --backend")
     start = time.monotonic()
+    warnings: tuple[str, ...] = ()
     written.check([out / seeing.TABLE, out / seeing.PICTURE], out)
     runner = open_runner(checkpoint, device)
     with progress() as (on_start, advance):
         if built:
+            from araflow.recognition import same_flow
             from araflow.store.manifest import Manifest
 
+            manifest = Manifest.read(source)
+            warnings = same_flow.hold(checkpoint, runner.spec, manifest, source, allow=allow_other_flow)
             found = seeing.of_manifest(
                 runner,
-                Manifest.read(source),
+                manifest,
                 None if split == "all" else split,
                 mode=mode,
                 segments=segments,
@@ -219,6 +230,7 @@ def features(
             )
         else:
             flow = flow_maker(runner.spec, backend)
+            warnings = flow.warnings if flow else ()
             clips = predicting.list_videos([source])
             on_start(len(clips))
             found = seeing.of_videos(
@@ -229,6 +241,7 @@ def features(
                 flow=flow,
                 on_clip=lambda key, reason: advance(_record(key, reason)),
             )
+    found = dataclasses.replace(found, warnings=warnings)
     files = found.write(out)
     if as_json:
         echo_json(_summary(found, files))
@@ -282,4 +295,5 @@ def _summary(found: Features, files: list[Path]) -> dict[str, Any]:
         "clips": len(found.keys),
         "size": int(found.vectors.shape[1]),
         "failed": found.failed,
+        **({"warnings": list(found.warnings)} if found.warnings else {}),
     }

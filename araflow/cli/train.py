@@ -11,7 +11,7 @@ import click
 
 from araflow.cli import running
 from araflow.cli.console import logged
-from araflow.cli.options import NO_PREFECT, json_option
+from araflow.cli.options import NO_PREFECT, OTHER_FLOW, json_option
 from araflow.core.screen import echo, echo_json
 
 
@@ -80,6 +80,7 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect:
     "--fuse", type=click.Path(path_type=Path), help="Another checkpoint, whose scores are added (two-stream)."
 )
 @click.option("--weights", default="1,1", show_default=True, help="Weights of the two, with --fuse.")
+@OTHER_FLOW
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for metrics, predictions and the confusion matrix."
 )
@@ -94,6 +95,7 @@ def evaluate(
     compat: str,
     fuse: Path | None,
     weights: str,
+    allow_other_flow: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -118,11 +120,12 @@ def evaluate(
         protocol=protocol,
         settings={"mode": mode, "segments": segments, "compat": compat},
         weights=_numbers(weights) if fuse else None,
+        allow_other_flow=allow_other_flow,
     )
     if out is not None:
         write(done, out, leakage=leakage)
     if as_json:
-        echo_json(done.metrics.to_json())
+        echo_json(done.to_json())
     else:
         evaluation_tables.print_evaluation(done, leakage=leakage)
 

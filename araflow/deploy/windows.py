@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -44,19 +44,29 @@ def of_clips(clips: Sequence[VideoClip], spec: ModelSpec, most: int) -> Iterator
         yield {name: np.asarray(item[name]) for name in spec.streams}
 
 
-def of_manifest(path: Path, spec: ModelSpec, most: int) -> Iterator[dict[str, Tensors]]:
+def of_manifest(
+    path: Path,
+    spec: ModelSpec,
+    most: int,
+    *,
+    allow_other_flow: bool = False,
+    on_warning: Callable[[str], object] = lambda warning: None,
+) -> Iterator[dict[str, Tensors]]:
     """Read the windows of a manifest's clips: of its test clips, or else of val or train; see ``of_clips``.
 
     Args:
         path: A manifest, or a build's folder.
         spec: What the recogniser knows of itself.
         most: How many windows at most.
+        allow_other_flow: Take flow of another quantiser, bound or algorithm than training's, too.
+        on_warning: Is told of flow that is not training's, or not known to be; so is the log.
 
     Raises:
         ManifestError: It cannot be read.
         SourceError: A clip's file is absent or damaged.
-        SpecError: It has no finished clip with a split, or a clip does not suit the recogniser.
+        SpecError: It has no finished clip with a split, or a clip or its flow does not suit the recogniser.
     """
+    from araflow.recognition import same_flow
     from araflow.recognition.data.clips import clips_of, split_of
     from araflow.store.manifest import Manifest
 
@@ -65,7 +75,9 @@ def of_manifest(path: Path, spec: ModelSpec, most: int) -> Iterator[dict[str, Te
     clips = next((found for side in ("test", "val", "train") if (found := clips_of(manifest, splits, side))), None)
     if clips is None:
         raise SpecError(f"manifest: {path} has no finished clip in test, val or train to compare on")
-    yield from of_clips(clips, spec, most)
+    for warning in same_flow.hold("the recogniser", spec, manifest, path, allow=allow_other_flow):
+        on_warning(warning)
+    return of_clips(clips, spec, most)
 
 
 def stacked(windows: Iterable[Mapping[str, Tensors]], spec: ModelSpec) -> dict[str, Tensors]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from araflow.core.errors import SourceError, SpecError
 from araflow.recognition import checkpoint, models
+from araflow.recognition.flow_storage import FlowStorage
 from araflow.recognition.spec import ExperimentSpec, ModelSpec
 from araflow.recognition.streams import STREAMS, StreamSpec
 
@@ -49,6 +50,30 @@ def _numbers(window: StreamSpec, stream: str) -> dict[str, Any]:
     return {**window.model_dump(), "mean": list(mean), "std": list(std)}
 
 
+def _other_flow(spec: ExperimentSpec, model: ModelSpec) -> list[str]:
+    """Note where weights are to see flow of another making than they were trained on, which training may mend."""
+    found = []
+    for branch in ("flow", "joint"):
+        file = getattr(spec.network.weights, branch)
+        if file is None or model.flow is None:
+            continue
+        try:
+            trained = checkpoint.read_spec(Path(file))
+        except SourceError:  # not ours
+            trained = None
+        if trained is not None and "flow" not in trained.streams:
+            continue
+        storage = (trained and trained.flow) or FlowStorage()
+        differ = storage.differs(model.flow)
+        where = f"network.weights.{branch}: {Path(file).name}"
+        if lines := (*differ.wrong, *differ.lesser):
+            found.append(f"{where} was trained on flow of {storage}; here it is {model.flow}: {'; '.join(lines)}")
+        if differ.unknown:
+            unknown = ", ".join(differ.unknown)
+            found.append(f"{where}: it is not known of the flow that it was trained on: {unknown}; here: {model.flow}")
+    return found
+
+
 def notes(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> list[str]:
     """Return notes on an experiment's clips.
 
@@ -60,7 +85,7 @@ def notes(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> li
     Raises:
         SpecError: Training or evaluating would be pointless.
     """
-    found = _deviations(spec)
+    found = [*_deviations(spec), *_other_flow(spec, model)]
     for side in ("train", "test"):
         clips = sides[side]
         if not clips:

@@ -13,7 +13,7 @@ from araflow.core.errors import SpecError
 from araflow.core.screen import echo
 from araflow.core.spec import SplitSpec
 from araflow.core.splits import Leakage
-from araflow.recognition import checkpoint, experiment
+from araflow.recognition import checkpoint, experiment, same_flow
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import EvaluationSpec, ExperimentSpec, ModelSpec
 from araflow.recognition.training.run import Trained
@@ -96,6 +96,7 @@ def evaluate_files(
     protocol: str | None = None,
     settings: Mapping[str, Any],
     weights: Sequence[float] | None = None,
+    allow_other_flow: bool = False,
 ) -> tuple[Evaluation, Leakage]:
     """Evaluate one recogniser, or several whose scores are averaged, on clips of a manifest.
 
@@ -106,12 +107,14 @@ def evaluate_files(
         protocol: Split anew by this; ``None``: as the recognisers were trained.
         settings: Fields of ``EvaluationSpec``.
         weights: Of the checkpoints' scores; ``None``: all alike.
+        allow_other_flow: Score flow of another quantiser, bound or algorithm than training's, too: the evaluation then
+            has a warning.
 
     Returns:
         The evaluation, and the leakage of the split in all.
 
     Raises:
-        SpecError: A setting is wrong, or a checkpoint's classes are not the manifest's.
+        SpecError: A setting is wrong, or a checkpoint's classes or its flow are not the manifest's.
         SourceError: A checkpoint or a clip cannot be read.
     """
     from araflow.recognition.data import clips
@@ -134,7 +137,9 @@ def evaluate_files(
     for file, model in zip(files, models, strict=True):
         if model.labels != labels:
             raise SpecError(f"{file} knows the classes {', '.join(model.labels)}; {manifest} has {', '.join(labels)}")
-        found.append(evaluation.evaluate(file, wanted, checked, split=None if split == "all" else split))
+        warnings = same_flow.hold(file, model, read, manifest, allow=allow_other_flow)
+        scored = evaluation.evaluate(file, wanted, checked, split=None if split == "all" else split)
+        found.append(dataclasses.replace(scored, warnings=warnings))
     return (found[0] if len(found) == 1 else fusion.fuse_streams(found, weights)), clips.leakage(read, split_of).total
 
 

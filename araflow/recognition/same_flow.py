@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("araflow")
 
 
-def hold(file: Path, spec: ModelSpec, manifest: Manifest, path: Path, *, allow: bool = False) -> tuple[str, ...]:
+def hold(file: Path | str, spec: ModelSpec, manifest: Manifest, path: Path, *, allow: bool = False) -> tuple[str, ...]:
     """Hold a manifest's flow against that which a recogniser was trained on, and warn of what is not the same.
 
     Args:
-        file: The recogniser's file, for messages.
+        file: The recogniser's file, or what to call it, for messages.
         spec: What it knows of itself.
         manifest: The clips, with the columns of ``flow_storage.of_manifest``.
         path: Where the manifest was read from.

@@ -28,6 +28,7 @@ class Evaluation:
         windows: int64, (videos,): windows that were scored.
         rows: Per video its split, group and attributes.
         metrics: How good they are.
+        warnings: What makes the figures worth less than they seem, such as flow that is not training's.
     """
 
     labels: tuple[str, ...]
@@ -37,6 +38,7 @@ class Evaluation:
     windows: NDArray[np.int64]
     rows: tuple[Mapping[str, Any], ...]
     metrics: Metrics
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -80,3 +82,7 @@ class Evaluation:
         """Measure probabilities whose clips are not at hand: arguments as the attributes, errors as ``of``."""
         found = measure(probabilities, targets, labels, keys=keys, rows=rows)
         return cls(tuple(labels), tuple(keys), targets, probabilities, windows, tuple(rows), found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures JSON-ready, with the warnings where there are any."""
+        return {**self.metrics.to_json(), **({"warnings": list(self.warnings)} if self.warnings else {})}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +42,9 @@ def fuse_streams(evaluations: Sequence[Evaluation], weights: Sequence[float] | N
         place = _places(first, other, number)
         probabilities += weight / sum(weights) * other.probabilities[place]
         windows += other.windows[place]
-    return first.from_parts(first.labels, first.keys, first.targets, probabilities, windows, first.rows)
+    fused = first.from_parts(first.labels, first.keys, first.targets, probabilities, windows, first.rows)
+    warnings = dict.fromkeys(warning for one in evaluations for warning in one.warnings)
+    return dataclasses.replace(fused, warnings=tuple(warnings))
 
 
 def _places(first: Evaluation, other: Evaluation, number: int) -> list[int]:

@@ -45,6 +45,11 @@ def overall(evaluation: Evaluation, leakage: Leakage | None = None) -> Table:
     return Table(columns, rows, title=_title(evaluation))
 
 
+def warned(evaluation: Evaluation) -> Table:
+    """Return what makes the figures worth less than they seem; no rows where there is nothing."""
+    return Table(names("what these figures are worth"), [(text,) for text in evaluation.warnings], title="warnings")
+
+
 def by_class(evaluation: Evaluation, most: int | None = None) -> Table:
     """Return recall, precision and F1 per class; of more than ``most`` classes those of lowest recall."""
     entries: Sequence[ClassMetrics] = evaluation.metrics.classes
@@ -87,7 +92,8 @@ def print_evaluation(evaluation: Evaluation, leakage: Leakage | None = None, *, 
         leakage: Of the split that it was made on, in all; ``None`` where sources are not known.
         console: Where; ``None``: standard output.
     """
-    for table in (overall(evaluation, leakage), by_class(evaluation, _CLASSES_SHOWN), by_attribute(evaluation)):
+    first = (overall(evaluation, leakage), warned(evaluation))
+    for table in (*first, by_class(evaluation, _CLASSES_SHOWN), by_attribute(evaluation)):
         if table.rows:
             table.print(console)
 
@@ -99,7 +105,7 @@ def markdown(evaluation: Evaluation, leakage: Leakage | None = None) -> str:
         evaluation: What to show.
         leakage: Of the split that it was made on, in all; ``None`` where sources are not known.
     """
-    first, *others = (overall(evaluation, leakage), by_class(evaluation), by_attribute(evaluation))
+    first, *others = (overall(evaluation, leakage), warned(evaluation), by_class(evaluation), by_attribute(evaluation))
     parts = [f"# {as_markdown(first.title)}\n\n{first.markdown()}"]
     parts += [f"## {table.title.capitalize()}\n\n{table.markdown()}" for table in others if table.rows]
     if leakage is not None:

@@ -13,6 +13,7 @@ Nothing in them names a time or a machine: the same scores give the same bytes.
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PREDICTIONS = "predictions.parquet"
-_META = b"araflow-labels"
+_META, _WARNINGS = b"araflow-labels", b"araflow-warnings"
 
 
 def table(evaluation: Evaluation) -> pa.Table:
@@ -67,7 +68,10 @@ def table(evaluation: Evaluation) -> pa.Table:
             strict=True,
         )
     ]
-    schema = _schema().with_metadata({_META: json.dumps(evaluation.labels, ensure_ascii=False)})
+    metadata = {_META: json.dumps(evaluation.labels, ensure_ascii=False)}
+    if evaluation.warnings:
+        metadata[_WARNINGS] = json.dumps(evaluation.warnings, ensure_ascii=False)
+    schema = _schema().with_metadata(metadata)
     return pa.Table.from_pylist(sorted(rows, key=lambda row: row["key"]), schema=schema)
 
 
@@ -96,7 +100,7 @@ def write(evaluation: Evaluation, folder: Path, *, leakage: Leakage | None = Non
     """
     from araflow.recognition import pictures
 
-    figures = json.dumps(evaluation.metrics.to_json(), indent=1, ensure_ascii=False) + "\n"
+    figures = json.dumps(evaluation.to_json(), indent=1, ensure_ascii=False) + "\n"
     files = {
         "metrics.json": figures.encode(),
         PREDICTIONS: parquet(table(evaluation)),
@@ -179,7 +183,7 @@ def read_predictions(path: Path) -> Evaluation:
         wrong = [row["key"] for row in rows if len(row["probability"] or ()) != len(labels)]
         if wrong:
             raise SourceError(f"{file}: {wrong[0]!r} does not have {len(labels)} probabilities, one per class")
-        return Evaluation.from_parts(
+        found = Evaluation.from_parts(
             labels,
             [row["key"] for row in rows],
             np.array([row["label_index"] for row in rows], dtype=np.int64),
@@ -187,6 +191,8 @@ def read_predictions(path: Path) -> Evaluation:
             np.array([row["windows"] for row in rows], dtype=np.int64),
             [{name: row[name] for name in DESCRIPTION} for row in rows],
         )
+        warnings = TypeAdapter(tuple[str, ...]).validate_json((table.schema.metadata or {}).get(_WARNINGS, b"[]"))
+        return dataclasses.replace(found, warnings=warnings)
     except (pa.ArrowException, ValueError, TypeError, IndexError) as error:
         raise SourceError(
             f"{file}: its rows are not araflow's predictions: {brief(str(error).splitlines()[0])}"

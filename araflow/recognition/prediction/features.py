@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ class Features:
         splits: ``train``, ``val``, ``test`` …; ``None`` where a clip has none.
         vectors: float32 (clips, features): the mean over the clip's windows.
         failed: Clips that could not be used, by name, with the reason.
+        warnings: In what their flow is not that of training, or is not known to be.
     """
 
     keys: tuple[str, ...]
@@ -47,6 +49,7 @@ class Features:
     splits: tuple[str | None, ...]
     vectors: NDArray[np.float32]
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def write(self, out: Path) -> list[Path]:
         """Write ``features.parquet`` and ``features.png``; see ``plane`` for the latter.
@@ -70,6 +73,8 @@ class Features:
                 "embedding": pa.array(list(self.vectors), pa.list_(pa.float32())),
             }
         )
+        if self.warnings:
+            table = table.replace_schema_metadata({"araflow-warnings": json.dumps(self.warnings, ensure_ascii=False)})
         names = sorted({label or _UNLABELLED for label in self.labels})
         targets = np.array([names.index(label or _UNLABELLED) for label in self.labels])
         drawn = pictures.embedding_plot(plane(self.vectors), targets, names)

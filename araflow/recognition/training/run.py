@@ -32,6 +32,7 @@ from araflow.core.fingerprint import digest
 from araflow.core.processes import usable_cores
 from araflow.core.reading import SMALL, read_file
 from araflow.recognition.experiment import Prepared
+from araflow.recognition.flow_storage import FlowStorage
 from araflow.recognition.spec import ExperimentSpec
 
 log = logging.getLogger("araflow")
@@ -100,6 +101,7 @@ class _Note(BaseModel):
 
     identity: dict[str, Any]
     finished: Annotated[int, Field(ge=0)]
+    flow: FlowStorage | None = None
 
 
 def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
@@ -112,7 +114,7 @@ def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
         if _begun(out) or any(out.glob("tensorboard/*")):
             raise SpecError(f"out: {out} holds a training, and no run.json says which; choose another out")
     else:
-        changed = _differences(known.identity, identity)
+        changed = [*_other_flow(known.flow, prepared.model.flow), *_differences(known.identity, identity)]
         # An experiment that failed in its first epoch left nothing to lose, and may be mended.
         if changed and _begun(out):
             raise SpecError(
@@ -124,6 +126,13 @@ def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
             return Trained(checkpoint, known.finished, 0, _history(out))
     _note(prepared, identity, finished=0)
     return None
+
+
+def _other_flow(before: FlowStorage | None, now: FlowStorage | None) -> list[str]:
+    """Say how the flow differs that a training began with: a digest of the manifest says no more."""
+    found = before.differs(now) if before is not None and now is not None else None
+    lines = () if found is None else (*found.wrong, *found.lesser)
+    return [f"flow: {before} there, {now} now: {', '.join(lines)}"] if lines else []
 
 
 def _noted(file: Path) -> _Note | None:
@@ -156,6 +165,7 @@ def _note(prepared: Prepared, identity: dict[str, Any], finished: int) -> None:
         "finished": finished,
         "spec": prepared.spec.model_dump(mode="json"),
         "software": prepared.model.software,
+        "flow": prepared.model.flow and prepared.model.flow.model_dump(mode="json"),
     }
     written.write_json(prepared.out / "run.json", content)
 
