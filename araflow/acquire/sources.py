@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from araflow.acquire import fetch, ingest, registry, walk
 from araflow.acquire.registry import is_address
@@ -41,7 +41,7 @@ def make_local(
     path = Path(text).expanduser()
     if not path.exists():
         raise SourceError(f"{path}: no such folder or archive")
-    if path.is_dir() and not walk.holds_archives(path) and not _is_flat(path, places, what):
+    if path.is_dir() and not walk.holds_archives(path):
         return path
     status = path.stat()
     # A folder's own time says little of what lies in it; looking it through again costs little.
@@ -53,18 +53,6 @@ def make_local(
             return path  # its archives are something else
         raise SourceError(f"{path}: holds no {'clips of the wanted classes' if what == 'videos' else 'split files'}")
     return target / what
-
-
-def _is_flat(folder: Path, places: ingest.Places, what: str) -> bool:
-    """Whether videos lie in no class folders, though the dataset knows their classes."""
-    if what != "videos" or places.wanted == frozenset():
-        return False
-    for file in walk.files(folder):
-        found = PurePosixPath(file.relative_to(folder).as_posix())
-        place = places.place(found)
-        if place is not None:
-            return len(found.parts) == 1 and len(place.parts) > 2
-    return False
 
 
 def short_digest(text: str) -> str:

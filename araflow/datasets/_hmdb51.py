@@ -7,29 +7,33 @@ any of ``! # ( ) [ ] & + ; ~ @ -``, so a name is read from its end, never split 
 
 from __future__ import annotations
 
-import logging
+import dataclasses
+import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
+from araflow.acquire import walk
 from araflow.core.clip import Attributes, Clip
 from araflow.core.errors import SourceError
-from araflow.core.listing import Listing
-from araflow.core.reading import read_file
-
-log = logging.getLogger(__name__)
+from araflow.datasets import _official, _shelves
+from araflow.datasets._official import Entry
 
 BODY = {"h": "head", "u": "upper", "f": "full", "l": "lower"}
 CAMERA = {"cm": "moving", "nm": "static"}
 VIEW = {"fr": "front", "ba": "back", "le": "left", "ri": "right"}
 QUALITY = {"bad": "bad", "med": "medium", "goo": "good"}
-_TITLE = r"[^/\\\0]+"  # a name from a split file must not lead out of its folder
 _TAIL = (
     r"_(?P<body>[hufl])_(?P<camera>cm|nm)_np(?P<people>\d+)_(?P<view>fr|ba|le|ri)"
-    r"_(?P<quality>bad|med|goo)_(?P<index>\d+)\.avi"
+    r"_(?P<quality>bad|med|goo)_(?P<index>\d+)"
 )
+_STEM = re.compile(rf"(?P<front>[^/\\\0]+){_TAIL}", re.ASCII)
+"""The title and the class, which only a known class tells apart; no name must lead out of its folder."""
 TAGS = {"0": 0, "1": 1, "2": 2}
 """Split tags: 0 unused, 1 train, 2 test."""
+Name = tuple[str, str]
+"""Class and file name without suffix."""
 
 
 def parse_name(name: str, label: str) -> tuple[str, Attributes]:
@@ -42,13 +46,20 @@ def parse_name(name: str, label: str) -> tuple[str, Attributes]:
     Raises:
         SourceError: The name does not follow the grammar for this class.
     """
-    match = re.fullmatch(rf"(?P<title>{_TITLE})_{re.escape(label)}{_TAIL}", name)
-    if match is None:
+    found = _parse(name.removesuffix(".avi"), label) if name.endswith(".avi") else None
+    if found is None:
         raise SourceError(
             f"{name!r} is not an HMDB51 name of class {label!r}; expected "
             f"<title>_{label}_<h|u|f|l>_<cm|nm>_np<number>_<fr|ba|le|ri>_<bad|med|goo>_<index>.avi"
         )
-    return match["title"], Attributes(
+    return found
+
+
+def _parse(stem: str, label: str) -> tuple[str, Attributes] | None:
+    match = _STEM.fullmatch(stem)
+    if match is None or not (title := match["front"].removesuffix(f"_{label}")) or title == match["front"]:
+        return None
+    return title, Attributes(
         body=BODY[match["body"]],
         camera=CAMERA[match["camera"]],
         people=int(match["people"]),
@@ -57,16 +68,24 @@ def parse_name(name: str, label: str) -> tuple[str, Attributes]:
     )
 
 
-def find_label(name: str, labels: Sequence[str]) -> str:
-    """Return the class in a file name: the longest known class that fits, since some classes end in others.
+def find_label(stem: str, labels: Sequence[str], folders: Sequence[str] = ()) -> str | None:
+    """Return the class of a name without suffix, or ``None`` if it is no name of any.
 
-    Raises:
-        SourceError: None fits.
+    Of the folders and archives around it, the nearest first, one that is named as a class that fits decides: some
+    classes end in others. Otherwise it is the longest class that fits.
     """
-    for label in sorted(labels, key=len, reverse=True):
-        if re.fullmatch(rf"{_TITLE}_{re.escape(label)}{_TAIL}", name):
-            return label
-    raise SourceError(f"{name!r} is not an HMDB51 name of any of {len(labels)} classes")
+    if _STEM.fullmatch(stem) is None:
+        return None
+    around = (folder.partition(".")[0] for folder in folders)
+    nearest = (folder for folder in around if folder in labels)
+    return next(
+        (label for label in (*nearest, *_longest_first(tuple(labels))) if _parse(stem, label) is not None), None
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _longest_first(labels: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(labels, key=len, reverse=True))
 
 
 def read_splits(folder: Path, label: str) -> dict[str, tuple[int, int, int]]:
@@ -77,7 +96,7 @@ def read_splits(folder: Path, label: str) -> dict[str, tuple[int, int, int]]:
         label: The class.
 
     Returns:
-        File name to its tags in folds 1, 2, 3 (0 unused, 1 train, 2 test).
+        File name to its tags in folds 1, 2, 3 (0 unused, 1 train, 2 test). The suffix is ``.avi`` whatever a line has.
 
     Raises:
         SourceError: A file is missing, a line is malformed, or the three files list different clips.
@@ -92,102 +111,107 @@ def read_splits(folder: Path, label: str) -> dict[str, tuple[int, int, int]]:
 
 
 def _read_split(path: Path) -> dict[str, int]:
-    try:
-        lines = read_file(path).decode("ascii").splitlines()
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}: an official split file is missing or unreadable") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: not an HMDB51 split file: {error}") from error
     tags: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not (words := line.split()):
-            continue
-        if len(words) != 2 or words[1] not in TAGS or words[0] in tags:
+    for number, line in _official.text_lines(path, "an HMDB51 split file"):
+        words = line.split()
+        name = f"{_shelves.stem_of(words[0])}.avi"
+        if len(words) != 2 or words[1] not in TAGS or name in tags:
             raise SourceError(f"{path}:{number}: expected '<name>.avi <0|1|2>', once per name; found {line!r}")
-        tags[words[0]] = TAGS[words[1]]
+        tags[name] = TAGS[words[1]]
     return tags
 
 
-def list_clips(
-    dataset: str, videos: Path | None, splits: Path | None, classes: Sequence[str], suffix: str = ".avi"
-) -> Listing:
-    """List the clips of an HMDB51-shaped dataset: from the split files, or else from the folders.
+def read_lists(splits: Path, classes: Sequence[str], labels: Sequence[str]) -> dict[Name, Entry]:
+    """Read the official split files, or MMAction2's, of the classes.
 
     Args:
-        dataset: Name that the clips carry.
-        videos: Folder ``class/clip.avi`` (or one that holds such a folder), or ``None``.
-        splits: Folder of split files (or one that holds it), or ``None``.
-        classes: Classes to list.
-        suffix: Suffix of clip files, used when folders are listed.
+        splits: Folder that holds them, at whatever depth.
+        classes: The classes that are wanted.
+        labels: All classes, since a name may end in several.
 
     Raises:
-        SourceError: Neither is given, a class folder or split file is missing, or a name does not parse.
+        SourceError: There are none, or they are not what they should be.
     """
-    root = None if videos is None else class_root(videos, classes)
-    found = {} if root is None else {label: _names(root / label, suffix) for label in classes}
-    listed: Mapping[str, Mapping[str, tuple[int | None, int | None, int | None]]]
-    if splits is not None:
-        split_folder = _split_folder(splits)
-        listed = {label: read_splits(split_folder, label) for label in classes}
-        extra = [f"{label}/{name}" for label, names in found.items() for name in names if name not in listed[label]]
-        if extra:
-            log.warning("%d videos are in no split file and are left out, such as %s", len(extra), extra[0])
-    elif root is not None:
-        if absent := [label for label in classes if not (root / label).is_dir()]:
-            raise SourceError(
-                f"{root}: no folder for {len(absent)} of {len(classes)} classes, such as {absent[0]!r}; name the "
-                "classes that you have (dataset.classes), or give the split files (dataset.splits)"
-            )
-        listed = {label: dict.fromkeys(names, (None, None, None)) for label, names in found.items()}
-    else:
-        raise SourceError(f"{dataset}: neither videos nor split files to list clips from")
-    clips = []
-    for label, names in listed.items():
-        for name, folds in names.items():
-            title, attributes = parse_name(name, label)
-            path = None if root is None else root / label / name
-            clips.append(
-                Clip(
-                    dataset=dataset,
-                    key=f"{label}/{name.removesuffix(suffix)}",
-                    label=label,
-                    group=title,
-                    folds=folds,
-                    attributes=attributes,
-                    name=f"{label}/{name}",
-                    source=path if path is not None and path.is_file() else None,
-                )
-            )
-    return Listing(tuple(sorted(clips, key=lambda clip: clip.key)))
+    if not splits.is_dir():
+        raise SourceError(f"{splits}: no such folder; dataset.splits must hold <class>_test_split<1|2|3>.txt")
+    paths = sorted(path for path in walk.files(splits) if path.suffix == ".txt")
+    if (own := next((path for path in paths if path.name.endswith("_test_split1.txt")), None)) is not None:
+        entries = {}
+        for label in classes:
+            for name, folds in read_splits(own.parent, label).items():
+                parse_name(name, label)
+                stem = name.removesuffix(".avi")
+                entries[label, stem] = Entry(stem, label, folds)
+        return entries
+    if chosen := _official.fold_lists(paths, "hmdb51"):
 
+        def entry_of(name: str, folder: str) -> tuple[Name, Entry] | None:
+            stem = _shelves.stem_of(name)
+            label = find_label(stem, labels, (folder,))
+            return None if label is None else ((label, stem), Entry(stem, label))
 
-def class_root(videos: Path, classes: Sequence[str]) -> Path:
-    """Return the folder that holds the class folders: ``videos`` itself, or the one folder inside that does.
-
-    Raises:
-        SourceError: No class folder is found.
-    """
-    if not videos.is_dir():
-        raise SourceError(f"{videos}: no such folder; dataset.source must hold class/clip.avi")
-    for root in (videos, *sorted(p for p in videos.iterdir() if p.is_dir())):
-        if any((root / label).is_dir() for label in classes):
-            return root
+        return _official.read_fold_lists(chosen, entry_of, unlisted=0)
+    seen = f"; it holds {len(paths)} other .txt files, such as {paths[0].name}" if paths else ""
     raise SourceError(
-        f"{videos}: holds none of the class folders {', '.join(classes[:5])}{', …' if len(classes) > 5 else ''}; "
-        "dataset.source must hold class/clip.avi"
+        f"{splits}: holds no official split files (<class>_test_split<1|2|3>.txt), nor MMAction2's "
+        f"(hmdb51_train_split_<1|2|3>_videos.txt){seen}"
     )
 
 
-def _names(folder: Path, suffix: str) -> list[str]:
-    if not folder.is_dir():
-        return []
-    return sorted(p.name for p in folder.iterdir() if p.suffix == suffix and not p.name.startswith("._"))
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grammar:
+    """HMDB51's names, for ``araflow.datasets._named``.
+
+    Attributes:
+        labels: All classes.
+        dataset: Name of the dataset that is laid out so.
+    """
+
+    labels: tuple[str, ...]
+    dataset: str = "hmdb51"
+    title = "HMDB51"
+    original = ".avi"
+    layout = "class/clip.avi"
+
+    def read(self, stem: str, folders: Sequence[str]) -> Name | None:
+        """Return class and name."""
+        label = find_label(stem, self.labels, folders)
+        return None if label is None else (label, stem)
+
+    def label(self, name: Name) -> str:
+        """Return its class."""
+        return name[0]
+
+    @property
+    def forms(self) -> tuple[Callable[[Name], Hashable], ...]:
+        """Whatever the class's folder; special characters of the title replaced; and without any."""
+        return (lambda name: name[1], lambda name: _plain(name[1], "_"), lambda name: _plain(name[1], ""))
+
+    def lists(self, splits: Path, classes: Sequence[str]) -> dict[Name, Entry]:
+        """Read split files."""
+        return read_lists(splits, classes, self.labels)
+
+    def clip(self, entry: Entry, source: Path | None) -> Clip:
+        """Return a clip."""
+        name = f"{entry.stem}.avi"
+        title, attributes = parse_name(name, entry.label)
+        return Clip(
+            dataset=self.dataset,
+            key=f"{entry.label}/{entry.stem}",
+            label=entry.label,
+            group=title,
+            folds=entry.folds,
+            subset=entry.subset,
+            attributes=attributes,
+            name=f"{entry.label}/{name}",
+            source=source,
+        )
 
 
-def _split_folder(splits: Path) -> Path:
-    if not splits.is_dir():
-        raise SourceError(f"{splits}: no such folder; dataset.splits must hold <class>_test_split<1|2|3>.txt")
-    for folder in (splits, *sorted(p for p in splits.iterdir() if p.is_dir())):
-        if any(not p.name.startswith("._") for p in folder.glob("*_test_split1.txt")):
-            return folder
-    raise SourceError(f"{splits}: holds no official split files (<class>_test_split<1|2|3>.txt)")
+def _plain(stem: str, mark: str) -> tuple[str, str]:
+    """Return title and class without special characters and case, and the rest of the name as it is.
+
+    Windows, Kaggle and web servers change ``!#&;[]`` in titles: each to ``_``, to ``%21``, or to nothing.
+    """
+    front = stem[: match.end("front")] if (match := _STEM.fullmatch(stem)) is not None else stem
+    return re.sub("[^a-z0-9]", mark, unquote(front).casefold()), stem[len(front) :]

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import PurePosixPath
+from typing import Any
+
+from araflow.acquire import tree
+from araflow.datasets import _shelves
+from araflow.datasets._named import Grammar
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -13,26 +19,32 @@ class ClassFolders:
 
     Attributes:
         wanted: Class names; ``None`` for all.
-        label_of: Returns the class of a video file, or ``None`` for any other file.
-        is_split: Whether a file is one of the official split files.
+        grammar: How clips are named.
+        lists: Names of the official lists.
         class_named: Returns the class that the stem of an archive's name names, or ``None``.
     """
 
     wanted: frozenset[str] | None
-    label_of: Callable[[PurePosixPath], str | None]
-    is_split: Callable[[PurePosixPath], bool]
+    grammar: Grammar[Any]
+    lists: re.Pattern[str]
     class_named: Callable[[str], str | None]
 
     def place(self, found: PurePosixPath) -> PurePosixPath | None:
         """Return where a file belongs."""
-        if found.name.startswith("."):
+        if tree.is_hidden(found.name):
             return None
-        if self.is_split(found):
+        if self.lists.fullmatch(found.name):
             return PurePosixPath("splits", found.name)
-        label = self.label_of(found)
-        if label is None or (self.wanted is not None and label not in self.wanted):
+        clip = _shelves.clip_at(found, self.grammar.read)
+        if clip is None:
             return None
-        return PurePosixPath("videos", label, found.name)
+        name, lies = clip
+        label = self.grammar.label(name)
+        if self.wanted is not None and label not in self.wanted:
+            return None
+        if lies == found:
+            return PurePosixPath("videos", label, found.name)
+        return PurePosixPath("videos", label, _shelves.named(lies), found.name)
 
     def enter(self, found: PurePosixPath) -> bool:
         """Whether an archive may hold something wanted: not if it is named as another class."""

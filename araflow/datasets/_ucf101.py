@@ -8,25 +8,25 @@ with CR LF, the test lists name no label, and 128 files of the class ``Handstand
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import functools
-import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
+from araflow.acquire import walk
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
-from araflow.core.listing import Listing
-from araflow.core.reading import read_file
+from araflow.datasets import _official, _shelves
+from araflow.datasets._official import Entry, Folds
 
-log = logging.getLogger(__name__)
+Name = tuple[str, int, int]
+"""Class, group number and clip number."""
 
-Folds = tuple[int | None, int | None, int | None]
-"""Tags in folds 1, 2, 3: 1 train, 2 test, ``None`` where the fold does not list the clip."""
-
-_NAME = re.compile(r"v_(?P<label>[A-Za-z0-9]+)_g(?P<group>[0-9]{2,})_c(?P<clip>[0-9]{2,})\.avi", re.IGNORECASE)
-_DEPTH = 4
-"""Folders searched below the one given: room for ``<unpacked>/UCF-101/<Class>``, and no circle of links."""
+_STEM = re.compile(r"v_(?P<label>[A-Za-z0-9]+)_g(?P<group>[0-9]{2,})_c(?P<clip>[0-9]{2,})", re.IGNORECASE)
+_COLUMNS = ("clip_name", "label")
+_SUBSET_LISTS = ("train.csv", "val.csv", "test.csv")
 
 
 def parse_name(name: str) -> tuple[str, int, int]:
@@ -35,10 +35,15 @@ def parse_name(name: str) -> tuple[str, int, int]:
     Raises:
         SourceError: It is no UCF101 name.
     """
-    match = _NAME.fullmatch(name)
-    if match is None:
+    found = _parse(name[:-4]) if name.lower().endswith(".avi") else None
+    if found is None:
         raise SourceError(f"{name!r} is not a UCF101 name; expected v_<Class>_g<number>_c<number>.avi")
-    return match["label"], int(match["group"]), int(match["clip"])
+    return found
+
+
+def _parse(stem: str) -> tuple[str, int, int] | None:
+    match = _STEM.fullmatch(stem)
+    return None if match is None else (match["label"], int(match["group"]), int(match["clip"]))
 
 
 def canonical(label: str, labels: Sequence[str]) -> str | None:
@@ -55,23 +60,23 @@ def read_splits(folder: Path) -> dict[str, tuple[str, Folds]]:
     """Read ``classInd.txt``, ``trainlist0<1|2|3>.txt`` and ``testlist0<1|2|3>.txt``.
 
     Args:
-        folder: Folder that holds them, or that holds such a folder (the archive's is called ``ucfTrainTestlist``).
+        folder: Folder that holds them.
 
     Returns:
-        File name as the lists spell it to its class (spelt as in ``classInd.txt``) and its tags.
+        File name as the lists spell it (``.avi`` whatever suffix they have) to its class (spelt as in ``classInd.txt``)
+        and its tags.
 
     Raises:
         SourceError: A list is missing, a line is malformed or contradicts ``classInd.txt``, or a fold lists a file
             twice.
     """
-    folder = _split_folder(folder)
     numbers = _read_classes(folder / "classInd.txt")
     class_of: dict[str, tuple[str, str]] = {}  # name without case: name, class
     tags: tuple[dict[str, int], ...] = ({}, {}, {})
     for fold, tagged in enumerate(tags, start=1):
         for tag, kind in ((1, "train"), (2, "test")):
             path = folder / f"{kind}list0{fold}.txt"
-            for number, line in _lines(path):
+            for number, line in _official.text_lines(path, "a UCF101 split list"):
                 name, label = _read_entry(f"{path}:{number}", line, numbers)
                 if (key := name.casefold()) in tagged:
                     raise SourceError(f"{path}:{number}: {name!r} is listed a second time in fold {fold}")
@@ -82,111 +87,110 @@ def read_splits(folder: Path) -> dict[str, tuple[str, Folds]]:
     }
 
 
-def list_clips(dataset: str, videos: Path | None, splits: Path | None, classes: Sequence[str]) -> Listing:
-    """List the clips of the classes: from the split lists, or else from the videos that are there.
+def read_lists(splits: Path, labels: Sequence[str]) -> dict[Name, Entry]:
+    """Read the official split lists, MMAction2's, or the CSV files of a split of Kaggle's.
 
     Args:
-        dataset: Name that the clips carry.
-        videos: Folder of videos, in any layout: ``UCF-101/<Class>/…``, class folders, or all in one; or ``None``.
-        splits: Folder of split lists (or one that holds it), or ``None``.
-        classes: Classes to list, spelt as in ``classInd.txt``.
+        splits: Folder that holds them, at whatever depth (the archive's is called ``ucfTrainTestlist``).
+        labels: All classes, as ``classInd.txt`` spells them.
 
     Raises:
-        SourceError: Neither is given, a folder holds no such files, or a class has no videos and there are no lists.
+        SourceError: There are none, or they are not what they should be.
     """
-    found = {} if videos is None else _find(videos)
-    listed: dict[str, tuple[str, Folds]] = {}
-    if splits is not None:
-        everything = read_splits(splits)
-        listed = {name: entry for name, entry in everything.items() if entry[0] in classes}
-        known = {name.casefold() for name in everything}
-        strays = [path for key, path in found.items() if key not in known]
-    elif videos is not None:
-        strays = []
-        for path in found.values():
-            match = _NAME.fullmatch(path.name)
-            if match is None:
-                strays.append(path)
-            elif label := canonical(match["label"], classes):
-                listed[path.name] = (label, (None, None, None))
-        there = {label for label, _ in listed.values()}
-        if absent := [label for label in classes if label not in there]:
-            raise SourceError(
-                f"{videos}: no videos of {len(absent)} of {len(classes)} classes, such as {absent[0]!r}; name the "
-                "classes that you have (dataset.classes), or give the split lists (dataset.splits)"
-            )
-    else:
-        raise SourceError(f"{dataset}: neither videos nor split lists to list clips from")
-    if strays:
-        log.warning("%d videos are in no split list, or no UCF101 names, and are left out: %s", len(strays), strays[0])
-    clips = [_clip(dataset, name, label, folds, found) for name, (label, folds) in listed.items()]
-    return Listing(tuple(sorted(clips, key=lambda clip: clip.key)))
-
-
-def _clip(dataset: str, name: str, label: str, folds: Folds, found: dict[str, Path]) -> Clip:
-    _, group, _ = parse_name(name)
-    return Clip(
-        dataset=dataset,
-        key=f"{label}/{Path(name).stem}",
-        label=label,
-        group=f"{label}_g{group:02d}",
-        folds=folds,
-        name=f"{label}/{name}",
-        source=found.get(name.casefold()),
+    if not splits.is_dir():
+        raise SourceError(f"{splits}: no such folder; dataset.splits must hold classInd.txt and trainlist01.txt")
+    paths = sorted(path for path in walk.files(splits) if path.suffix in (".txt", ".csv"))
+    if (own := next((path for path in paths if path.name == "trainlist01.txt"), None)) is not None:
+        found = read_splits(own.parent)
+        entries = (Entry(name[:-4], label, folds) for name, (label, folds) in found.items())
+        return {(entry.label, *parse_name(f"{entry.stem}.avi")[1:]): entry for entry in entries}
+    if chosen := _official.fold_lists(paths, "ucf101"):
+        return _official.read_fold_lists(chosen, lambda name, _: _entry_of(name, labels), unlisted=None)
+    if own_split := [path for path in paths if path.name in _SUBSET_LISTS]:
+        return _read_subsets([path for path in own_split if path.parent == own_split[0].parent], labels)
+    seen = f"; it holds {len(paths)} other lists, such as {paths[0].name}" if paths else ""
+    raise SourceError(
+        f"{splits}: holds no UCF101 split lists (classInd.txt, trainlist01.txt, testlist01.txt …), nor MMAction2's "
+        f"(ucf101_train_split_<1|2|3>_videos.txt), nor train.csv and test.csv with columns clip_name and label{seen}"
     )
 
 
-def _find(videos: Path) -> dict[str, Path]:
-    """Return name without case to path of every ``.avi`` below; of two with one name the first by path is taken."""
-    if not videos.is_dir():
-        raise SourceError(f"{videos}: no such folder; dataset.source must hold v_<Class>_g<number>_c<number>.avi files")
-    found: dict[str, Path] = {}
-    for path in _walk(videos, _DEPTH):
-        first = found.setdefault(path.name.casefold(), path)
-        if first is not path:
-            log.warning("%s is there twice; %s is taken, %s is not", path.name, first, path)
-    if not found:
-        raise SourceError(f"{videos}: holds no .avi files; dataset.source must hold UCF-101/<Class>/v_<Class>_….avi")
-    return found
+def _entry_of(name: str, labels: Sequence[str]) -> tuple[Name, Entry] | None:
+    stem = _shelves.stem_of(name)
+    if (parsed := _parse(stem)) is None or (label := canonical(parsed[0], labels)) is None:
+        return None
+    return (label, *parsed[1:]), Entry(stem, label)
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):  # hidden, or the resource forks that macOS adds to archives
-            continue
-        if path.is_dir():
-            if depth:
-                yield from _walk(path, depth - 1)
-        elif path.suffix.lower() == ".avi":
-            yield path
+def _read_subsets(paths: Sequence[Path], labels: Sequence[str]) -> dict[Name, Entry]:
+    """Read Kaggle's ``train.csv``, ``val.csv`` and ``test.csv``, which have nothing of the official folds."""
+    entries: dict[Name, Entry] = {}
+    for path in paths:
+        lines = list(_official.text_lines(path, "a UCF101 list of clips"))
+        try:
+            rows = list(csv.reader((line for _, line in lines), strict=True))
+        except csv.Error as error:
+            raise SourceError(f"{path}: not readable as CSV: {error}") from error
+        header = rows[0] if rows else []
+        if not set(_COLUMNS) <= set(header):
+            raise SourceError(f"{path}: a list of clips has the columns {' and '.join(_COLUMNS)}; found {header}")
+        for (number, line), row in zip(lines[1:], rows[1:], strict=False):
+            values = dict(zip(header, row, strict=False))
+            found = _entry_of(values["clip_name"], labels)
+            if found is None or found[1].label.casefold() != values.get("label", "").casefold():
+                raise SourceError(f"{path}:{number}: expected a UCF101 name and its class; found {line!r}")
+            if found[0] in entries:
+                raise SourceError(f"{path}:{number}: {values['clip_name']!r} is listed a second time")
+            entries[found[0]] = dataclasses.replace(found[1], subset=path.stem)
+    return entries
 
 
-def _split_folder(splits: Path) -> Path:
-    if not splits.is_dir():
-        raise SourceError(f"{splits}: no such folder; dataset.splits must hold classInd.txt and trainlist01.txt")
-    for folder in (splits, *sorted(p for p in splits.iterdir() if p.is_dir() and not p.name.startswith("."))):
-        if (folder / "trainlist01.txt").is_file():
-            return folder
-    raise SourceError(f"{splits}: holds no UCF101 split lists (classInd.txt, trainlist01.txt, testlist01.txt …)")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Grammar:
+    """UCF101's names, for ``araflow.datasets._named``.
 
+    Attributes:
+        labels: All classes, as ``classInd.txt`` spells them.
+    """
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line number and text of every line that is not blank."""
-    try:
-        text = read_file(path).decode("ascii")
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}: an official split list is missing or unreadable") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path}: not a UCF101 split list: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            yield number, line.strip()
+    labels: tuple[str, ...]
+    title = "UCF101"
+    original = ".avi"
+    layout = "UCF-101/<Class>/v_<Class>_g<number>_c<number>.avi"
+    forms: tuple[Callable[[Name], Hashable], ...] = ()
+
+    def read(self, stem: str, folders: Sequence[str]) -> Name | None:
+        """Return class, as ``classInd.txt`` spells it, and numbers."""
+        found = _entry_of(stem, self.labels)
+        return None if found is None else found[0]
+
+    def label(self, name: Name) -> str:
+        """Return its class."""
+        return name[0]
+
+    def lists(self, splits: Path, classes: Sequence[str]) -> dict[Name, Entry]:
+        """Read split lists."""
+        return read_lists(splits, self.labels)
+
+    def clip(self, entry: Entry, source: Path | None) -> Clip:
+        """Return a clip."""
+        _, group, _ = parse_name(f"{entry.stem}.avi")
+        return Clip(
+            dataset="ucf101",
+            key=f"{entry.label}/{entry.stem}",
+            label=entry.label,
+            group=f"{entry.label}_g{group:02d}",
+            folds=entry.folds,
+            subset=entry.subset,
+            name=f"{entry.label}/{entry.stem}.avi",
+            source=source,
+        )
 
 
 def _read_classes(path: Path) -> dict[str, int]:
     numbers: dict[str, int] = {}
     seen: set[str] = set()
-    for number, line in _lines(path):
+    for number, line in _official.text_lines(path, "a UCF101 class list"):
         words = line.split()
         if len(words) != 2 or not words[0].isdecimal() or not seen.isdisjoint(line.casefold().split()):
             raise SourceError(f"{path}:{number}: expected '<number> <Class>', each once; found {line!r}")
@@ -201,6 +205,7 @@ def _read_entry(where: str, line: str, numbers: dict[str, int]) -> tuple[str, st
     folder, slash, name = words[0].rpartition("/")
     if not slash or len(words) > 2:
         raise SourceError(f"{where}: expected '<Class>/<file>' and, in a training list, its number; found {line!r}")
+    name = f"{_shelves.stem_of(name)}.avi"
     try:
         spelt, _, _ = parse_name(name)
     except SourceError as error:

@@ -13,7 +13,8 @@ from araflow.core.errors import SpecError
 from araflow.core.fingerprint import digest
 from araflow.core.listing import Listing
 from araflow.core.spec import DatasetSpec
-from araflow.datasets import Dataset, _hmdb51
+from araflow.datasets import Dataset, _named
+from araflow.datasets._hmdb51 import Grammar
 from araflow.datasets._sample import CLASSES, draw_sample
 
 
@@ -59,7 +60,7 @@ class Sample(Dataset):
 
     def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> Listing:
         """List the drawn clips."""
-        return _hmdb51.list_clips("sample", files.videos, files.splits, wanted or CLASSES)
+        return _named.list_clips(Grammar(CLASSES, "sample"), files, wanted or CLASSES)
 
 
 dataset = Sample()

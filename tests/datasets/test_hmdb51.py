@@ -1,5 +1,4 @@
 import csv
-import logging
 import re
 import shutil
 from collections import Counter, defaultdict
@@ -14,6 +13,7 @@ from araflow.acquire import registry
 from araflow.acquire.types import Sources
 from araflow.core.clip import Attributes
 from araflow.core.errors import SourceError, SpecError
+from araflow.core.listing import PassedOver
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import _hmdb51, hmdb51
 
@@ -111,7 +111,7 @@ def test_the_classes_are_sorted_without_gap():
 
 def test_the_class_is_found_in_every_name(clips):
     labels = hmdb51.dataset.classes()
-    wrong = [clip.name for clip in clips if _hmdb51.find_label(Path(clip.name).name, labels) != clip.label]
+    wrong = [clip.name for clip in clips if _hmdb51.find_label(Path(clip.name).stem, labels) != clip.label]
     assert wrong == []
 
 
@@ -205,12 +205,11 @@ def test_what_is_no_name_of_the_class_is_an_error_that_shows_it(name):
         _hmdb51.parse_name(name, "walk")
     assert repr(name) in str(caught.value)
     assert "_walk_<h|u|f|l>_" in str(caught.value)
-    with pytest.raises(SourceError, match="of any of 2 classes"):
-        _hmdb51.find_label(name, ["walk", "jump"])
+    assert _hmdb51.find_label(name, ["walk", "jump"]) is None
 
 
 def test_the_longest_class_that_fits_is_the_class():
-    name = "x_draw_sword_f_cm_np1_ri_med_0.avi"
+    name = "x_draw_sword_f_cm_np1_ri_med_0"
     assert _hmdb51.find_label(name, ["sword", "draw_sword", "walk"]) == "draw_sword"
     assert _hmdb51.find_label(name, ["sword", "walk"]) == "sword"
 
@@ -332,18 +331,17 @@ def test_without_split_files_the_folders_are_listed(tmp_path, inner):
 
 def test_a_class_without_folder_is_an_error_where_folders_are_all_there_is(tmp_path):
     touch(tmp_path / "walk" / CRASH)
-    with pytest.raises(SourceError, match=r"no folder for 2 of 3 classes, such as 'run'.*dataset\.classes.*dataset\.s"):
+    with pytest.raises(SourceError, match=r"no videos of 2 of 3 classes, such as 'run'.*dataset\.classes.*dataset\.s"):
         hmdb51.list_clips(Sources(tmp_path, None), ["walk", "run", "push"])
 
 
-def test_a_video_that_no_split_file_lists_is_left_out_with_a_warning(tmp_path, caplog):
+def test_a_video_that_no_split_file_lists_is_left_out_and_counted(tmp_path):
     write_splits(tmp_path / "splits", "walk", {CRASH: "111"})
     touch(tmp_path / "walk" / CRASH)
     touch(tmp_path / "walk" / f"other_{CRASH}")
-    with caplog.at_level(logging.WARNING):
-        clips = hmdb51.list_clips(Sources(tmp_path, tmp_path / "splits"), ["walk"]).clips
-    assert [clip.name for clip in clips] == [f"walk/{CRASH}"]
-    assert f"1 videos are in no split file and are left out, such as walk/other_{CRASH}" in caplog.text
+    listing = hmdb51.list_clips(Sources(tmp_path / "walk", tmp_path / "splits"), ["walk"])
+    assert [clip.name for clip in listing.clips] == [f"walk/{CRASH}"]
+    assert listing.passed_over == (PassedOver("not-listed", ".avi", 1, f"other_{CRASH}"),)
 
 
 def test_split_files_are_found_one_folder_down_and_others_beside_them_do_not_disturb(tmp_path):
@@ -359,12 +357,12 @@ def test_sources_that_hold_nothing_are_errors_that_say_what_they_must_hold(tmp_p
     (tmp_path / "empty").mkdir()
     write_splits(tmp_path / "splits", "walk", {CRASH: "111"})
     for files, message in [
-        (Sources(None, None), "neither videos nor split files"),
+        (Sources(None, None), "neither videos nor official lists"),
         (Sources(tmp_path / "nowhere", None), "nowhere: no such folder; dataset.source must hold class/clip.avi"),
-        (Sources(tmp_path / "empty", None), "holds none of the class folders walk, run; dataset.source must hold"),
+        (Sources(tmp_path / "empty", None), "holds no HMDB51 clips of walk, run; dataset.source must hold"),
         (Sources(None, tmp_path / "nowhere"), "nowhere: no such folder; dataset.splits must hold"),
         (Sources(None, tmp_path / "empty"), "empty: holds no official split files"),
-        (Sources(tmp_path / "empty", tmp_path / "splits"), "holds none of the class folders"),
+        (Sources(tmp_path / "empty", tmp_path / "splits"), "holds no HMDB51 clips"),
     ]:
         with pytest.raises(SourceError, match=re.escape(message)):
             hmdb51.list_clips(files, ["walk", "run"])

@@ -1,4 +1,3 @@
-import logging
 import re
 import shutil
 from collections import Counter, defaultdict
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from araflow.acquire.types import Sources
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
+from araflow.core.listing import PassedOver
 from araflow.datasets import _ucf101, ucf101
 
 LABELS = ("Archery", "HandstandPushups")
@@ -205,7 +205,8 @@ def test_what_is_no_text_is_an_error_that_names_the_file(tmp_path):
 def test_lists_are_found_one_folder_down(tmp_path, official, listed):
     touch(tmp_path / "__MACOSX" / "._trainlist01.txt")
     shutil.copytree(official, tmp_path / "ucfTrainTestlist")
-    assert _ucf101.read_splits(tmp_path) == listed
+    entries = _ucf101.read_lists(tmp_path, ucf101.dataset.classes())
+    assert {f"{one.stem}.avi": (one.label, one.folds) for one in entries.values()} == listed
 
 
 # --- listing ---
@@ -223,11 +224,11 @@ def test_videos_are_found_in_every_layout_and_spelling(tmp_path, layout, spelt):
     touch(tmp_path / "v" / ".hidden" / "v_Archery_g09_c09.avi")
     touch(tmp_path / "v" / "readme.txt")
     lists = write_lists(tmp_path / "s", [f"Archery/{ARCHERY} 1"], [f"HandstandPushups/{STAND}"])
-    clips = _ucf101.list_clips("ucf101", tmp_path / "v", lists, LABELS).clips
+    clips = ucf101.list_clips(Sources(tmp_path / "v", lists), LABELS).clips
     assert {clip.label: clip.source for clip in clips} == paths
     assert [clip.key for clip in clips] == [f"Archery/{ARCHERY[:-4]}", f"HandstandPushups/{STAND[:-4]}"]
     assert [clip.folds for clip in clips] == [(1, 1, 1), (2, 2, 2)]
-    alone = _ucf101.list_clips("ucf101", tmp_path / "v", None, LABELS).clips
+    alone = ucf101.list_clips(Sources(tmp_path / "v", None), LABELS).clips
     assert {clip.label: clip.source for clip in alone} == paths
     assert {clip.folds for clip in alone} == {(None, None, None)}
     assert [clip.group for clip in alone] == ["Archery_g01", "HandstandPushups_g02"]
@@ -241,33 +242,37 @@ def test_listed_clips_keep_their_row_where_the_file_is_missing(tmp_path, officia
     assert [clip.source for clip in clips if clip.source] == [there]
 
 
-def test_what_no_list_names_is_left_out_with_a_warning(tmp_path, caplog):
+def test_what_no_list_names_is_left_out_and_counted(tmp_path):
     lists = write_lists(tmp_path / "s", [f"Archery/{ARCHERY} 1"], [f"HandstandPushups/{STAND}"])
-    for name in (ARCHERY, STAND, "v_Archery_g24_c01.avi"):
+    for name in (ARCHERY, STAND, "v_Archery_g24_c01.avi", "my_archery.avi"):
         touch(tmp_path / "v" / name)
-    with caplog.at_level(logging.WARNING):
-        clips = _ucf101.list_clips("ucf101", tmp_path / "v", lists, ["Archery"]).clips
-    assert [clip.name for clip in clips] == [f"Archery/{ARCHERY}"]
-    (record,) = caplog.messages
-    assert "1 videos are in no split list" in record
-    assert "v_Archery_g24_c01.avi" in record
+    listing = ucf101.list_clips(Sources(tmp_path / "v", lists), ["Archery"])
+    assert [clip.name for clip in listing.clips] == [f"Archery/{ARCHERY}"]
+    assert listing.passed_over == (
+        PassedOver("no-name", ".avi", 1, "my_archery.avi"),
+        PassedOver("not-listed", ".avi", 1, "v_Archery_g24_c01.avi"),
+        PassedOver("unwanted-class", ".avi", 1, STAND),
+    )
 
 
-def test_a_file_that_is_there_twice_is_told_of(tmp_path, caplog):
-    first, second = touch(tmp_path / "a" / ARCHERY), touch(tmp_path / "b" / ARCHERY.upper().replace("AVI", "avi"))
-    with caplog.at_level(logging.WARNING):
-        (clip,) = _ucf101.list_clips("ucf101", tmp_path, None, ["Archery"]).clips
-    assert clip.source == first
-    assert str(second) in caplog.text
+def test_of_a_file_that_is_there_twice_the_first_is_taken_and_the_other_counted(tmp_path):
+    first, second = touch(tmp_path / "a" / ARCHERY), touch(tmp_path / "b" / ARCHERY.upper())
+    listing = ucf101.list_clips(Sources(tmp_path, None), ["Archery"])
+    assert [clip.source for clip in listing.clips] == [first]
+    assert listing.passed_over == (PassedOver("twice", ".avi", 1, f"b/{second.name}"),)
+    assert listing.remarks == ()
+    second.write_bytes(b"other bytes")
+    (remark,) = ucf101.list_clips(Sources(tmp_path, None), ["Archery"]).remarks
+    assert f"1 clip is there again with other bytes; the first of each is taken, such as 'a/{ARCHERY}'" in remark
 
 
 def test_sources_that_hold_nothing_are_errors_that_say_what_they_must_hold(tmp_path):
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "v" / ARCHERY)
     for files, message in [
-        (Sources(None, None), "neither videos nor split lists"),
+        (Sources(None, None), "neither videos nor official lists"),
         (Sources(tmp_path / "nowhere", None), "nowhere: no such folder; dataset.source must hold"),
-        (Sources(tmp_path / "empty", None), "empty: holds no .avi files"),
+        (Sources(tmp_path / "empty", None), "empty: holds no UCF101 clips of Archery"),
         (Sources(None, tmp_path / "nowhere"), "nowhere: no such folder; dataset.splits must hold"),
         (Sources(None, tmp_path / "empty"), "empty: holds no UCF101 split lists"),
         (Sources(tmp_path / "v", None), "v: no videos of 1 of 2 classes, such as 'HandstandPushups'"),
