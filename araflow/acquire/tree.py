@@ -14,16 +14,24 @@ from araflow.acquire.walk import is_archive_name
 from araflow.core.errors import SourceError
 from araflow.core.files import PROOF, STATE
 from araflow.core.listing import Leftovers
+from araflow.media import signs
 from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 LIST_SUFFIXES = frozenset({".csv", ".txt", ".tsv", ".json"})
+_OTHER = (
+    ".md .html .htm .xml .yaml .yml .toml .ini .log .py .ipynb .sh .m .c .h .npy .npz .pkl .h5 .hdf5 .mat .pt "
+    ".pth .onnx .parquet .arrow .safetensors .bin .wav .mp3 .m4a .flac .aac .wma .opus .srt .vtt .ass .sub "
+    ".pdf .doc .docx .xls .xlsx .flo .part .crdownload .download .aria2 .tmp"
+)
+_NEVER_VIDEO = frozenset(_OTHER.split())
+"""Not opened to see what they are; half a download is no video yet."""
 _KEPT_BY_OTHERS = frozenset({"__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information"})
 """Folders that file systems and archivers keep beside what they hold."""
 _NOTED_BY_OTHERS = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 
 
 class Kind(enum.Enum):
-    """What a file is, by its name."""
+    """What a file is, by its name, or else by its first bytes."""
 
     VIDEO = "video"
     IMAGE = "image"
@@ -119,7 +127,7 @@ def look_through(root: Path) -> Tree:
                 if is_folder:
                     to_see.append((place, above | {here}))
                 else:
-                    files.append(File(root, place, kind_of(name)))
+                    files.append(File(root, place, kind_at(folder / name)))
             if not shown:
                 empty.append(below)
     except OSError as error:
@@ -137,6 +145,17 @@ def kind_of(name: str) -> Kind:
     if is_archive_name(name):
         return Kind.ARCHIVE
     return Kind.LIST if suffix in LIST_SUFFIXES else Kind.OTHER
+
+
+def kind_at(path: Path) -> Kind:
+    """Say what a file is by its name, or else by its first bytes."""
+    kind = kind_of(path.name)
+    if kind is not Kind.OTHER or path.suffix.lower() in _NEVER_VIDEO:
+        return kind
+    try:
+        return Kind.VIDEO if signs.is_video(path) else kind
+    except OSError:  # a pipe, a link that leads nowhere, a file of somebody else's
+        return kind
 
 
 def is_hidden(name: str) -> bool:

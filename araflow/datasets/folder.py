@@ -10,14 +10,16 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from araflow.acquire import terms
+from araflow.acquire import terms, tree
 from araflow.acquire.archives import ARCHIVE_SUFFIXES
 from araflow.acquire.sources import make_local
+from araflow.acquire.tree import Kind
 from araflow.acquire.types import Progress, Sources, no_progress
+from araflow.acquire.walk import is_archive_name
 from araflow.core.errors import SourceError, SpecError
 from araflow.core.listing import Leftovers, Listing
 from araflow.core.spec import DatasetSpec
-from araflow.datasets import Dataset, _folder_csv, _folder_tree
+from araflow.datasets import Dataset, _folder_csv, _folder_labels, _folder_tree
 from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
@@ -29,8 +31,11 @@ class Folder(Dataset):
         return
 
     def knows_splits(self, spec: DatasetSpec) -> bool:
-        """A list may have a column of splits."""
-        return (spec.source or "").lower().endswith(".csv")
+        """A list may have a column of splits, and folders may be named after them; of archives nobody knows before."""
+        source = spec.source or ""
+        if (folder := Path(source).expanduser()).is_dir():
+            return any(clip.subset is not None for clip in _folder_tree.list_clips(folder, spec.classes).clips)
+        return source.lower().endswith(".csv") or is_archive_name(source)
 
     def check(self, spec: DatasetSpec, *, accept_licence: bool) -> None:
         """Insist on a source and refuse split files; see ``Dataset``."""
@@ -53,7 +58,7 @@ class Folder(Dataset):
         """Make the videos local; see ``Dataset``. A CSV list stands as ``videos``; there are no splits."""
         assert spec.source is not None, "check comes first"
         single = Path(spec.source).expanduser()
-        if single.is_file() and (_is_list(single) or single.suffix.lower() in VIDEO_SUFFIXES):
+        if single.is_file() and (_is_list(single) or tree.kind_at(single) is Kind.VIDEO):
             return Sources(single, None)
         wanted = None if spec.classes is None else frozenset(spec.classes)
         places = _AsTheyLie(wanted, archive=not single.is_dir())
@@ -75,7 +80,8 @@ def _only_shelf(folder: Path) -> Path | None:
     found = list(folder.iterdir())
     if len(found) != 1 or not found[0].is_dir():
         return None
-    return found[0] if all(path.is_dir() for path in found[0].iterdir()) else None
+    shelves = all(path.is_dir() for path in found[0].iterdir()) and _folder_labels.subset_of(found[0].name) is None
+    return found[0] if shelves else None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
         raise SourceError(f"{root}: neither a file nor a folder")
     if root.is_file() and not _is_list(root):
         return Listing((_folder_tree.single(root),))
-    listing = Listing(tuple(_folder_csv.read(root))) if root.is_file() else _folder_tree.list_clips(root)
+    listing = Listing(tuple(_folder_csv.read(root))) if root.is_file() else _folder_tree.list_clips(root, wanted)
     labels = {clip.label for clip in listing.clips if clip.label is not None}
     if absent := [label for label in wanted or () if label not in labels]:
         raise SourceError(

@@ -7,4 +7,16 @@ field are), and what else ``__all__`` lists.
 May import ``core``.
 """
 
-__all__ = ["colours", "fields", "flow_files", "images", "png", "png_reader", "quantize", "source_files", "video"]
+__all__ = [
+    "colours",
+    "fields",
+    "flow_files",
+    "images",
+    "png",
+    "png_reader",
+    "quantize",
+    "series",
+    "signs",
+    "source_files",
+    "video",
+]

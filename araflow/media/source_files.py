@@ -10,15 +10,22 @@ import struct
 from pathlib import Path
 
 from araflow.core.reading import open_file
+from araflow.media import series
 
-VIDEO_SUFFIXES = frozenset({".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts"})
+_VIDEO = (
+    ".avi .divx .xvid .amv .mp4 .m4v .mp4v .mov .qt .3gp .3gpp .3g2 .3gp2 .f4v .mkv .webm .mpg .mpeg .mpe .m1v "
+    ".m2v .mpv .vob .ts .mts .m2t .m2ts .mod .tod .wmv .asf .flv .ogv .ogg .ogm .gif .mxf .rm .rmvb .dv .wtv "
+    ".y4m .mjpg .mjpeg .ivf .nut .h264 .264 .h265 .265 .hevc"
+)
+VIDEO_SUFFIXES = frozenset(_VIDEO.split())
+"""What FFmpeg opens, of the formats that ``araflow.media.video`` allows it; the decoder says whether it is one."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """Return the image files of a folder in natural order (``2.png`` before ``10.png``)."""
-    files = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-    return sorted(files, key=_natural)
+    """Return the frames in a folder in natural order (``2.png`` before ``10.png``); images of flow are none."""
+    names = [p.name for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    return sorted((folder / name for name in series.sort_out(names).frames), key=_natural)
 
 
 def _natural(path: Path) -> tuple[list[str | int], str]:

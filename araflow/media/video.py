@@ -34,7 +34,8 @@ Frames = Generator[RgbFrame, None, None]
 
 _OPEN = {
     # FFmpeg goes by content: a text file that is a playlist would make it open other files, or addresses.
-    "format_whitelist": "avi,mov,mp4,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg,m4v,h264,hevc,ivf,nut,dv,gif",
+    "format_whitelist": "avi,mov,mp4,matroska,webm,mpeg,mpegvideo,mpegts,asf,flv,ogg,m4v,h264,hevc,ivf,nut,dv,gif,"
+    "mxf,rm,wtv,yuv4mpegpipe,mjpeg",
     "protocol_whitelist": "file",
 }
 
