@@ -88,8 +88,9 @@ def engine(
     }
 
     def compared(spec: ModelSpec) -> Streams:  # read only once TensorRT is found
-        allowed = {"allow_other_flow": True} if allow_other_flow else {}
-        read = functools.partial(windows.of_manifest, **allowed)
+        read = windows.of_manifest
+        if allow_other_flow:
+            read = functools.partial(windows.of_manifest, allow_other_flow=True)
         return windows.stacked(read(manifest or Path(), spec, _WINDOWS), spec)
 
     def measure(runner: EngineRunner, size: int) -> dict[str, int | float]:
