@@ -138,7 +138,7 @@ def make(job: Job) -> ClipRecord:
 def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
     """Write all frames; ``measured`` is filled as far as it gets."""
     recipe = job.recipe
-    info, frames = video.read(job.source)
+    info, frames = video.read(job.source, upright=recipe.rotation == "apply")
     measured.update(info=info, frames=0, flows=0, radii=[], saturated=0, components=0, cut=False)
     expected = min(info.header_frames or 0, recipe.max_frames or info.header_frames or 0)
     jpeg = (cv2.IMWRITE_JPEG_QUALITY, recipe.jpeg_quality)
@@ -199,6 +199,8 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
     known: dict[str, Any] = {"fps": info.fps, "header_frames": info.header_frames, "frames": measured["frames"]}
     if info.width > 0 and info.height > 0:  # a damaged header may say anything
         known |= {"width": info.width, "height": info.height}
+    if info.applied is not None:
+        known |= {"rotation": info.applied.rotation, "mirrored": info.applied.mirrored}
     if partial:
         return known | {"flows": 0}
     radii = tuple(measured["radii"]) or None
@@ -213,12 +215,13 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
 def _completion(measured: Mapping[str, Any]) -> str:
     info: video.VideoInfo = measured["info"]
     frames, header = measured["frames"], info.header_frames or 0
+    details = []
     # One frame fewer than the header says is usual (every HMDB51 file seen); more means that some were lost in silence.
     if frames < header - 1 and not measured["cut"]:
-        return "complete: " + _noted(info, f"{frames} frames, the header says {header}")
-    if info.complaints:
-        return "complete: " + _noted(info, f"{frames} frames")
-    return "complete"
+        details.append(_noted(info, f"{frames} frames, the header says {header}"))
+    elif info.complaints:
+        details.append(_noted(info, f"{frames} frames"))
+    return ": ".join(["complete", *filter(None, ["; ".join(details + info.notes)])])
 
 
 def _noted(info: video.VideoInfo, text: str) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from araflow.acquire import registry
 from araflow.acquire.types import Part, Sources
-from araflow.build import verify
+from araflow.build import turned, verify
 from araflow.build.resolved import ResolvedBuild
 from araflow.build.selection import Selection
 from araflow.build.shards import shards
@@ -124,7 +124,9 @@ class Portions:
 
     def _is_settled(self, clip: Clip) -> bool:
         known = verify.look(self._store, clip.key, self._fingerprint, verify=self.spec.run.verify).record
-        return known is not None and known.outcome is not Outcome.FAILED and known.reason_code != "missing"
+        if known is None or not turned.as_wanted(known, self.spec.video.rotation, None):
+            return False
+        return known.outcome is not Outcome.FAILED and known.reason_code != "missing"
 
     def open_part(self, part: Part) -> tuple[Clip, ...]:
         """Fetch and unpack; a part that cannot be had is noted, and the build goes on with the next."""

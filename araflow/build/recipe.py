@@ -12,7 +12,7 @@ from araflow import optical
 from araflow.core.fingerprint import digest
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
-    from araflow.core.spec import BuildSpec, Naming, Quantizer
+    from araflow.core.spec import BuildSpec, Naming, Quantizer, Rotation
 
 _RGB_FORMAT = 1
 _FLOW_FORMAT = 1
@@ -34,6 +34,8 @@ class Recipe:
         bound: For the ``bound`` quantizer, in pixels per frame.
         jpeg_quality: 1 to 100.
         lossless: Store each flow field as a 16-bit PNG, too.
+        rotation: What is done where a source asks for its frames to be rotated or mirrored. In no fingerprint, since it
+            changes no other clip: what was done is in each record (``turned``).
     """
 
     naming: Naming
@@ -46,6 +48,7 @@ class Recipe:
     bound: float | None
     jpeg_quality: int
     lossless: bool = False
+    rotation: Rotation = "apply"
 
     @classmethod
     def of(cls, spec: BuildSpec, choice: optical.Choice) -> Recipe:
@@ -66,6 +69,7 @@ class Recipe:
             bound=flow.bound if flow.quantizer == "bound" else None,
             jpeg_quality=flow.jpeg_quality,
             lossless=flow.lossless,
+            rotation=spec.video.rotation,
         )
 
     @functools.cached_property  # asked for by each clip, as the others are
@@ -82,7 +86,7 @@ class Recipe:
     def fingerprint(self) -> str:
         """Digest of what decides any of the files. The preset counts by what it resolves to, not by its name."""
         settings = dataclasses.asdict(self) | {"rgb": self.rgb_fingerprint, "format": _FLOW_FORMAT}
-        del settings["preset"]
+        del settings["preset"], settings["rotation"]
         if not self.lossless:
             del settings["lossless"]  # clips made before there was this setting stay what they are
         return digest(settings)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from araflow.build import extract, source, verify
+from araflow.build import extract, source, turned, verify
 from araflow.build.extract import Job
 from araflow.build.pool import WorkerError, WorkerPool
 from araflow.build.recipe import Recipe
@@ -170,9 +170,12 @@ def _plan(clip: Clip, found: Known, recipe: Recipe, store: Store) -> Job | tuple
             return record, record != known
         reason = f"io-error: {error.strerror or error}"
         return ClipRecord(clip.key, Outcome.FAILED, reason, fingerprint=recipe.fingerprint), True
-    if known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED:
+    same = made if made is not None and made.source_sha256 == checksum else None
+    right = same is None or turned.as_wanted(same, recipe.rotation, clip.source)
+    answered = known is not None and known.source_sha256 == checksum and known.outcome is not Outcome.FAILED
+    if known is not None and answered and (right or known.outcome is not Outcome.DONE):
         return known, False
-    keep_rgb = made is not None and made.source_sha256 == checksum and made.rgb_fingerprint == recipe.rgb_fingerprint
+    keep_rgb = same is not None and right and same.rgb_fingerprint == recipe.rgb_fingerprint
     return Job(clip.key, clip.source, store, recipe, size, checksum, keep_rgb, mark)
 
 

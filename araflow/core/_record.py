@@ -52,6 +52,8 @@ _FIELDS: Mapping[str, _Check] = {
     **dict.fromkeys(("width", "height", "frames", "flows"), _whole(32)),
     **dict.fromkeys(("source_bytes", "header_frames", "rgb_bytes", "flow_bytes", "lossless_bytes"), _whole(64)),
     **dict.fromkeys(("source_sha256", "rgb_sha256", "flow_sha256"), _digest),
+    "rotation": lambda value: type(value) is int and value in (0, 90, 180, 270),
+    "mirrored": lambda value: type(value) is bool,
     "fps": _number(1e300),
     "bound": _number(1e300),
     "saturated": _number(1.0),

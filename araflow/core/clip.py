@@ -111,6 +111,9 @@ class ClipRecord:
         source_sha256: SHA-256 of the source's bytes, hexadecimal; of its frame files for a folder of frames.
         width: Frame width in pixels.
         height: Frame height in pixels.
+        rotation: Degrees counterclockwise, 0, 90, 180 or 270, by which coded frames were rotated to be upright;
+            ``None`` where an older araflow made them, or the source asks for more and that was to be ignored.
+        mirrored: Left and right were exchanged before that; ``None`` as above.
         fps: Frames per second as the container states it.
         header_frames: Frame count that the container states. Often wrong, never used to decode.
         frames: Frames decoded, which is the number of PNG files.
@@ -143,6 +146,8 @@ class ClipRecord:
     source_sha256: str | None = None
     width: int | None = None
     height: int | None = None
+    rotation: int | None = None
+    mirrored: bool | None = None
     fps: float | None = None
     header_frames: int | None = None
     frames: int | None = None

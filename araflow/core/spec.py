@@ -24,6 +24,7 @@ else:  # the names are found by listing folders, which a type checker cannot fol
     BackendName = plugin("optical/backends", "auto")
 Algorithm = Literal["auto", "dis", "farneback", "tvl1", "deepflow", "brox", "hardware"]
 Preset = Literal["fastest", "fast", "balanced", "accurate"]
+Rotation = Literal["apply", "ignore"]
 Quantizer = Literal["bound", "max_radius"]
 Naming = Literal["card", "recipe"]
 Protocol = Literal["official", "random", "group", "auto"]
@@ -122,6 +123,14 @@ class SplitSpec(Settings):
     test_fraction: float = Field(0.10, gt=0, lt=1, description="Test share of each class (random, group, auto).")
     val_fraction: float = Field(0.0, ge=0, lt=1, description="Share of each class's training clips set aside as val.")
     seed: int = Field(0, ge=0, description="Seed of random and group splits and of val.")
+
+
+class VideoSpec(Settings):
+    """How videos are read."""
+
+    rotation: Rotation = Field(
+        "apply", description="apply: frames are rotated and mirrored as the file asks; ignore: they stay as coded."
+    )
 
 
 class RgbSpec(Settings):
@@ -225,6 +234,7 @@ class BuildSpec(Settings):
     )
     dataset: DatasetSpec = Field(default_factory=lambda: DatasetSpec.model_validate({}))
     split: SplitSpec = Field(default_factory=lambda: SplitSpec.model_validate({}))
+    video: VideoSpec = Field(default_factory=lambda: VideoSpec.model_validate({}))
     rgb: RgbSpec = Field(default_factory=lambda: RgbSpec.model_validate({}))
     optical: OpticalSpec = Field(default_factory=lambda: OpticalSpec.model_validate({}))
     run: RunSpec = Field(default_factory=lambda: RunSpec.model_validate({}))
@@ -242,6 +252,8 @@ class BuildSpec(Settings):
             del settings["optical"]["bound"]
         if self.optical.algorithm in ("farneback", "deepflow", "brox"):
             del settings["optical"]["preset"]
+        if self.video.rotation == "apply":
+            del settings["video"]
         if not self.optical.lossless:
             del settings["optical"]["lossless"]
         if self.split.protocol == "official":

@@ -1,8 +1,8 @@
 """Decode videos, and folders of frames, to RGB frames; one at a time, in order, from the start.
 
 Frames come in the decoder's output order, which is display order. Nothing is sorted by timestamp or seeked: HMDB51's
-timestamps are not monotonic, and its headers count one frame more than there is. Sizes are as coded; sample aspect
-ratio and rotation tags are not applied, as in the other tools of this field.
+timestamps are not monotonic, and its headers count one frame more than there is. Pixels are those that ``ffmpeg -i``
+gives: upright, by display matrix or EXIF orientation; sample aspect, interlacing and HDR curves are not applied.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import av.logging
 import cv2
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from araflow.core.errors import ClipError
 from araflow.core.reading import NotAFileError, open_file, read_file
-from araflow.media import images
+from araflow.media import _streams, exif, images
+from araflow.media._rgb import ToRgb
+from araflow.media.orientation import UPRIGHT, Orientation, of_exif, of_frame
 from araflow.media.source_files import declared_size, frame_files
 
 RgbFrame = NDArray[np.uint8]
@@ -45,11 +46,14 @@ class VideoInfo:
     """What is known of a clip's frames.
 
     Attributes:
-        width: Pixels.
+        width: Pixels, of the frames as they come.
         height: Pixels.
         fps: Frames per second as the container states it, or ``None``.
         header_frames: Frame count as the container states it, or ``None``.
         complaints: Errors that the decoder reported and went on from, repetitions left out; grows while decoding.
+        notes: What else there is to say of the file, such as what is not applied; grows while decoding.
+        applied: What made the coded frames upright, from the first frame on; ``None`` before, and where the file asks
+            for something that was to be ignored.
     """
 
     width: int
@@ -57,13 +61,48 @@ class VideoInfo:
     fps: float | None
     header_frames: int | None
     complaints: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    applied: Orientation | None = None
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def seen(self, coded: RgbFrame, asked: Orientation, *, upright: bool, at: int, name: str = "") -> RgbFrame:
+        """Return a coded frame as it is to be seen, or as it is where that is to be ignored; note size and difference.
+
+        Args:
+            coded: What the decoder gave.
+            asked: What the file asks for.
+            upright: Do as it asks.
+            at: The frame's number.
+            name: Its file's.
+
+        Raises:
+            ClipError: It is of another size than the first one.
+        """
+        if asked.other:
+            self.note(f"rotation by {asked.other:.1f} degrees, not applied")
+        if asked and not upright:
+            self.note(f"{asked}, not applied")
+        frame = asked.upright(coded) if upright else coded
+        height, width = frame.shape[:2]
+        if not at:
+            self.width, self.height = width, height
+            self.applied = asked if upright or not asked else None
+        elif (width, height) != (self.width, self.height):
+            where = f"frame {at} ({name})" if name else f"frame {at}"
+            raise ClipError("size-change", f"{self.width}x{self.height} becomes {width}x{height} at {where}")
+        return frame
 
 
-def read(source: Path) -> tuple[VideoInfo, Frames]:
+def read(source: Path, *, upright: bool = True) -> tuple[VideoInfo, Frames]:
     """Open a video file or a folder of frames.
 
     Args:
         source: A video file, or a folder of image files, which are taken in natural order of their names.
+        upright: Rotate and mirror frames as the file asks for; else they come as they are coded.
 
     Returns:
         What the header says, and the frames.
@@ -73,10 +112,28 @@ def read(source: Path) -> tuple[VideoInfo, Frames]:
             ``truncated``, ``decode-error``, ``size-change``, ``frame-size``, ``no-frames``.
         OSError: The file cannot be read.
     """
-    return _read_images(source) if source.is_dir() else _read_video(source)
+    return _read_images(source, upright) if source.is_dir() else _read_video(source, upright)
 
 
-def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
+def orientation(source: Path) -> Orientation:
+    """Return what a source asks for, by its first frame; nothing where that cannot be told.
+
+    An AVI file is not opened: it has no place for a display matrix.
+    """
+    try:
+        if not source.is_dir():
+            with open_file(source) as file:
+                if file.read(12)[8:] == b"AVI ":
+                    return UPRIGHT
+        info, frames = read(source)
+        with contextlib.closing(frames):
+            next(frames, None)
+    except (ClipError, OSError):
+        return UPRIGHT
+    return info.applied or UPRIGHT
+
+
+def _read_video(path: Path, upright: bool) -> tuple[VideoInfo, Frames]:
     try:
         with open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -92,30 +149,33 @@ def _read_video(path: Path) -> tuple[VideoInfo, Frames]:
         container = av.open(str(path), metadata_errors="replace", options=_OPEN)
     except (av.FFmpegError, ValueError) as error:
         raise ClipError("not-a-video", _message(error)) from error
-    if not container.streams.video:
-        container.close()
-        raise ClipError("not-a-video", "no video stream")
-    stream = container.streams.video[0]
+    with contextlib.ExitStack() as closing:
+        closing.callback(container.close)
+        stream, info = _open_stream(container)
+        closing.pop_all()
+    return info, _decode(container, stream, info, upright)
+
+
+def _open_stream(container: InputContainer) -> tuple[VideoStream, VideoInfo]:
+    stream, choice = _streams.choose(container)
     try:
         # Frame threads cost CPU time and win nothing at these sizes; the pool uses the cores.
         stream.thread_type = "NONE"
         stream.codec_context.thread_count = 1
         width, height = stream.codec_context.width, stream.codec_context.height
         rate = stream.average_rate or stream.guessed_rate
+        notes = choice + _streams.notes(stream)
     except (av.FFmpegError, ValueError, AttributeError) as error:  # a stream without a known codec has no context
-        container.close()
         raise ClipError("not-a-video", f"no decoder for its video stream: {_message(error)}") from error
     if width * height > images.MOST_PIXELS:
-        container.close()
         raise ClipError("frame-size", f"{width}x{height} is no video frame")
     # A damaged header may have numbers below zero.
     fps, frames = (float(rate) if rate and rate > 0 else None), (stream.frames if stream.frames > 0 else None)
-    info = VideoInfo(width, height, fps, frames)
-    return info, _decode(container, stream, info)
+    return stream, VideoInfo(width, height, fps, frames, notes=notes)
 
 
-def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> Frames:
-    reformatter = VideoReformatter()
+def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo, upright: bool) -> Frames:
+    to_rgb = ToRgb()
     count = 0
     with container:
         decoded = container.decode(stream)
@@ -129,20 +189,14 @@ def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo) -> 
                 return
             if frame.width * frame.height > images.MOST_PIXELS:
                 raise ClipError("frame-size", f"{frame.width}x{frame.height} is no video frame")
-            if not count:
-                info.width, info.height = frame.width, frame.height
-            elif (frame.width, frame.height) != (info.width, info.height):
-                raise ClipError(
-                    "size-change",
-                    f"{info.width}x{info.height} becomes {frame.width}x{frame.height} at frame {count}",
-                )
+            if frame.interlaced_frame:
+                info.note("interlaced, not deinterlaced")
             try:
-                plane = reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
+                coded = to_rgb(frame)
             except (av.FFmpegError, ValueError, MemoryError) as error:
                 raise ClipError("decode-error", f"frame {count} to RGB: {_message(error)}") from error
-            rows = np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, plane.line_size)
+            yield info.seen(coded, of_frame(frame), upright=upright, at=count)
             count += 1
-            yield rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 
 
 @contextlib.contextmanager
@@ -165,38 +219,34 @@ def _noting_complaints(info: VideoInfo) -> Iterator[None]:
                 info.complaints.append(message)
 
 
-def _read_images(folder: Path) -> tuple[VideoInfo, Frames]:
+def _read_images(folder: Path, upright: bool) -> tuple[VideoInfo, Frames]:
     files = frame_files(folder)
     if not files:
         raise ClipError("no-frames", "the folder holds no image files")
-    first = _read_image(files[0])
-    info = VideoInfo(first.shape[1], first.shape[0], None, len(files))
+    coded, asked = _read_image(files[0])
+    info = VideoInfo(0, 0, None, len(files))
+    first = info.seen(coded, asked, upright=upright, at=0)
 
     def frames() -> Frames:
         yield first
         for number, path in enumerate(files[1:], start=1):
-            image = _read_image(path)
-            if image.shape != first.shape:
-                raise ClipError(
-                    "size-change",
-                    f"{info.width}x{info.height} becomes {image.shape[1]}x{image.shape[0]} "
-                    f"at frame {number} ({path.name})",
-                )
-            yield image
+            coded, asked = _read_image(path)
+            yield info.seen(coded, asked, upright=upright, at=number, name=path.name)
 
     return info, frames()
 
 
-def _read_image(path: Path) -> RgbFrame:
+def _read_image(path: Path) -> tuple[RgbFrame, Orientation]:
     try:
-        image = images.decode(read_file(path), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        data = read_file(path)
+        image = images.decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except NotAFileError as error:
         raise ClipError("not-a-file", f"{path.name} is {error.strerror}") from error
     except images.TooLargeError as error:
         raise ClipError("frame-size", f"{path.name} has {error}") from error
     except images.ImageError as error:
         raise ClipError("decode-error", f"{path.name} is {error}") from error
-    return image.astype(np.uint8, copy=False)
+    return image.astype(np.uint8, copy=False), of_exif(exif.orientation(data))
 
 
 def _message(error: Exception) -> str:

@@ -37,7 +37,9 @@ def commit(place: Place, draft: ClipDraft, record: ClipRecord, *, keep_rgb: bool
     for _ in range(_MOST_TRIES):
         there = place.sizes(name)
         made = read_proof(place, key) if PROOF in there else None
-        if made is not None and is_same(made, record) and is_whole(there, made):  # another process was faster
+        turned = made is not None and (made.rotation, made.mirrored) != (record.rotation, record.mirrored)
+        if made is not None and is_same(made, record) and not turned and is_whole(there, made):
+            # Another process was faster.
             place.remove([record_name(key)])
             return
         links = place.links(name) if there else set()

@@ -14,7 +14,7 @@ def digest(table: pa.Table, metadata: str) -> str:
     """Return the SHA-256 of all values, however they are chunked; a column of nulls, as of an older file, is none.
 
     Args:
-        table: Of texts, numbers, and lists of numbers.
+        table: Of texts, numbers, truth values, and lists of numbers.
         metadata: What the file says beside them.
     """
     checksum = hashlib.sha256(f"{metadata}\n{len(table)} rows".encode("utf-8", "surrogatepass"))
@@ -37,6 +37,8 @@ def _update(checksum: Any, array: pa.Array) -> None:  # noqa: ANN401 - hashlib's
         ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
         if data is not None and len(ends):
             checksum.update(memoryview(data)[int(ends[0]) : int(ends[-1])])
+    elif pa.types.is_boolean(array.type):
+        checksum.update(_numbers(array.cast(pa.uint8()).fill_null(0)))
     else:
         checksum.update(_numbers(array.fill_null(0)))
 

@@ -54,6 +54,8 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("rotation", pa.int16()),
+        ("mirrored", pa.bool_()),
         ("fps", pa.float64()),
         ("header_frames", pa.int64()),
         ("frames", pa.int32()),
@@ -83,7 +85,7 @@ SCHEMA = pa.schema(
 _ROWS_AT_ONCE = 8192
 """As many are Python objects at a time."""
 _ADDED = (
-    *("subset", "status", "lossless_bytes", "rgb_sha256", "flow_sha256"),
+    *("subset", "status", "rotation", "mirrored", "lossless_bytes", "rgb_sha256", "flow_sha256"),
     *("flow_parameters", "jpeg_quality", "saturated"),
 )
 """Columns that came later, in the order of the schema: null in a file from before."""

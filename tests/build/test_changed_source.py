@@ -99,8 +99,8 @@ def test_what_changes_while_it_is_decoded_is_failed(
     kept = {path: path.read_bytes() for path in clip.iterdir()}
     read = video.read
 
-    def interrupted(path: Path) -> tuple[video.VideoInfo, video.Frames]:
-        info, found = read(path)
+    def interrupted(path: Path, *, upright: bool) -> tuple[video.VideoInfo, video.Frames]:
+        info, found = read(path, upright=upright)
 
         def changing() -> video.Frames:
             yield next(found)

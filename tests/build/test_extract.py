@@ -146,6 +146,8 @@ def test_the_record_tells_what_was_made(clip, tmp_path):
         source_sha256=hashlib.sha256(clip.read_bytes()).hexdigest(),
         width=64,
         height=48,
+        rotation=0,
+        mirrored=False,
         fps=25.0,
         header_frames=12,
         frames=12,
@@ -613,7 +615,7 @@ CHANGED = {
 def test_the_fingerprint_covers_exactly_what_matters(field):
     recipe = recipe_of()
     changed = dataclasses.replace(recipe, **{field: CHANGED.get(field, "another name")})
-    assert (changed.fingerprint != recipe.fingerprint) == (field != "preset")
+    assert (changed.fingerprint != recipe.fingerprint) == (field not in ("preset", "rotation"))
     assert (changed.rgb_fingerprint != recipe.rgb_fingerprint) == (field in ("naming", "max_frames"))
 
 

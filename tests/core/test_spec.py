@@ -47,6 +47,7 @@ FIELDS: dict[str, tuple[object, bool, list[str]]] = {
     "split.test_fraction": (0.2, False, ["split.protocol=group"]),
     "split.val_fraction": (0.1, True, []),
     "split.seed": (1, False, ["split.protocol=random"]),
+    "video.rotation": ("ignore", True, []),
     "rgb.naming": ("recipe", True, []),
     "rgb.max_frames": (16, True, []),
     "optical.backend": ("opencv", True, []),
@@ -202,7 +203,7 @@ def test_a_spec_is_frozen_and_hashable():
     [
         ("optical.algoritm", "algorithm", "backend, algorithm, preset, quantizer, bound, jpeg_quality, lossless"),
         ("dataset.sample.widht", "width", "clips_per_class, sources_per_class, width, height, seed"),
-        ("opticals", "optical", "name, dataset, split, rgb, optical, run, out"),
+        ("opticals", "optical", "name, dataset, split, video, rgb, optical, run, out"),
         ("run.worker", "workers", ", ".join(RunSpec.model_fields)),
     ],
 )

@@ -27,10 +27,10 @@ SITE = f"""
 import os
 from araflow.media import video
 whole = video.read
-def read(source):
+def read(source, **how):
     if {CRASHES!r} in source.name:
         os._exit(42)
-    return whole(source)
+    return whole(source, **how)
 video.read = read
 """
 

@@ -538,17 +538,6 @@ def test_a_palette_png_gives_its_colours(tmp_path):
     np.testing.assert_array_equal(frame, colours[indices])
 
 
-def test_rotation_tags_are_not_applied(tmp_path):
-    jpeg = cv2.imencode(".jpg", picture(0, 40, 30))[1].tobytes()
-    # TIFF, big-endian, one entry: orientation (0x0112), short, 6 = turn right.
-    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01" + struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0) + b"\0\0\0\0"
-    (tmp_path / "0.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
-    turned = cv2.imread(str(tmp_path / "0.jpg"))
-    assert turned.shape == (40, 30, 3), "OpenCV applies it by default"
-    _, (frame,) = decode(tmp_path)
-    assert frame.shape == (30, 40, 3)
-
-
 def test_a_folder_whose_frames_change_size(tmp_path):
     write_frames(tmp_path, ["1.png", "2.png"])
     write_frames(tmp_path, ["10.png"], (42, 30))

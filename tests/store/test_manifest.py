@@ -194,6 +194,8 @@ def test_a_row_joins_clip_and_record(made: Path):
         "status": "ok",
         "width": WIDTH,
         "height": HEIGHT,
+        "rotation": None,
+        "mirrored": None,
         "fps": 29.97,
         "header_frames": FRAMES + 1,
         "frames": FRAMES,
