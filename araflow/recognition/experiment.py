@@ -164,6 +164,8 @@ def _clips(spec: ExperimentSpec, path: Path) -> _Clips:
         raise SpecError(f"manifest: {spec.manifest} has {len(labels)} classes; a recogniser needs at least 2")
     flow = None
     if "flow" in STREAMS[spec.network.modality]:
+        if remade := same_flow.made_anew(manifest):
+            raise SpecError(f"manifest: {spec.manifest}: {remade}")
         flow = one_way(manifest, spec.manifest).model_copy(update={"scale": spec.data.flow_scale})
     return _Clips(manifest, same_flow.sha256(path), labels, flow)
 

@@ -158,7 +158,7 @@ def of_manifest(manifest: Manifest) -> list[Share]:
     shares: list[Share] = []
     for row in sorted(groups, key=lambda row: (-row["number_count"], row["number_min"])):
         key, clips = table.column("key")[row["number_min"]].as_py(), row["number_count"]
-        storage = _storage(key, settings | _known(row) | noted.get(row["fingerprint"], {}))
+        storage = storage_of(key, settings | _known(row) | noted.get(row["fingerprint"], {}))
         same = next((number for number, share in enumerate(shares) if share.storage == storage), None)
         if same is None:
             shares.append(Share(storage, clips, key))
@@ -171,10 +171,19 @@ def _known(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in COLUMNS if row.get(name) is not None}
 
 
-def _storage(key: str, known: Mapping[str, Any]) -> FlowStorage:
+def storage_of(key: str, known: Mapping[str, Any]) -> FlowStorage:
+    """Return how one clip's flow was made.
+
+    Args:
+        key: The clip's.
+        known: Values of ``COLUMNS``, of its row or its record; what else there is does not matter.
+
+    Raises:
+        ManifestError: They say what cannot be.
+    """
     try:
         numbers = known.get("flow_parameters")
-        given = {name: value for name, value in known.items() if name != "flow_parameters"}
+        given = {name: known.get(name) for name in COLUMNS if name != "flow_parameters"}
         return FlowStorage.model_validate({**given, "parameters": None if numbers is None else json_of(numbers)})
     except ValueError as error:
         raise ManifestError(f"clip {key!r}: how its flow was made: {problem_of(error)}; build it again") from error

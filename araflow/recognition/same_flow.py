@@ -8,8 +8,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import SpecError
-from araflow.recognition.flow_storage import FlowStorage, in_words, of_manifest
+from araflow.core.files import PROOF
+from araflow.core.reading import SMALL, json_of, read_file
+from araflow.recognition.flow_storage import COLUMNS, FlowStorage, in_words, of_manifest, storage_of
 from araflow.recognition.spec import ModelSpec
 from araflow.store.layout import MANIFEST
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from araflow.store.manifest import Manifest
 
 log = logging.getLogger("araflow")
+_LOOKED_AT = 4096
+"""Records take a second or less then."""
 
 
 def hold(file: Path | str, spec: ModelSpec, manifest: Manifest, path: Path, *, allow: bool = False) -> tuple[str, ...]:
@@ -33,11 +38,20 @@ def hold(file: Path | str, spec: ModelSpec, manifest: Manifest, path: Path, *, a
         The warnings, to be kept with whatever is made; none where it sees no flow, or was trained on this manifest.
 
     Raises:
-        SpecError: The flow has another quantiser, bound or algorithm, or not all of it the same; names both storages.
+        SpecError: The flow has another quantiser, bound or algorithm, or not all of it the same, or clips were made
+            anew with other flow since; names both storages.
         ManifestError: A row does not say how its flow was made.
     """
-    if "flow" not in spec.streams or spec.manifest_sha256 == sha256(path):
+    if "flow" not in spec.streams:
         return ()
+    remade = made_anew(manifest)
+    if remade and not allow:
+        raise SpecError(f"{path}: {remade}, or use --allow-other-flow, which keeps a warning with the figures")
+    first = (f"{path}: {remade}",) if remade else ()
+    for warning in first:
+        log.warning("%s", warning)
+    if spec.manifest_sha256 == sha256(path):
+        return first
     trained = spec.flow or FlowStorage()
     shares = of_manifest(manifest)
     found = [trained.differs(share.storage) for share in shares]
@@ -61,7 +75,47 @@ def hold(file: Path | str, spec: ModelSpec, manifest: Manifest, path: Path, *, a
         warnings.append(f"{both}: whether they are the same is not known of: {', '.join(unknown)}")
     for warning in warnings:
         log.warning("%s", warning)
-    return tuple(warnings)
+    return (*first, *warnings)
+
+
+def made_anew(manifest: Manifest) -> str:
+    """Say whether clips were made anew with other flow since the manifest was written, as by a build that was killed.
+
+    Looks at the clips' records, at most ``_LOOKED_AT`` of them, spread evenly.
+
+    Args:
+        manifest: With the columns of ``flow_storage.of_manifest``, and ``path``.
+
+    Returns:
+        What was found and what to do; nothing where all is as its row says, or clips have no records.
+    """
+    done = manifest.select(outcome=Outcome.DONE)
+    table = done.table.select(["key", "path", "fingerprint", *COLUMNS])
+    step = max(1, -(-len(table) // _LOOKED_AT))
+    rows = table.take(list(range(0, len(table), step))).to_pylist() if len(table) else []
+    found = []
+    for row in rows:
+        record = _record(manifest.folder / row["path"]) if row["path"] and row["fingerprint"] else None
+        if record is None or record.fingerprint == row["fingerprint"]:
+            continue
+        then = storage_of(row["key"], row)
+        now = storage_of(row["key"], {name: getattr(record, name) for name in COLUMNS})
+        differ = then.differs(now)
+        if lines := (*differ.wrong, *differ.lesser):
+            found.append(f"{row['key']} (flow of {then} then, of {now} now: {'; '.join(lines)})")
+    if not found:
+        return ""
+    return (
+        f"{len(found):,} of the {len(rows):,} clips looked at were made anew since it was written, such as {found[0]}: "
+        "run the build again to finish it"
+    )
+
+
+def _record(folder: Path) -> ClipRecord | None:
+    try:
+        return ClipRecord.from_json(json_of(read_file(folder / PROOF, SMALL)))
+    except (OSError, ValueError):  # of other tools' making, or damaged, which validation finds
+        return None
 
 
 def sha256(path: Path) -> str:

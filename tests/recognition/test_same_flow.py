@@ -1,6 +1,7 @@
 """A recogniser of flow meets flow of another making: each command refuses it and names both, or keeps a warning."""
 
 import json
+import shutil
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,10 +10,12 @@ import torch
 import training_world
 import video_world
 from click.testing import CliRunner
+from safetensors import safe_open
 
+from araflow import optical
 from araflow.cli.export import export
 from araflow.cli.options import Group
-from araflow.cli.predict import features
+from araflow.cli.predict import features, predict
 from araflow.cli.train import evaluate
 from araflow.core.errors import SpecError, UnavailableError
 from araflow.recognition import experiment, results
@@ -23,7 +26,7 @@ from araflow.recognition.prediction.video_flow import flow_maker
 from araflow.recognition.training import run as training
 from araflow.store.manifest import Manifest
 
-COMMANDS = Group(commands={"evaluate": evaluate, "features": features, "export": export})
+COMMANDS = Group(commands={"evaluate": evaluate, "features": features, "predict": predict, "export": export})
 BOTH = "was trained on flow of opencv dis balanced, ±20 pixels, JPEG 95; "
 
 
@@ -155,6 +158,45 @@ def test_a_manifest_whose_clips_are_not_all_of_one_scale_is_named(files, built, 
     with pytest.raises(SpecError, match=r"not made in one way .*bound 20 against 5"):
         video_world.prepare(mixed, "flow")
     assert run("evaluate", files["rgb"], "--manifest", mixed).exit_code == 0
+
+
+def test_clips_that_a_killed_build_made_anew_are_found_though_the_manifest_is_the_one_of_training(
+    files, built, other, tmp_path
+):
+    out = shutil.copytree(built, tmp_path / "data")
+    key = next(row["key"] for row in rows_of(Manifest.read(out)) if row["split"] == "test")
+    shutil.rmtree(out / "clips" / key)
+    shutil.copytree(other / "clips" / key, out / "clips" / key)
+    said = f"1 of the 6 clips looked at were made anew since it was written, such as {key} (flow of opencv dis"
+    refused = run("evaluate", files["flow"], "--manifest", out)
+    assert refused.exit_code == 1
+    assert said in refused.stderr and "bound 20 against 5" in refused.stderr and "run the build again" in refused.stderr
+    taken = run("evaluate", files["flow"], "--manifest", out, "--allow-other-flow", "--json")
+    assert said in json.loads(taken.stdout)["warnings"][0]
+    with pytest.raises(SpecError, match="were made anew since it was written"):
+        video_world.prepare(out, "flow")
+    assert run("evaluate", files["rgb"], "--manifest", out).exit_code == 0
+
+
+def test_predict_says_what_it_does_not_know_also_in_its_json(files, base, tmp_path):
+    model = read_spec(files["flow"])
+    old = model.model_copy(update={"flow": model.flow.model_copy(update={"parameters": None})})
+    file = video_world.recogniser(tmp_path / "old.safetensors", old)
+    video = next(video_world.videos(base).glob("*/*.avi"))
+    for own, count in ((file, 1), (files["flow"], 0)):
+        result = run("predict", own, video, "--json")
+        assert result.exit_code == 0, result.output
+        assert len(json.loads(result.stdout).get("warnings", [])) == count
+
+
+def test_a_checkpoint_holds_numbers_and_no_names_of_what_it_is_shown(files):
+    with safe_open(files["joint"], framework="numpy") as file:
+        told = json.loads(file.metadata()["araflow"])
+    assert told["flow"]["parameters"] == dict(optical.load("opencv").parameters("dis", "balanced"))
+    for stream, channels in (("rgb", 3), ("flow", 2)):
+        window = told["network"][stream]
+        assert len(window["mean"]) == channels and all(isinstance(value, float) for value in window["mean"])
+        assert {type(window[name]) for name in ("frames", "width", "height")} == {int}
 
 
 def test_a_recogniser_of_before_is_warned_of_unless_it_was_trained_on_this_very_manifest(files, built, tmp_path):
