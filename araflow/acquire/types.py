@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
+from araflow.core.listing import PassedOver
+
 Progress = Callable[[str, int, int | None], None]
 """Takes a file's name, its bytes so far (those of an earlier run included) and its bytes in all, if known."""
 
@@ -48,6 +50,7 @@ class Sources:
         parts: Archives that are to be fetched one at a time, each deleted once its clips are made.
         chosen: File names of the clips to take, where a sample was drawn from parts; ``None`` takes all.
         downloads: Addresses of what was downloaded for these clips, those of ``parts`` apart.
+        passed_over: What lies beside ``videos`` in what the user gave.
     """
 
     videos: Path | None
@@ -56,3 +59,4 @@ class Sources:
     parts: tuple[Part, ...] = ()
     chosen: frozenset[str] | None = None
     downloads: frozenset[str] = frozenset()
+    passed_over: tuple[PassedOver, ...] = ()

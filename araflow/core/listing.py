@@ -23,8 +23,8 @@ WHYS = {
     "flow-images": "images of optical flow, which is computed anew",
     "archive": "archives, which are not looked into here",
     "empty-folder": "folders without any file",
-    "circle": "links that lead nowhere or in a circle",
-    "output": "made by araflow",
+    "circle": "links that lead in a circle",
+    "output": "folders that araflow made",
     "hidden": "hidden",
 }
 """Every reason why something became no clip, with its meaning, in the order in which they are told."""
@@ -110,8 +110,9 @@ def told(passed_over: Sequence[PassedOver]) -> str:
         by_why[one.why].append(one)
     parts = []
     for why, own in by_why.items():
-        kinds = ", ".join(f"{one.count:,} {one.what}".rstrip() for one in own)
-        parts.append(f"{kinds} ({WHYS[why]}, such as {own[0].example})")
+        kinds = ", ".join(f"{one.count:,} {one.what or WHYS[why]}" for one in own)
+        meaning = f"{WHYS[why]}, " if own[0].what else ""
+        parts.append(f"{kinds} ({meaning}such as {own[0].example})")
     total = sum(one.count for one in loud(passed_over))
     return f"{total:,} {'is no clip' if total == 1 else 'are no clips'}: {'; '.join(parts)}" if parts else ""
 

@@ -20,7 +20,6 @@ from araflow.core.errors import SourceError, SpecError
 from araflow.core.listing import Leftovers, Listing
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import Dataset, _folder_csv, _folder_labels, _folder_tree
-from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 class Folder(Dataset):
@@ -63,9 +62,10 @@ class Folder(Dataset):
         wanted = None if spec.classes is None else frozenset(spec.classes)
         places = _AsTheyLie(wanted, archive=not single.is_dir())
         root = make_local(spec.source, work, places, "videos", report, progress)
-        while places.archive and (inner := _only_shelf(root)) is not None:
+        beside = Leftovers()
+        while places.archive and (inner := _only_shelf(root, wanted, beside)) is not None:
             root = inner
-        return Sources(root, None)
+        return Sources(root, None, passed_over=beside.entries())
 
     def list_clips(self, files: Sources, wanted: Sequence[str] | None, /) -> Listing:
         """List the clips of a list, or below a folder; see ``list_clips`` below."""
@@ -75,18 +75,32 @@ class Folder(Dataset):
 dataset = Folder()
 
 
-def _only_shelf(folder: Path) -> Path | None:
-    """The only thing in a folder, if that is a folder of folders: archives often wrap the class folders so."""
-    found = list(folder.iterdir())
-    if len(found) != 1 or not found[0].is_dir():
+def _only_shelf(folder: Path, wanted: frozenset[str] | None, beside: Leftovers) -> Path | None:
+    """The only folder in a folder, if it is none of a class, but holds them: archives often wrap class folders so.
+
+    Args:
+        folder: The folder.
+        wanted: Classes that are asked for.
+        beside: Gets what lies beside it.
+    """
+    shelves = [path for path in folder.iterdir() if path.is_dir()]
+    others = [path for path in folder.iterdir() if not path.is_dir()]
+    if len(shelves) != 1 or any(tree.kind_at(path) in (Kind.VIDEO, Kind.IMAGE) for path in others):
         return None
-    shelves = all(path.is_dir() for path in found[0].iterdir()) and _folder_labels.subset_of(found[0].name) is None
-    return found[0] if shelves else None
+    name, inside = shelves[0].name, _folder_tree.list_clips(shelves[0], wanted).clips
+    named = name in (wanted or ()) or _folder_labels.subset_of(name) is not None
+    if named or not inside or any(clip.label is None for clip in inside):
+        return None
+    for path in others:
+        beside.add("suffix", path.suffix.lower() or "without suffix", path.name)
+    return shelves[0]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _AsTheyLie:
-    """Videos and images stay where they are in their archive; see ``araflow.acquire.ingest.Places``.
+    """Files stay where they are in their archive, whatever they are: the folder that comes of it says which are clips.
+
+    See ``araflow.acquire.ingest.Places``.
 
     Attributes:
         wanted: Classes; ``None`` for all.
@@ -98,7 +112,7 @@ class _AsTheyLie:
 
     def place(self, found: PurePosixPath) -> PurePosixPath | None:
         *folders, name = found.parts[1:] if self.archive else found.parts
-        if found.suffix.lower() not in VIDEO_SUFFIXES | IMAGE_SUFFIXES or name.startswith("."):
+        if tree.kind_of(name) is Kind.ARCHIVE or tree.is_hidden(name):
             return None
         # An archive within is named after its class if its videos lie directly in it.
         inner = [folder for folder in folders if folder.lower().endswith(ARCHIVE_SUFFIXES)]
@@ -106,7 +120,7 @@ class _AsTheyLie:
         kept = [folder.partition(".")[0] if folder in inner else folder for folder in kept]
         # An archive often holds one folder that holds the class folders.
         unwanted = self.wanted is not None and self.wanted.isdisjoint(kept)
-        return None if unwanted or any(f.startswith(".") for f in kept) else PurePosixPath("videos", *kept, name)
+        return None if unwanted or any(map(tree.is_hidden, kept)) else PurePosixPath("videos", *kept, name)
 
     def enter(self, found: PurePosixPath) -> bool:
         return True
@@ -136,7 +150,7 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
             f"dataset.classes: {root} holds no clips of class {absent[0]!r}; its classes: {', '.join(sorted(labels))}"
         )
     over = Leftovers()
-    over.extend(listing.passed_over)
+    over.extend((*files.passed_over, *listing.passed_over))
     clips = []
     for clip in sorted(listing.clips, key=lambda clip: clip.key):
         if wanted is None or clip.label in wanted:

@@ -1,6 +1,7 @@
 """Folders as people have them: split folders, wrappers, frames with flow beside them, files of any suffix."""
 
 import itertools
+import shutil
 from pathlib import Path
 
 import pytest
@@ -238,3 +239,30 @@ def test_a_folder_of_nothing_that_is_a_clip_names_what_is_there(tmp_path):
 
     with pytest.raises(SourceError, match=r"3 are no clips: 1 \.docx .*; 2 \.zip \(archives"):
         stages.selection(listing(tmp_path), "here")
+
+
+def test_an_archive_is_read_as_the_folder_that_it_holds(tmp_path):
+    lay(tmp_path / "in", "set/train/walk/a.mp4", "set/test/walk/b.mp4", "set/notes.txt", "README.txt")
+    lay(tmp_path / "in", "__MACOSX/set/train/walk/._a.mp4", "set/.DS_Store")
+    (tmp_path / "in/set/train/walk/camera1").write_bytes(HEADS["mp4"])
+    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "in")
+    spec = DatasetSpec.model_validate({"name": "folder", "source": str(tmp_path / "set.zip")})
+    for _ in range(2):  # unpacked, and there already
+        files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
+        found = folder.dataset.list_clips(files, None)
+        assert {(clip.label, clip.subset, clip.name.rpartition("/")[2]) for clip in found.clips} == {
+            ("walk", "train", "a.mp4"),
+            ("walk", "train", "camera1"),
+            ("walk", "test", "b.mp4"),
+        }
+        assert [(one.why, one.what, one.count) for one in found.passed_over] == [("suffix", ".txt", 2)]
+
+
+@pytest.mark.parametrize("kinds", [("img_", "flow_x_", "flow_y_"), ("rgb/", "u/", "v/")])
+@pytest.mark.parametrize("top", ["", "set/"])
+def test_an_archive_of_frames_keeps_the_only_class(tmp_path, top, kinds):
+    images(tmp_path / "in" / f"{top}walk" / "c1", *kinds)
+    shutil.make_archive(str(tmp_path / "set"), "tar", tmp_path / "in")
+    spec = DatasetSpec.model_validate({"name": "folder", "source": str(tmp_path / "set.tar")})
+    (clip,) = listing(folder.dataset.prepare(spec, tmp_path / "work", report=print).videos).clips
+    assert (clip.key, clip.label) == ("walk/c1", "walk")

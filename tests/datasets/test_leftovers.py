@@ -60,6 +60,8 @@ def test_one_line_says_it_all_but_for_what_is_no_news():
     found.add("suffix", ".psd", "p.psd")
     found.add("hidden", "", ".DS_Store")
     assert told(found.entries()) == "4 are no clips: 3 .txt, 1 .psd (no video by name or content, such as 0.txt)"
+    found.add("empty-folder", "", "jump")
+    assert told(found.entries()).endswith("; 1 folders without any file (such as jump)")
     assert not told([one for one in found.entries() if one.why == "hidden"])
 
 

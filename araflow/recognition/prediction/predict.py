@@ -13,7 +13,7 @@ import numpy as np
 from araflow.acquire.types import Sources
 from araflow.core.clip import Clip
 from araflow.core.errors import ClipError, SourceError, SpecError
-from araflow.core.listing import say
+from araflow.core.listing import say, told
 from araflow.datasets import folder
 from araflow.recognition.evaluation.scores import Scores, fuse
 from araflow.recognition.prediction._video_windows import VideoWindow, sliding, whole
@@ -160,9 +160,10 @@ def list_videos(sources: Sequence[Path]) -> list[Clip]:
     for source in sources:
         listing = folder.list_clips(Sources(source, None), None)
         if not listing.clips:
+            over = told(listing.passed_over)
             raise SourceError(
                 f"{source}: no videos found: no video files and no folders of images; for a dataset that araflow built "
-                "there are araflow evaluate and araflow features"
+                "there are araflow evaluate and araflow features" + (over and f"; {over}")
             )
         say(listing)
         found += listing.clips
