@@ -91,7 +91,7 @@ class Portions:
         given = [
             dataclasses.replace(clip, source=path)
             for clip in self.selection.clips
-            if clip.key in keys - self._seen and (path := self._parts.video(clip)).is_file()
+            if clip.key in keys - self._seen and (path := self._parts.video(clip)).exists()
         ]
         self._seen.update(clip.key for clip in given)
         return tuple(given)

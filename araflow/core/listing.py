@@ -18,6 +18,7 @@ WHYS = {
     "no-name": "not named as the dataset names its clips",
     "not-listed": "in no list",
     "unwanted-class": "of a class that is not wanted",
+    "unwanted-subset": "of a subset that is not wanted",
     "twice": "beside another of the same name, which was taken",
     "beside-clips": "images beside clips",
     "flow-images": "images of optical flow, which is computed anew",
@@ -28,7 +29,7 @@ WHYS = {
     "hidden": "hidden",
 }
 """Every reason why something became no clip, with its meaning, in the order in which they are told."""
-QUIET = frozenset({"hidden", "unwanted-class"})
+QUIET = frozenset({"hidden", "unwanted-class", "unwanted-subset"})
 """Reasons that are counted but are no news: nobody is warned of them, and no manifest keeps them."""
 
 

@@ -33,7 +33,8 @@ _FLOW = frozenset({"u", "v", "x", "y", "flow", "flow_x", "flow_y", "tvl1", "flow
 
 def subset_of(folder: str) -> str | None:
     """Return the subset that a folder or list is named after, such as ``train_256`` or ``videos_val``."""
-    meant = {_SUBSETS[word] for word in re.split("[^a-z]+", folder.lower()) if word in _SUBSETS}
+    words = (re.sub("(list|set|split)$", "", word) for word in re.split("[^a-z]+", folder.lower()))
+    meant = {_SUBSETS[word] for word in words if word in _SUBSETS}
     return meant.pop() if len(meant) == 1 else None
 
 

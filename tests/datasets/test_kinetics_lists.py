@@ -173,6 +173,8 @@ def test_columns_are_found_by_their_names_and_a_test_list_has_no_labels(tmp_path
         "{stem}\t{label}",
         "{slug}/{stem}.mp4",
         "{slug}/{stem}.mp4 {label}",
+        "{slug}/{stem}.mkv 17",
+        "train/{slug}/{stem} 250 17",
     ],
 )
 def test_a_line_with_a_clip_name_gives_clip_and_label(tmp_path, line):
@@ -197,12 +199,11 @@ def test_a_line_with_a_clip_name_gives_clip_and_label(tmp_path, line):
         "abseiling",
         "abcdefghijk",
         "abseiling,abcdefghijk,10,20,train",
-        "abcdefghijk_1_2.mp4",
         "abcdefghijk_000001_000011.mp4 17",  # a number: of which list?
         "abcdefghijk_000001_000011.mp4 abcdefghijk_000002_000012.mp4",
         "abseiling abcdefghijk_000001_000011.mp4",
         "abseiling/abcdefghijk_000001_000011.mp4 zumba",
-        "abcdefghijk_000001_000011.mkv",
+        "abcdefghijk_000001_000011.doc",
         "xabcdefghijk_000001_000011.mp4",
     ],
 )

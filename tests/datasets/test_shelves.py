@@ -245,7 +245,16 @@ def test_ucf101_is_found_in_every_layout_with_every_kind_of_list(tmp_path, layou
     [
         *[
             (name, "train")
-            for name in ("train", "Train", "train_256", "videos_train", "tiny_train", "k400-train", "TRAINING")
+            for name in (
+                "train",
+                "Train",
+                "train_256",
+                "videos_train",
+                "tiny_train",
+                "k400-train",
+                "TRAINING",
+                "trainset",
+            )
         ],
         *[(name, "val") for name in ("val", "valid", "validation", "val_link", "validate")],
         *[(name, "test") for name in ("test", "testing", "test2017")],

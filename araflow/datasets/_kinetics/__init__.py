@@ -19,12 +19,12 @@ from araflow.acquire.statuses import Listed
 from araflow.acquire.types import Part, Progress, Sources, no_progress
 from araflow.core.clip import Clip
 from araflow.core.errors import FetchError, SourceError, SpecError
-from araflow.core.listing import Listing
+from araflow.core.listing import Listing, told
 from araflow.core.spec import DatasetSpec
 from araflow.datasets._kinetics import lists, youtube
 from araflow.datasets._kinetics.gather import ask_youtube, fetch_all, sample
 from araflow.datasets._kinetics.parts import Parts
-from araflow.datasets._kinetics.shelves import ListPlaces, VideoPlaces, Videos, label_and_subset, listed
+from araflow.datasets._kinetics.shelves import ListPlaces, VideoPlaces, Videos, listed
 
 _T = TypeVar("_T")
 
@@ -140,42 +140,61 @@ class Kinetics:
     def list_clips(self, files: Sources, wanted: Sequence[str] | None) -> Listing:
         """List the clips of the annotation lists, or of the folders where no lists are given."""
         labels = self.classes() or ()
-        there = Videos(None if files.parts else files.videos)
         if files.splits is None:
-            found = (self._found(place, labels, there) for place in there.places())
-            clips = [clip for clip in found if clip.subset is None or clip.subset in files.subsets]
+            there = Videos(files.videos, labels, None)
+            found = list(there.clips())
+            there.leave("unwanted-subset", (stem for stem, _, own in found if own not in (None, *files.subsets)))
+            clips = [self._clip(*one, there) for one in found if one[2] in (None, *files.subsets)]
         else:
+            entries = list(listed(files.splits, files.subsets))
+            stems = [entry.name.removesuffix(".mp4") for entry in entries]
+            there = Videos(None if files.parts else files.videos, labels, stems)
             known = frozenset(labels)
-            clips = [self._listed(entry, labels, known, there) for entry in listed(files.splits, files.subsets)]
+            clips = [self._listed(stem, entry, known, there) for stem, entry in zip(stems, entries, strict=True)]
+            self._leave_unlisted(there, set(stems), files.subsets)
         if files.chosen is not None:
             clips = [clip for clip in clips if PurePosixPath(clip.name).name in files.chosen]
-        taken = (clip for clip in clips if wanted is None or clip.label in wanted)
-        return Listing(tuple(sorted(taken, key=lambda clip: clip.key)))
+        taken = [clip for clip in clips if wanted is None or clip.label in wanted]
+        if wanted is not None:
+            gone = (
+                clip for clip in clips if clip.label not in wanted and clip.source is not None and not clip.replaced
+            )
+            there.leave("unwanted-class", (clip.key.rpartition("/")[2] for clip in gone))
+        remarks = tuple(there.remarks())
+        if not taken and files.splits is None:
+            seen = told(there.passed_over) or f"it holds {len(clips):,} other clips"
+            raise SourceError(
+                f"{files.videos}: holds no {self.name} clips that are wanted; dataset.source must hold "
+                f"<class>/<id>_<start>_<end>.mp4, or the like; {seen}"
+            )
+        return Listing(tuple(sorted(taken, key=lambda clip: clip.key)), there.passed_over, remarks)
 
-    def _listed(self, entry: lists.Listed, labels: Sequence[str], known: frozenset[str], there: Videos) -> Clip:
+    def _listed(self, stem: str, entry: lists.Listed, known: frozenset[str], there: Videos) -> Clip:
         label = entry.label
         if label is not None and known and label not in known:
-            label = lists.find_label(label, labels)
-            if label is None:
-                raise SourceError(f"{entry.name}: {entry.label!r} is not a label of {self.name}")
-        return self._clip(entry.name, label, entry.subset, there)
+            label = lists.find_label(label, self.classes() or ())
+        if label is None and entry.label is not None:
+            raise SourceError(f"{entry.name}: {entry.label!r} is not a label of {self.name}")
+        return self._clip(stem, label, entry.subset, there)
 
-    def _found(self, place: PurePosixPath, labels: Sequence[str], there: Videos) -> Clip:
-        return self._clip(place.name, *label_and_subset(place, labels), there)
-
-    def _clip(self, name: str, label: str | None, subset: str | None, there: Videos) -> Clip:
+    def _clip(self, stem: str, label: str | None, subset: str | None, there: Videos) -> Clip:
         shelf = "unlabelled" if label is None else lists.slug(label)
-        source, replaced = there.find(name)
+        source, replaced = there.find(stem)
         return Clip(
             dataset=self.name,
-            key=f"{shelf}/{name.removesuffix('.mp4')}",
+            key=f"{shelf}/{stem}",
             label=label,
-            group=name[:11],  # clips of one video look alike
+            group=stem[:11],  # clips of one video look alike
             subset=subset,
-            name=f"{shelf}/{name}",
+            name=f"{shelf}/{stem}.mp4",
             source=source,
             replaced=replaced,
         )
+
+    def _leave_unlisted(self, there: Videos, known: set[str], subsets: Sequence[str]) -> None:
+        for stem, _, own in there.clips():
+            if stem not in known:
+                there.leave("not-listed" if own in (None, *subsets) else "unwanted-subset", [stem])
 
     def _lists(
         self, folder: DatasetFolder, subset: str, known: Subset, spec: DatasetSpec, report: Callable[[str], None]

@@ -77,7 +77,7 @@ def ask_youtube(parts: Parts, clips: Sequence[Clip], report: Callable[[str], Non
     if parts.failures:
         return "YouTube: not asked, since a clip may be in an archive that could not be fetched"
     route = parts.route()
-    route.fetch([clip.name for clip in clips if not parts.video(clip).is_file()], report)
+    route.fetch([clip.name for clip in clips if not parts.video(clip).exists()], report)
     return route.summary()
 
 

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import PurePosixPath
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
+from araflow.acquire.tree import is_hidden
 from araflow.core.clip import Clip
-from araflow.datasets._kinetics.lists import parse_name
+from araflow.datasets._kinetics import lists
+from araflow.datasets._shelves import clip_at, stem_of
 
 REPLACED = "replaced"
 """Folder below ``videos`` for replacements of broken ones."""
+Name = tuple[bool, str]
+"""Whether it is a replacement, and the clip's name without suffix."""
+
+
+def reader(labels: Sequence[str], listed: Iterable[str] | None = None) -> Callable[[str, Sequence[str]], Name | None]:
+    """Return what reads a clip's name: with its times however padded, or the id of its video alone.
+
+    Args:
+        labels: Every label. Without lists an id alone counts below a folder that is named after one.
+        listed: Names of the lists' clips, without suffix. With them an id alone counts if they have one clip of it.
+    """
+    only: dict[str, str] | None = None
+    if listed is not None:
+        stems = list(listed)
+        counts = Counter(stem[:11] for stem in stems)
+        only = {stem[:11]: stem for stem in stems if counts[stem[:11]] == 1}
+
+    def read(stem: str, folders: Sequence[str]) -> Name | None:
+        clip = lists.clip_stem(stem)
+        if clip is None and lists.is_id(stem):
+            if only is not None:
+                clip = only.get(stem)
+            elif any(lists.find_label(folder, labels) is not None for folder in folders):
+                clip = stem
+        return None if clip is None else (any(folder.startswith("replace") for folder in folders), clip)
+
+    return read
 
 
 class Index:
@@ -49,26 +78,69 @@ class PartPlaces:
 
     wanted: frozenset[str] | None = None
 
-    def __init__(self, index: Index, wanted: Callable[[Clip], bool], *, replaces: bool | None = False) -> None:
+    def __init__(
+        self,
+        index: Index,
+        wanted: Callable[[Clip], bool],
+        *,
+        replaces: bool | None = False,
+    ) -> None:
         self._index, self._wanted, self._replaces = index, wanted, replaces
+        given = replaces is None  # what a user has may be named by an id alone
+        self._read = reader((), (clip.key.rpartition("/")[2] for clip in index) if given else None)
         self.names: dict[str, None] = {}  # in order
 
     def place(self, found: PurePosixPath) -> PurePosixPath | None:
         """Return where a file belongs; see ``araflow.acquire.ingest.Places``."""
-        if found.name.startswith(".") or parse_name(found.name) is None:
+        at = None if is_hidden(found.name) else clip_at(found, self._read)
+        if at is None:
             return None
-        self.names[found.name] = None
-        apart = is_replacement(found) if self._replaces is None else self._replaces
-        clip = self._index.get(found.name, by_id=apart)
+        (apart, stem), lies = at
+        apart = apart if self._replaces is None else self._replaces
+        name = f"{stem}.mp4"
+        self.names[name] = None
+        clip = self._index.get(name, by_id=apart)
         if clip is None or not self._wanted(clip):
             return None
-        return PurePosixPath("videos", REPLACED if apart else "", clip.name)
+        place = PurePosixPath("videos", REPLACED if apart else "", clip.name)
+        return place.with_suffix(found.suffix.lower()) if lies == found else place.with_suffix("") / found.name
 
     def enter(self, found: PurePosixPath) -> bool:
         """Every archive may hold clips."""
         return True
 
 
-def is_replacement(found: PurePosixPath) -> bool:
-    """Whether a file lies in a folder or archive that is named as a replacement, as Kinetics-400's is."""
-    return any(name.startswith("replace") for name in found.parts[:-1])
+def clip_of(place: PurePosixPath) -> str:
+    """Return the file name, as ``Clip.name`` has it, of the clip that was put there."""
+    return f"{stem_of(place.parts[3 if place.parts[1] == REPLACED else 2])}.mp4"
+
+
+class Lying:
+    """Where the videos of clips lie; each class's folder is read at most once.
+
+    Args:
+        videos: Folder of videos.
+    """
+
+    def __init__(self, videos: Path) -> None:
+        self._videos = videos
+        self._others: dict[Path, dict[str, str]] = {}
+
+    def video(self, clip: Clip) -> Path:
+        """Return where a clip's video lies, or would; a replacement comes first."""
+        usual = self._videos / clip.name
+        return self.replacement(clip) or self._find(usual) or usual
+
+    def replacement(self, clip: Clip) -> Path | None:
+        """Return where the replacement of a clip lies."""
+        return self._find(self._videos / REPLACED / clip.name)
+
+    def _find(self, path: Path) -> Path | None:
+        """Return what lies in a video's place: itself, one of another suffix, or a folder of frames."""
+        if path.is_file():
+            return path
+        if path.parent not in self._others:
+            names = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+            self._others[path.parent] = {stem_of(name): name for name in names if not name.endswith(".mp4")}
+        other = self._others[path.parent].get(path.stem)
+        return None if other is None else path.with_name(other)

@@ -7,6 +7,7 @@ seconds, each at least six digits wide.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import dataclasses
 import functools
@@ -18,10 +19,16 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from araflow.core.errors import SourceError
 from araflow.core.reading import read_file
+from araflow.media.source_files import VIDEO_SUFFIXES
 
 _ID = r"[A-Za-z0-9_-]{11}"
 _STEM = rf"{_ID}_[0-9]{{6,}}_[0-9]{{6,}}"
-_IN_LINE = re.compile(rf"(?P<before>(?:.*/)?)(?P<stem>{_STEM})(?:\.mp4)?(?:[\s,]+(?P<after>.+))?")
+_LOOSE = re.compile(rf"({_ID})_([0-9]{{1,9}})_([0-9]{{1,9}})")
+_SUFFIX = "|".join(re.escape(suffix) for suffix in sorted(VIDEO_SUFFIXES))
+_IN_LINE = re.compile(
+    rf"(?P<before>(?:.*/)?)(?P<stem>{_ID}_[0-9]{{1,9}}_[0-9]{{1,9}})(?:{_SUFFIX})?(?:[\s,]+(?P<after>.+))?"
+)
+_NUMBERS = re.compile(r"[0-9]+(?:[\s,]+[0-9]+)?")
 _NO_LABEL = frozenset({"", ".", "..", "train", "val", "validate", "test"})
 _ARCHIVE = re.compile(r"\.(tar\.gz|tgz|tar)$", re.IGNORECASE)
 _COLUMNS = ("youtube_id", "time_start", "time_end")
@@ -62,6 +69,17 @@ def parse_name(name: str) -> tuple[str, int, int] | None:
         return None
     youtube_id, start, end = stem.removesuffix(".mp4").rsplit("_", 2)
     return youtube_id, int(start), int(end)
+
+
+def clip_stem(stem: str) -> str | None:
+    """Return a clip's name without suffix, as the lists' is, however its times are padded; ``None`` if it is none."""
+    match = _LOOSE.fullmatch(stem)
+    return None if match is None else f"{match[1]}_{int(match[2]):06d}_{int(match[3]):06d}"
+
+
+def is_id(stem: str) -> bool:
+    """Whether a name is that of a video alone."""
+    return re.fullmatch(_ID, stem) is not None
 
 
 def slug(label: str) -> str:
@@ -108,7 +126,8 @@ def read_annotations(path: Path, subset: str) -> list[Listed]:
     A CSV file needs the columns ``youtube_id``, ``time_start`` and ``time_end``; ``label`` and ``is_cc`` are read where
     they are there, others (such as ``split``, whose words differ between editions) are not. What the ``.txt`` lists of
     Kinetics-600 look like is not documented and was not seen; a line must be ``<id>_<start>_<end>``, with or without
-    ``.mp4``, with a folder named after its label before it, or the label behind it, or neither.
+    the suffix of a video, with a folder named after its label before it, or the label behind it, or neither. Behind a
+    folder may stand MMAction2's numbers, of frames and of the class.
 
     Args:
         path: The list.
@@ -169,7 +188,9 @@ def _read_table(path: Path, lines: list[str], subset: str) -> Iterator[tuple[int
 
 def _text(path: Path) -> str:
     try:
-        return read_file(path).decode("utf-8-sig")
+        data = read_file(path)
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return data.decode("utf-16" if wide else "utf-8-sig")
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -198,7 +219,8 @@ def _seconds(where: str, column: str, text: str) -> int:
 
 def _from_line(where: str, line: str, subset: str) -> Listed:
     match = _IN_LINE.fullmatch(line)
-    if match is None or (parsed := parse_name(f"{match['stem']}.mp4")) is None:
+    stem = None if match is None else clip_stem(match["stem"])
+    if match is None or (parsed := parse_name(f"{stem}.mp4")) is None:
         raise SourceError(
             f"{where}: expected a CSV file with the column youtube_id, or lines '<label>/<id>_<start>_<end>.mp4'; "
             f"found {line!r}"
@@ -206,6 +228,8 @@ def _from_line(where: str, line: str, subset: str) -> Listed:
     folder = match["before"].rstrip("/").rpartition("/")[2].strip().strip('"')
     after = (match["after"] or "").strip().strip('"')
     before = None if folder in _NO_LABEL else folder
+    if before is not None and _NUMBERS.fullmatch(after):
+        after = ""
     if after.isdecimal() or re.search(_STEM, after) or (before and after and slug(before) != slug(after)):
         raise SourceError(f"{where}: {after!r} is not a label, or not that of the folder; found {line!r}")
     return Listed(after or before, *parsed, subset)

@@ -19,7 +19,7 @@ from araflow.acquire.types import Part, Progress, no_progress
 from araflow.core.addresses import masked
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, SourceError
-from araflow.datasets._kinetics.index import REPLACED, Index, PartPlaces
+from araflow.datasets._kinetics.index import REPLACED, Index, Lying, PartPlaces, clip_of
 from araflow.datasets._kinetics.records import Held, Records, short_digest
 from araflow.datasets._kinetics.route import Route
 
@@ -45,6 +45,7 @@ class Parts:
         self._records = Records(folder.path)
         self.failures: dict[Part, SourceError] = {}
         self._failures_in_a_row = 0
+        self._lying = Lying(folder.videos)
 
     def held(self, part: Part) -> Held | None:
         """Return what a part held, or ``None`` while it has not been fetched, or where that is not to be understood.
@@ -184,9 +185,10 @@ class Parts:
                 raise SourceError(f"{path}: holds no {self.folder.known.name} clips that are wanted")
             keys: dict[bool, set[str]] = {False: set(), True: set()}
             for place in found:
-                if (clip := self.index.get(place.name)) is not None:
+                if (clip := self.index.get(clip_of(place))) is not None:
                     keys[REPLACED in place.parts].add(clip.key)
             now = {"clips": before.clips | keys[False], "replacements": before.replacements | keys[True]}
+            self._lying = Lying(self.folder.videos)
             self._records.write_given(before.model_copy(update=now))
 
     def given(self, *, replacements: bool = False) -> frozenset[str]:
@@ -200,12 +202,11 @@ class Parts:
 
     def video(self, clip: Clip) -> Path:
         """Return where a clip's video lies, or would; a replacement comes first."""
-        replacement = self.folder.videos / REPLACED / clip.name
-        return replacement if replacement.is_file() else self.folder.videos / clip.name
+        return self._lying.video(clip)
 
     def is_replaced(self, clip: Clip) -> bool:
         """Whether there is a replacement of a clip."""
-        return (self.folder.videos / REPLACED / clip.name).is_file()
+        return self._lying.replacement(clip) is not None
 
     def remarks(self, subsets: Sequence[str], *, every_class: bool) -> list[str]:
         """Say, per subset, how many of the listed clips the parts hold, beside what is known of the whole dataset.
