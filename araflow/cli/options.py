@@ -38,6 +38,21 @@ JSON = json_option("a table")
 VERIFY = click.option(
     "--verify", is_flag=True, help="Read every byte of clips that are made; make those anew that are damaged."
 )
+DEVICE = click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to run."
+)
+FLOW_BACKEND = click.option(
+    "--backend",
+    metavar="NAME",
+    help="Compute flow by this backend, or auto.  [default: the one of training, and no other]",
+)
+ROTATION = click.option(
+    "--rotation",
+    type=click.Choice(["apply", "ignore"]),
+    default="apply",
+    show_default=True,
+    help="Whether videos are turned as their files ask for.",
+)
 OTHER_FLOW = click.option(
     "--allow-other-flow",
     is_flag=True,

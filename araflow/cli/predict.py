@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow.cli.console import INCOMPLETE
-from araflow.cli.options import JSON, OTHER_FLOW, json_option
+from araflow.cli.options import DEVICE, FLOW_BACKEND, JSON, OTHER_FLOW, ROTATION, json_option
 from araflow.core import written
 from araflow.core.errors import AraflowError
 from araflow.core.screen import echo, echo_json
@@ -30,14 +30,6 @@ _EXIT_STATUS = (
 )
 _CHECKPOINT = click.argument("checkpoint", type=click.Path(path_type=Path))
 _MODES = click.Choice(["center", "conv", "all"])
-_DEVICE = click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to run."
-)
-_BACKEND = click.option(
-    "--backend",
-    metavar="NAME",
-    help="Compute flow by this backend, or auto.  [default: the one of training, and no other]",
-)
 _SEGMENTS = click.option("--segments", type=click.IntRange(1), default=10, show_default=True, help="Windows of conv.")
 
 
@@ -51,8 +43,9 @@ _SEGMENTS = click.option("--segments", type=click.IntRange(1), default=10, show_
 )
 @click.option("--mode", type=_MODES, help="Windows that are averaged over a whole video.  [default: center]")
 @_SEGMENTS
-@_BACKEND
-@_DEVICE
+@FLOW_BACKEND
+@ROTATION
+@DEVICE
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
@@ -72,6 +65,7 @@ def predict(
     mode: EvaluationMode | None,
     segments: int,
     backend: str | None,
+    rotation: str,
     device: Device,
     against: Path | None,
     as_json: bool,
@@ -112,14 +106,15 @@ def predict(
         predictions = functools.partial(
             predicting.predict, top=top, window=window, stride=stride, mode=mode or "center", segments=segments
         )
+        upright = rotation == "apply"
         flow = flow_maker(runner.spec, backend)
         other_flow = None if other is None else flow_maker(other.spec, backend)
         on_start(len(clips))
 
         def work(video: Path) -> tuple[list[Prediction], int]:
             """Return what the recogniser says, and in how many the other one says the same."""
-            found = predictions(runner, video, flow=flow)
-            there = [] if other is None else predictions(other, video, flow=other_flow)
+            found = predictions(runner, video, flow=flow, upright=upright)
+            there = [] if other is None else predictions(other, video, flow=other_flow, upright=upright)
             return found, sum(one.labels[0] == two.labels[0] for one, two in zip(found, there, strict=False))
 
         for clip, answer, reason in predicting.attempted(clips, work):
@@ -163,8 +158,9 @@ def predict(
 @click.option("--split", help="Of a manifest, only these clips: train, val, test.  [default: all]")
 @click.option("--mode", type=_MODES, default="center", show_default=True, help="Windows that are averaged.")
 @_SEGMENTS
-@_BACKEND
-@_DEVICE
+@FLOW_BACKEND
+@ROTATION
+@DEVICE
 @OTHER_FLOW
 @json_option("text")
 def features(
@@ -175,6 +171,7 @@ def features(
     mode: EvaluationMode,
     segments: int,
     backend: str | None,
+    rotation: str,
     device: Device,
     allow_other_flow: bool,
     as_json: bool,
@@ -204,6 +201,8 @@ def features(
     built = source.suffix == ".parquet" or (source / MANIFEST).is_file()
     if built and backend is not None:
         raise click.UsageError("--backend is for videos; flow of a manifest is read from its files")
+    if built and rotation != "apply":
+        raise click.UsageError("--rotation is for videos; frames of a manifest are read as they are")
     if not built and split is not None:
         raise click.UsageError("--split is for manifests; videos have no splits")
     if not built and allow_other_flow:
@@ -239,6 +238,7 @@ def features(
                 mode=mode,
                 segments=segments,
                 flow=flow,
+                upright=rotation == "apply",
                 on_clip=lambda key, reason: advance(_record(key, reason)),
             )
     found = dataclasses.replace(found, warnings=warnings)

@@ -1,7 +1,9 @@
 import shutil
+import struct
 import tracemalloc
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -134,6 +136,34 @@ def test_places_and_times_are_those_that_were_looked_at(tmp_path, videos):
     assert list(every.probabilities) == sorted(every.probabilities, reverse=True)
     (spread,) = predict(runner, source, mode="conv", segments=2)
     assert (spread.windows, spread.end_seconds > centre.end_seconds) == (2, True)
+
+
+@pytest.mark.parametrize("ways", [{"mode": "conv", "segments": 2}, {"window": 8, "stride": 4}, {"window": 40}])
+def test_a_turned_video_is_seen_upright_unless_that_is_to_be_ignored(tmp_path, ways):
+    path, matrix = tmp_path / "turned.mp4", struct.pack(">9i", 0, -65536, 0, 65536, 0, 0, 0, 0, 1 << 30)
+    texture = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 48, 48, "yuv420p", 2_000_000
+        for index in range(20):
+            picture = np.ascontiguousarray(texture[:, index : index + 48])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    data[at : at + 36] = matrix
+    path.write_bytes(data)
+    for upright in (True, False):
+        folder = tmp_path / str(upright)
+        folder.mkdir()
+        for index, frame in enumerate(video.read(path, upright=False)[1]):
+            shown = np.rot90(frame) if upright else frame
+            cv2.imwrite(str(folder / f"{index:02d}.png"), np.ascontiguousarray(shown[..., ::-1]))
+        runner = video_world.runner(model(modality="joint"))
+        found, expected = (predict(runner, one, top=3, upright=upright, **ways) for one in (path, folder))
+        assert len(found) == len(expected) > 0
+        for one, other in zip(found, expected, strict=True):
+            assert (one.labels, one.probabilities) == (other.labels, other.probabilities)
 
 
 def test_a_folder_of_frames_has_no_times(tmp_path):

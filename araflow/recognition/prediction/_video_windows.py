@@ -55,6 +55,7 @@ def whole(
     *,
     mode: EvaluationMode = "center",
     segments: int = 10,
+    upright: bool = True,
 ) -> Iterator[VideoWindow]:
     """Yield the windows by which evaluation would score the whole video.
 
@@ -66,12 +67,13 @@ def whole(
         flow: What ``flow_maker`` returned.
         mode: ``center``, ``conv`` or ``all``.
         segments: Windows of ``conv``.
+        upright: As of ``video.read``.
 
     Raises:
         ClipError: The video cannot be used.
         OSError: It cannot be read.
     """
-    places = _count(source, spec)
+    places = _count(source, spec, upright)
     with _too_short():
         windows = samplers.evaluation_windows(
             places,
@@ -82,11 +84,12 @@ def whole(
             mode=mode,
             segments=segments,
         )
-    yield from _gather(source, spec, flow, Listed([Span.over(per_stream(window, spec)) for window in windows]))
+    plan = Listed([Span.over(per_stream(window, spec)) for window in windows])
+    yield from _gather(source, spec, flow, plan, upright)
 
 
 def sliding(
-    source: Path, spec: ModelSpec, flow: FlowMaker | None, *, window: int, stride: int
+    source: Path, spec: ModelSpec, flow: FlowMaker | None, *, window: int, stride: int, upright: bool = True
 ) -> Iterator[VideoWindow]:
     """Yield windows of so many places at places 0, ``stride``, 2 × ``stride`` …, as far as they fit into the video.
 
@@ -99,25 +102,27 @@ def sliding(
         flow: What ``flow_maker`` returned.
         window: Places that a window spans, at least 1.
         stride: Places from one window's start to the next's, at least 1.
+        upright: As of ``video.read``.
 
     Raises:
         ClipError: The video cannot be used.
         OSError: It cannot be read.
     """
     found = False
-    for item in _gather(source, spec, flow, Sliding(window, stride, per_stream(within(window, spec), spec))):
+    plan = Sliding(window, stride, per_stream(within(window, spec), spec))
+    for item in _gather(source, spec, flow, plan, upright):
         found = True
         yield item
     if not found:
-        places = _count(source, spec)
+        places = _count(source, spec, upright)
         with _too_short():
             indices = per_stream(within(places, spec), spec)
-        yield from _gather(source, spec, flow, Listed([Span(0, places, indices)]))
+        yield from _gather(source, spec, flow, Listed([Span(0, places, indices)]), upright)
 
 
-def _gather(source: Path, spec: ModelSpec, flow: FlowMaker | None, plan: Plan) -> Iterator[VideoWindow]:
+def _gather(source: Path, spec: ModelSpec, flow: FlowMaker | None, plan: Plan, upright: bool) -> Iterator[VideoWindow]:
     """Go through the video once, and yield each window as soon as its last place has come."""
-    info, frames = video.read(source)
+    info, frames = video.read(source, upright=upright)
     open_: list[Span] = []
     with contextlib.closing(frames), contextlib.closing(_pictures(frames, spec, flow, plan)) as pictures:
         for place, seen in enumerate(pictures):
@@ -186,13 +191,13 @@ def _tensors(span: Span, spec: ModelSpec) -> dict[str, NDArray[np.float32]]:
     return found
 
 
-def _count(source: Path, spec: ModelSpec) -> int:
+def _count(source: Path, spec: ModelSpec, upright: bool) -> int:
     """Return how many places a video has.
 
     Raises:
         ClipError: There are none.
     """
-    info, frames = video.read(source)
+    info, frames = video.read(source, upright=upright)
     with contextlib.closing(frames):
         count = sum(1 for _ in frames)
     if count == 0:

@@ -174,6 +174,7 @@ def of_videos(
     mode: EvaluationMode = "center",
     segments: int = 10,
     flow: FlowMaker | None = None,
+    upright: bool = True,
     on_clip: Callable[[str, str], None] = lambda key, reason: None,
 ) -> Features:
     """Return the features of videos; those that cannot be used are left out, and named.
@@ -184,6 +185,7 @@ def of_videos(
         mode: Windows as in evaluation.
         segments: Windows of ``conv``.
         flow: What ``flow_maker`` returned; ``None`` settles it.
+        upright: Rotate and mirror frames as the file asks for.
         on_clip: Called after each video with its name, and why it could not be used (empty if it could).
 
     Raises:
@@ -194,7 +196,7 @@ def of_videos(
     failed: dict[str, str] = {}
 
     def seen(video: Path) -> NDArray[np.float32]:
-        windows = whole(video, runner.spec, flow, mode=mode, segments=segments)
+        windows = whole(video, runner.spec, flow, mode=mode, segments=segments, upright=upright)
         return _mean(runner, (tensors for _, tensors in batches(windows)))
 
     for clip, vector, reason in attempted(videos, seen):

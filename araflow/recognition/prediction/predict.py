@@ -69,6 +69,7 @@ def predict(
     mode: EvaluationMode = "center",
     segments: int = 10,
     flow: FlowMaker | None = None,
+    upright: bool = True,
 ) -> list[Prediction]:
     """Recognise the action of a video, or of windows that slide over it.
 
@@ -85,6 +86,7 @@ def predict(
         mode: ``center``, ``conv`` or ``all``; for a whole video only.
         segments: Windows of ``conv``.
         flow: What ``flow_maker`` returned; ``None`` settles it.
+        upright: Rotate and mirror frames as the file asks for; else they are seen as they are coded.
 
     Returns:
         One prediction, or one per window in order: windows that would go past the end are left out, and a video that
@@ -105,12 +107,9 @@ def predict(
     if window is None:
         if stride is not None:
             raise SpecError("stride: is for sliding windows; give window, too")
-        return [
-            _one(
-                runner, video, list(_scored(runner, whole(video, runner.spec, flow, mode=mode, segments=segments))), top
-            )
-        ]
-    windows = sliding(video, runner.spec, flow, window=window, stride=stride or window)
+        windows = whole(video, runner.spec, flow, mode=mode, segments=segments, upright=upright)
+        return [_one(runner, video, list(_scored(runner, windows)), top)]
+    windows = sliding(video, runner.spec, flow, window=window, stride=stride or window, upright=upright)
     return [_one(runner, video, [scored], top) for scored in _scored(runner, windows)]
 
 
