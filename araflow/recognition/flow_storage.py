@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from araflow.core.clip import Outcome
-from araflow.core.errors import ManifestError, SpecError
+from araflow.core.errors import ManifestError, SpecError, brief
 from araflow.core.reading import json_of, problem_of
 from araflow.core.spec import Quantizer, Settings
 
@@ -30,6 +30,8 @@ COLUMNS = ("backend", "algorithm", "preset", "flow_parameters", "quantizer", "bo
 _WORDS = {"quantizer": "quantiser", "jpeg_quality": "JPEG quality"}
 _LAST_BITS = "device"
 """Of the numbers of a preset, what decides no more than the last bits: the kind of device that PyTorch ran on."""
+_SHOWN, _MOST = 4, 500
+"""Ways that a message names, and characters of what differs between them."""
 _NOT_KNOWN = "not known"
 
 
@@ -155,16 +157,14 @@ def of_manifest(manifest: Manifest) -> list[Share]:
     )
     noted = {row["fingerprint"]: _known(row) for row in groups if row["fingerprint"] and row["flow_parameters"]}
     settings = {"jpeg_quality": manifest.settings.get("optical", {}).get("jpeg_quality")}
-    shares: list[Share] = []
+    shares: dict[str, Share] = {}
     for row in sorted(groups, key=lambda row: (-row["number_count"], row["number_min"])):
         key, clips = table.column("key")[row["number_min"]].as_py(), row["number_count"]
         storage = storage_of(key, settings | _known(row) | noted.get(row["fingerprint"], {}))
-        same = next((number for number, share in enumerate(shares) if share.storage == storage), None)
-        if same is None:
-            shares.append(Share(storage, clips, key))
-        else:
-            shares[same] = dataclasses.replace(shares[same], clips=shares[same].clips + clips)
-    return shares
+        way = storage.model_dump_json()
+        known = shares.get(way, Share(storage, 0, key))
+        shares[way] = dataclasses.replace(known, clips=known.clips + clips)
+    return list(shares.values())
 
 
 def _known(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,10 +216,8 @@ def one_way(manifest: Manifest, name: str) -> FlowStorage:
     found = [shares[0].storage.differs(share.storage) for share in shares]
     if not shares or any(own.wrong or own.lesser for own in found):
         shown = in_words(shares) or "no finished clip"
-        lines = dict.fromkeys(line for own in found for line in (*own.wrong, *own.lesser))
-        raise SpecError(
-            f"manifest: flow of {name} was not made in one way ({'; '.join([shown, *lines])}): build it again"
-        )
+        lines = joined(line for own in found for line in (*own.wrong, *own.lesser))
+        raise SpecError(f"manifest: flow of {name} was not made in one way ({shown}; {lines}): build it again")
     return min((share.storage for share in shares), key=lambda storage: len(storage.numbers()))
 
 
@@ -227,4 +225,10 @@ def in_words(shares: Sequence[Share]) -> str:
     """Name each way, and of several how many clips were made so."""
     if len(shares) == 1:
         return str(shares[0].storage)
-    return " and ".join(f"{share.storage} ({share.clips:,} clips, such as {share.such_as})" for share in shares)
+    shown = [f"{share.storage} ({share.clips:,} clips, such as {share.such_as})" for share in shares[:_SHOWN]]
+    return " and ".join([*shown, *([f"{len(shares) - _SHOWN:,} other ways"] if len(shares) > _SHOWN else [])])
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Join what differs, each line once and not more than a message takes."""
+    return brief("; ".join(dict.fromkeys(lines)), _MOST)

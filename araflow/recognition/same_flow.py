@@ -12,7 +12,7 @@ from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import SpecError
 from araflow.core.files import PROOF
 from araflow.core.reading import SMALL, json_of, read_file
-from araflow.recognition.flow_storage import COLUMNS, FlowStorage, in_words, of_manifest, storage_of
+from araflow.recognition.flow_storage import COLUMNS, FlowStorage, in_words, joined, of_manifest, storage_of
 from araflow.recognition.spec import ModelSpec
 from araflow.store.layout import MANIFEST
 
@@ -64,7 +64,7 @@ def hold(file: Path | str, spec: ModelSpec, manifest: Manifest, path: Path, *, a
     both = f"{file} was trained on flow of {trained}; {path} has flow of {in_words(shares)}"
     warnings = []
     if wrong or lesser:
-        said = f"{both}: {'; '.join(dict.fromkeys([*wrong, *lesser]))}"
+        said = f"{both}: {joined([*wrong, *lesser])}"
         if wrong and not allow:
             raise SpecError(
                 f"{said}. Its answers would mean nothing: build the flow as it was in training, or use "

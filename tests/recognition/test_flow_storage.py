@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from araflow.core.errors import ManifestError
-from araflow.recognition.flow_storage import FlowStorage, of_manifest
+from araflow.recognition.flow_storage import FlowStorage, in_words, joined, of_manifest
 from araflow.store.manifest import Manifest
 
 KNOWN = FlowStorage(
@@ -100,6 +100,15 @@ def test_ways_are_counted_and_named_by_a_clip(made):
         (8, "push/0", 20.0),
         (4, "run/0", 5.0),
     ]
+
+
+def test_a_manifest_of_as_many_ways_as_clips_is_said_in_one_short_message(made):
+    bounds = iter(range(1, 100))
+    shares = of_manifest(changed(made, lambda row: {"bound": next(bounds)}))
+    assert len(shares) == 12
+    assert in_words(shares).count("such as") == 4 and in_words(shares).endswith("and 8 other ways")
+    assert joined(["bound 20 against 5"] * 99) == "bound 20 against 5"
+    assert len(joined(map(str, range(10_000)))) < 600
 
 
 def test_clips_of_one_fingerprint_have_the_numbers_that_one_of_them_notes(made):

@@ -210,6 +210,14 @@ def test_a_recogniser_of_before_is_warned_of_unless_it_was_trained_on_this_very_
     assert len(done.warnings) == 1 and "not known of: the numbers of the preset" in done.warnings[0]
 
 
+def test_a_recogniser_that_says_nothing_of_its_flow_is_warned_of_and_not_refused(files, built, tmp_path):
+    bare = read_spec(files["flow"]).model_copy(update={"flow": None, "manifest_sha256": None})
+    file = video_world.recogniser(tmp_path / "bare.safetensors", bare)
+    done, _ = results.evaluate_files([file], built, settings={})
+    (warning,) = done.warnings
+    assert "not known of: algorithm, backend, quantiser, JPEG quality" in warning
+
+
 def test_weights_to_start_from_that_saw_other_flow_are_noted(files, other, tmp_path):
     torch.save({}, tmp_path / "published.pth")
     for file, said in ((files["flow"], "bound 20 against 5"), (tmp_path / "published.pth", "it is not known")):
