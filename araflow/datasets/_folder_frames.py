@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 
 from araflow.acquire.tree import File
 from araflow.media import series
+
+_PREVIEWS = re.compile(r"(thumb(nail)?|poster|cover|preview|screenshot)s?", re.IGNORECASE)
+"""Folders beside videos that hold a picture of each."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,11 +59,13 @@ def find(images: Iterable[File], videos: Collection[str], in_place: Collection[s
             beside.add(folder)
         elif found.kinds:
             mixed.append(f"{folder or '.'} ({', '.join(found.kinds)})")
-    inhabited = {parent for place in videos for parent in above(place)}
+    holds_videos = {place.rpartition("/")[0] for place in videos}
+    inhabited = holds_videos.union(*map(above, holds_videos))
     folders: dict[str, str] = {}
     deepest_first = sorted({*by_folder, *in_place}, key=lambda folder: (-len(above(folder)), folder))
     for folder in deepest_first:
-        if folder not in inhabited:
+        shown = _PREVIEWS.fullmatch(folder.rpartition("/")[2]) and folder.rpartition("/")[0] in holds_videos
+        if folder not in inhabited and not shown:
             folders[folder] = _named(folder, beside)
             inhabited.update(above(folder))
     remarks: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import re
 from collections import Counter
@@ -12,7 +13,7 @@ from araflow.core.spelling import folded
 
 _SUBSETS = {
     **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "val"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "eval", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
 _COMPANY = "set split data dataset subset video videos clip clips image images img frame frames rawframes rgb part"
@@ -21,6 +22,12 @@ _BESIDE = frozenset(_COMPANY.split())
 _COMMON = "data dataset datasets videos video clips images frames rawframes rgb jpg jpegs raw all"
 _WRAPPERS = frozenset(_COMMON.split())
 """Folders that are named so hold classes, and are none, if everything lies in them."""
+
+
+_NOT_ALL = (
+    "some clips, but not all, lie in folders named after train and test: these are taken for classes, or for nothing, "
+    "and say no split"
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,6 +43,7 @@ class Shelf:
     subset: str | None
 
 
+@functools.cache
 def subset_of(folder: str) -> str | None:
     """Return the subset that a folder is named after, such as ``Train``, ``train_256`` or ``videos_val``."""
     words = [word for word in re.split(r"[\W_\d]+", re.sub(r"(set|split)$", "", folder.lower())) if word]
@@ -79,15 +87,18 @@ def read(
             break
         rest = [place[1:] for place in rest]
     if wrappers:
-        remarks.append(f"every clip lies in {'/'.join(wrappers)!r}: the classes are the folders in it")
+        remarks.append(f"every clip lies in {'/'.join(wrappers)!r}, which is taken for no class")
     labels = [place[0] if place else None for place in rest]
     if not split:
         below = [subset_of(place[1]) if len(place) > 1 else None for place in rest]
         if below and all(below):
             subsets = below
             remarks.append(_of_subsets(below, {place[1] for place in rest}))
-        elif {name for name in below if name} >= {"train", "test"}:
-            remarks.append("some clips, but not all, lie in folders named after train and test: these say no split")
+        elif {name for name in below if name} >= {"train", "test"} or (
+            {subset_of(place[0]) if place else None for place in rest} >= {"train", "test"}
+            and named.isdisjoint(place[0] for place in rest if place)
+        ):
+            remarks.append(_NOT_ALL)
     if None in labels and (split or any(labels)):
         remarks.append(f"{labels.count(None):,} of {len(labels):,} clips lie in no class folder: they have no class")
     return [Shelf(label, subset) for label, subset in zip(labels, subsets, strict=True)], remarks
@@ -102,10 +113,14 @@ def _wraps(places: Sequence[tuple[str, ...]], root: str) -> bool:
     return folded(places[0][0]) in _WRAPPERS | {folded(root)} or all(len(place) > common for place in places)
 
 
+def _order(name: str) -> tuple[int, str]:
+    return ("train", "val", "test").index(subset_of(name) or "test"), name
+
+
 def _of_subsets(found: Sequence[str | None], names: Collection[str]) -> str:
     counts = Counter(name for name in found if name)
     said = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test") if counts[name])
     return (
-        f"folders named {', '.join(sorted(names))} are taken for splits ({said}), not for classes; where they are "
-        "classes, name them in dataset.classes"
+        f"folders named {', '.join(sorted(names, key=_order))} are taken for splits ({said}), not for classes; where "
+        "they are classes, name them in dataset.classes"
     )

@@ -67,7 +67,7 @@ def _without_previews(videos: Iterable[File]) -> frozenset[str]:
     """Leave out animated pictures beside videos of the same name: they show what is in them."""
     by_stem: dict[str, list[File]] = defaultdict(list)
     for file in videos:
-        by_stem[str(PurePosixPath(file.place).with_suffix(""))].append(file)
+        by_stem[_stem(file.place)].append(file)
     return frozenset(
         file.place
         for files in by_stem.values()
@@ -77,17 +77,23 @@ def _without_previews(videos: Iterable[File]) -> frozenset[str]:
 
 
 def _folders(found: tree.Tree) -> set[str]:
-    around = {parent for file in found.files for parent in above(file.place)}
-    return around.union(found.empty) - {""}
+    direct = {file.folder for file in found.files}.union(found.empty)
+    return direct.union(*map(above, direct)) - {""}
 
 
 def _keys(clips: Collection[str], folders: Collection[str]) -> list[str]:
     """A clip's key is its path without suffix, or with it, where another would have the same key or lie within it."""
-    stem_of = {name: str(PurePosixPath(name).with_suffix("")) for name in clips}
+    stem_of = {name: _stem(name) for name in clips}
     stems = Counter(stem_of.values())
-    around = {parent for name in clips for parent in above(name)}
+    direct = {name.rpartition("/")[0] for name in clips}
+    around = direct.union(*map(above, direct))
     taken = {name for name, stem in stem_of.items() if stems[stem] > 1 or stem in clips or stem in around}
     return [name if name in taken or name in folders else stem for name, stem in stem_of.items()]
+
+
+def _stem(place: str) -> str:
+    dot = place.rfind(".")
+    return place[:dot] if place.rfind("/") + 1 < dot < len(place) - 1 else place
 
 
 def _clip(name: str, key: str, path: Path, shelf: _folder_labels.Shelf) -> Clip:

@@ -81,7 +81,14 @@ def test_videos_right_in_a_subset_have_no_class_which_is_said(tmp_path):
 def test_subsets_of_some_classes_alone_say_no_split(tmp_path):
     lay(tmp_path, "walk/train/a.mp4", "walk/test/b.mp4", "run/c.mp4")
     assert {row[1:] for row in rows(tmp_path)} == {("walk", None), ("run", None)}
-    assert any("these say no split" in remark for remark in listing(tmp_path).remarks)
+    assert any("and say no split" in remark for remark in listing(tmp_path).remarks)
+
+
+def test_subsets_beside_other_folders_are_classes_which_is_said(tmp_path):
+    lay(tmp_path, "train/walk/a.mp4", "test/walk/b.mp4", "extra/walk/c.mp4")
+    assert {row[1:] for row in rows(tmp_path)} == {("train", None), ("test", None), ("extra", None)}
+    assert any("and say no split" in remark for remark in listing(tmp_path).remarks)
+    assert listing(tmp_path, ["train"]).remarks == ()
 
 
 @pytest.mark.parametrize("name", ["training_day", "test_drive", "contest", "trainer", "latest", "train_test", "v1"])
@@ -231,6 +238,12 @@ def test_an_animated_picture_beside_a_video_of_its_name_is_a_preview(tmp_path):
     lay(tmp_path, "walk/a.gif", "walk/a.mp4", "walk/b.GIF")
     assert [row[0] for row in rows(tmp_path)] == ["walk/a", "walk/b"]
     assert over(tmp_path) == {("beside-clips", ".gif"): 1}
+
+
+def test_a_folder_of_pictures_of_the_videos_beside_it_is_no_clip(tmp_path):
+    lay(tmp_path, "walk/a.mp4", "walk/thumbnails/a.jpg", "walk/frames/a/1.png", "run/Posters/1.png")
+    assert [row[0] for row in rows(tmp_path)] == ["run/Posters", "walk/a", "walk/frames/a"]
+    assert over(tmp_path) == {("beside-clips", ".jpg"): 1}
 
 
 def test_a_folder_of_nothing_that_is_a_clip_names_what_is_there(tmp_path):
