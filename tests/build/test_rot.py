@@ -338,7 +338,9 @@ def test_an_edit_of_any_column_is_found_and_healed(world: Path):
     for name in table.column_names:
         values = table.column(name).to_pylist()
         other = next((value for value in values if value != values[0]), None)
-        fresh = {"string": "x", "list": [1.0]}.get(str(table.schema.field(name).type).partition("<")[0], 7)
+        fresh = {"string": "x", "list": [1.0], "bool": True}.get(
+            str(table.schema.field(name).type).partition("<")[0], 7
+        )
         values[0] = other if other is not None else fresh
         column = pa.array(values, table.schema.field(name).type)
         pq.write_table(table.set_column(table.column_names.index(name), table.schema.field(name), column), file)

@@ -1,6 +1,7 @@
 """How flow was stored: numbers that travel with recognisers and manifests, and what makes two of them differ."""
 
 import json
+from pathlib import Path
 
 import clip_world
 import pyarrow as pa
@@ -125,3 +126,10 @@ def test_clips_of_one_fingerprint_have_the_numbers_that_one_of_them_notes(made):
 def test_a_row_that_says_what_cannot_be_is_named(made, numbers):
     with pytest.raises(ManifestError, match="clip 'push/0': how its flow was made"):
         of_manifest(changed(made, lambda row: {"flow_parameters": numbers}))
+
+
+def test_of_a_manifest_of_an_older_version_all_but_the_presets_numbers_is_known():
+    (share,) = of_manifest(Manifest.read(Path(__file__).parents[1] / "guards" / "output"))
+    assert str(share.storage) == "opencv dis balanced, ±20 pixels, JPEG 95"
+    assert share.clips == 3 and share.storage.parameters is None
+    assert KNOWN.differs(share.storage).unknown == ("the numbers of the preset",)
