@@ -80,13 +80,16 @@ def of_exif(value: int) -> Orientation:
     return _OF_EXIF.get(value, UPRIGHT)
 
 
-def of_frame(frame: VideoFrame) -> Orientation:
-    """Return what a decoded frame's display matrix asks for; without one, nothing."""
+def of_frame(frame: VideoFrame, before: Orientation) -> Orientation:
+    """Return what a decoded frame's display matrix asks for; without one, what was asked for before.
+
+    A message in the stream comes with its first frame only, and holds for those that follow (ITU-T H.264, D.2.24).
+    """
     try:
         data = cast("Mapping[str, Buffer]", frame.side_data)["DISPLAYMATRIX"]
         return of_matrix(bytes(data))
     except KeyError:
-        return UPRIGHT
+        return before
     except ValueError:  # PyAV has no name for something else that lies there (LCEVC, 3D displays)
         return _of_angle(frame.rotation, mirrored=False)
 

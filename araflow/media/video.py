@@ -69,28 +69,36 @@ class VideoInfo:
         if text not in self.notes:
             self.notes.append(text)
 
-    def seen(self, coded: RgbFrame, asked: Orientation, *, upright: bool, at: int, name: str = "") -> RgbFrame:
-        """Return a coded frame as it is to be seen, or as it is where that is to be ignored; note size and difference.
+    def decide(self, asked: Orientation, *, upright: bool, at: int) -> Orientation:
+        """Return how a coded frame is turned, and note what is not done.
 
         Args:
-            coded: What the decoder gave.
             asked: What the file asks for.
             upright: Do as it asks.
             at: The frame's number.
-            name: Its file's.
-
-        Raises:
-            ClipError: It is of another size than the first one.
         """
         if asked.other:
             self.note(f"rotation by {asked.other:.1f} degrees, not applied")
         if asked and not upright:
             self.note(f"{asked}, not applied")
-        frame = asked.upright(coded) if upright else coded
+        if not at:
+            self.applied = asked if upright or not asked else None
+        return asked if upright else UPRIGHT
+
+    def hold(self, frame: RgbFrame, *, at: int, name: str = "") -> RgbFrame:
+        """Return a frame that is as large as the first one, whose size is taken over.
+
+        Args:
+            frame: As it is to be seen.
+            at: Its number.
+            name: Its file's.
+
+        Raises:
+            ClipError: It is not.
+        """
         height, width = frame.shape[:2]
         if not at:
             self.width, self.height = width, height
-            self.applied = asked if upright or not asked else None
         elif (width, height) != (self.width, self.height):
             where = f"frame {at} ({name})" if name else f"frame {at}"
             raise ClipError("size-change", f"{self.width}x{self.height} becomes {width}x{height} at {where}")
@@ -175,7 +183,7 @@ def _open_stream(container: InputContainer) -> tuple[VideoStream, VideoInfo]:
 
 
 def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo, upright: bool) -> Frames:
-    to_rgb = ToRgb()
+    to_rgb, asked = ToRgb(), UPRIGHT
     count = 0
     with container:
         decoded = container.decode(stream)
@@ -191,11 +199,12 @@ def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo, upr
                 raise ClipError("frame-size", f"{frame.width}x{frame.height} is no video frame")
             if frame.interlaced_frame:
                 info.note("interlaced, not deinterlaced")
+            asked = of_frame(frame, asked)
             try:
-                coded = to_rgb(frame)
+                rgb = to_rgb(frame, info.decide(asked, upright=upright, at=count))
             except (av.FFmpegError, ValueError, MemoryError) as error:
                 raise ClipError("decode-error", f"frame {count} to RGB: {_message(error)}") from error
-            yield info.seen(coded, of_frame(frame), upright=upright, at=count)
+            yield info.hold(rgb, at=count)
             count += 1
 
 
@@ -223,15 +232,18 @@ def _read_images(folder: Path, upright: bool) -> tuple[VideoInfo, Frames]:
     files = frame_files(folder)
     if not files:
         raise ClipError("no-frames", "the folder holds no image files")
-    coded, asked = _read_image(files[0])
     info = VideoInfo(0, 0, None, len(files))
-    first = info.seen(coded, asked, upright=upright, at=0)
+
+    def seen(number: int) -> RgbFrame:
+        coded, asked = _read_image(files[number])
+        frame = info.decide(asked, upright=upright, at=number).upright(coded)
+        return info.hold(frame, at=number, name=files[number].name)
+
+    first = seen(0)
 
     def frames() -> Frames:
         yield first
-        for number, path in enumerate(files[1:], start=1):
-            coded, asked = _read_image(path)
-            yield info.seen(coded, asked, upright=upright, at=number, name=path.name)
+        yield from map(seen, range(1, len(files)))
 
     return info, frames()
 
