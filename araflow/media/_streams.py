@@ -45,6 +45,19 @@ def notes(stream: VideoStream) -> list[str]:
     return found
 
 
+def stated_frames(stream: VideoStream) -> int | None:
+    """Return how many frames the container says that there are to see; ``None`` where it does not say.
+
+    What an edit list leaves out is not to be seen; PyAV tells since 17.
+    """
+    if stream.frames <= 0:  # a damaged header may have numbers below zero
+        return None
+    if "mp4" not in stream.container.format.name:
+        return stream.frames
+    left_out = sum(bool(entry.is_discard) for entry in getattr(stream, "index_entries", ()))
+    return stream.frames - left_out
+
+
 def _pixels(stream: VideoStream) -> int:
     context = stream.codec_context
     return context.width * context.height if context else 0  # a stream without a known codec has no context

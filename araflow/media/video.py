@@ -177,9 +177,8 @@ def _open_stream(container: InputContainer) -> tuple[VideoStream, VideoInfo]:
         raise ClipError("not-a-video", f"no decoder for its video stream: {_message(error)}") from error
     if width * height > images.MOST_PIXELS:
         raise ClipError("frame-size", f"{width}x{height} is no video frame")
-    # A damaged header may have numbers below zero.
-    fps, frames = (float(rate) if rate and rate > 0 else None), (stream.frames if stream.frames > 0 else None)
-    return stream, VideoInfo(width, height, fps, frames, notes=notes)
+    fps = float(rate) if rate and rate > 0 else None  # a damaged header may have numbers below zero
+    return stream, VideoInfo(width, height, fps, _streams.stated_frames(stream), notes=notes)
 
 
 def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo, upright: bool) -> Frames:
