@@ -121,6 +121,6 @@ def _of_subsets(found: Sequence[str | None], names: Collection[str]) -> str:
     counts = Counter(name for name in found if name)
     said = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test") if counts[name])
     return (
-        f"folders named {', '.join(sorted(names, key=_order))} are taken for splits ({said}), not for classes; where "
-        "they are classes, name them in dataset.classes"
+        f"folders named {', '.join(sorted(names, key=_order))} stand for splits ({said}), not for classes; where they "
+        "are classes, name them in dataset.classes"
     )

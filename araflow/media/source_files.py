@@ -19,7 +19,8 @@ _VIDEO = (
 )
 VIDEO_SUFFIXES = frozenset(_VIDEO.split())
 """What FFmpeg opens, of the formats that ``araflow.media.video`` allows it; the decoder says whether it is one."""
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+_IMAGE = ".png .jpg .jpeg .jpe .jfif .bmp .tif .tiff .webp .ppm .pgm .pbm .pnm"
+IMAGE_SUFFIXES = frozenset(_IMAGE.split())
 
 
 def frame_files(folder: Path) -> list[Path]:

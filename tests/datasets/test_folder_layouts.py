@@ -51,7 +51,7 @@ def test_folders_named_after_subsets_are_splits_and_no_classes(tmp_path, names, 
         given = next(part for part in clip.name.split("/") if part in names)
         assert clip.subset == ("train", "val", "test")[names.index(given)]
         assert clip.key == clip.name.removesuffix(".mp4")
-    assert [remark for remark in found.remarks if "are taken for splits (2 train, 2 val, 2 test)" in remark]
+    assert [remark for remark in found.remarks if "stand for splits (2 train, 2 val, 2 test)" in remark]
 
 
 def test_a_shelf_below_each_subset_or_around_all_is_no_class(tmp_path):

@@ -12,6 +12,7 @@ from araflow.core.errors import SourceError
 from araflow.core.listing import Leftovers, PassedOver, told
 from araflow.core.spec_file import parse
 from araflow.datasets import folder
+from araflow.recognition.prediction.predict import list_videos
 
 
 def lay(root: Path, *names: str) -> Path:
@@ -79,3 +80,11 @@ def test_it_is_warned_of_once_shown_by_a_plan_and_refused_where_it_is_all(tmp_pa
     (tmp_path / "videos" / "walk" / "a.avi").unlink()
     with pytest.raises(SourceError, match=r"no clips found: .*; 1 is no clip: 1 \.txt"):
         planning.plan(spec)
+
+
+def test_predict_says_what_it_passes_over(tmp_path, caplog):
+    lay(tmp_path, "walk/a.avi", "walk/b.txt")
+    assert [clip.name for clip in list_videos([tmp_path])] == ["walk/a.avi"]
+    assert "1 is no clip: 1 .txt" in caplog.text
+    with pytest.raises(SourceError, match=r"no videos found: .*1 is no clip: 1 \.docx"):
+        list_videos([lay(tmp_path / "none", "a.docx")])
