@@ -15,17 +15,13 @@ from typing import Generic, TypeVar
 from araflow.acquire import tree
 from araflow.acquire.tree import File, Kind
 from araflow.core.listing import Leftovers
+from araflow.datasets._folder_labels import SUBSETS
 from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 Name = TypeVar("Name", bound=Hashable)
 Read = Callable[[str, Sequence[str]], Name | None]
 """Takes a name without suffix, and the names of the folders around it, the nearest first; returns which clip it is."""
 
-_SUBSETS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 _FRAMES = frozenset({"rgb", "img", "imgs", "image", "images", "frame", "frames", "jpg", "jpegs", "png"})
 _FLOW = frozenset({"u", "v", "x", "y", "flow", "flow_x", "flow_y", "tvl1", "flow_u", "flow_v"})
 """Folders in a clip's: of its frames, and of its flow."""
@@ -34,7 +30,7 @@ _FLOW = frozenset({"u", "v", "x", "y", "flow", "flow_x", "flow_y", "tvl1", "flow
 def subset_of(folder: str) -> str | None:
     """Return the subset that a folder or list is named after, such as ``train_256`` or ``videos_val``."""
     words = (re.sub("(list|set|split)$", "", word) for word in re.split("[^a-z]+", folder.lower()))
-    meant = {_SUBSETS[word] for word in words if word in _SUBSETS}
+    meant = {SUBSETS[word] for word in words if word in SUBSETS}
     return meant.pop() if len(meant) == 1 else None
 
 
