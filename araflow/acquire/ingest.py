@@ -66,7 +66,7 @@ def ingest(
 
     Raises:
         ArchiveError: An archive is damaged, unsafe, cannot be unpacked here, or holds two different files that belong
-            in one place.
+            in one place, or one that differs from a loose one; of loose ones the first is taken.
         SourceError: The source cannot be read, or the target not be written.
     """
     work = _Ingestion(target, places, report, again)
@@ -87,6 +87,7 @@ class _Ingestion:
     def __init__(self, target: Path, places: Places, report: Callable[[str], None], again: bool) -> None:
         self.target, self.places, self.report, self.again = target, places, report, again
         self.placed: dict[PurePosixPath, PurePosixPath] = {}
+        self._loose: dict[PurePosixPath, PurePosixPath] = {}
         self.passed_over = self.enters_all = False
         self._scratch = target
         self._log = PlacedLog(target)
@@ -199,9 +200,7 @@ class _Ingestion:
     def is_there(self, place: PurePosixPath, size: int, crc32: int | None = None) -> bool:
         """Whether a file of this size and checksum, if one is given, is in a place."""
         path = self.target / place
-        if not path.is_file() or path.stat().st_size != size:
-            return False
-        return crc32 is None or _crc32(path) == crc32
+        return path.is_file() and path.stat().st_size == size and (crc32 is None or _crc32(path) == crc32)
 
     def _claim(self, place: PurePosixPath, found: PurePosixPath, file: Path) -> None:
         """Move an unpacked file into its place."""
@@ -228,9 +227,13 @@ class _Ingestion:
         raise ArchiveError(f"{found} and {other} are different files for the same place, {place}")
 
     def _link(self, file: Path, found: PurePosixPath, place: PurePosixPath) -> None:
+        path = self.target / place
+        if (first := self._loose.setdefault(place, found)) != found:  # as where clips are listed from folders
+            if file.is_file() and path.is_file() and not filecmp.cmp(file, path, shallow=False):
+                self.report(f"{found} differs from {first}, which is taken")
+            return
         if self._is_taken(place, found, file):
             return
-        path = self.target / place
         if not file.is_file():  # a pipe, or a link that leads nowhere: a row, by whoever reads it
             self._refuse_link(path.parent)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -270,7 +273,10 @@ class _Mark:
         now = self._work.places.wanted
         if not (wanted is None or (now is not None and now <= wanted)):
             return False
-        if not all(_stays_inside(place) and self._work.is_there(place, size) for place, size in places.items()):
+        if not all(
+            not place.is_absolute() and ".." not in place.parts and self._work.is_there(place, size)
+            for place, size in places.items()
+        ):
             return False
         self._work.placed |= dict.fromkeys(places, self._found)
         return True
@@ -284,10 +290,6 @@ class _Mark:
         }
         self._file.parent.mkdir(parents=True, exist_ok=True)
         replace_json(self._file, known)
-
-
-def _stays_inside(place: PurePosixPath) -> bool:
-    return not place.is_absolute() and ".." not in place.parts
 
 
 def _crc32(path: Path) -> int:

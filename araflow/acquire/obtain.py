@@ -110,14 +110,14 @@ def acquire(
             "dataset.clips_per_class: a sample is downloaded; it does not go with files of your own (--from)"
         )
     statuses.read(folder)  # before anything is asked for
-    videos, remarks = dataset.fetch(spec, folder, given, report, progress)
+    videos, remarks, passed_over = dataset.fetch(spec, folder, given, report, progress)
     if not videos:
         raise SourceError(f"{known.name}: the lists name no clips of the wanted classes")
     found = [(clip, path, statuses.status_of(path, replaced=clip.replaced)) for clip, path in videos]
     statuses.write(folder, found)
     size = sum(statuses.size_of(path) for _, path, _ in found)
     counts = statuses.by_class(found, labels)
-    return Acquired(known.name, str(folder.path), counts.classes, counts.total, size, remarks)
+    return Acquired(known.name, str(folder.path), counts.classes, counts.total, size, remarks, passed_over)
 
 
 def free_space(folder: Path) -> int:

@@ -6,21 +6,31 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.notes import read_table, write_table
 from araflow.core.clip import Clip
+from araflow.core.listing import PassedOver
 from araflow.core.tally import Tally
-from araflow.media.source_files import declared_size
+from araflow.media.source_files import declared_size, frame_files
 
 STATUS_FILE = "clips.csv"
 _COLUMNS = ("key", "label", "subset", "file", "status")
 _STATUSES = ("ok", "replaced", "corrupt", "missing")
 _SHORTEST = 12
 """Bytes of a RIFF header, or of the first box of an MP4 file."""
-Listed = tuple[list[tuple[Clip, Path]], list[str]]
-"""Every listed clip with where its video lies, or would; and what else is to be said."""
+
+
+class Listed(NamedTuple):
+    """What a dataset's folder holds once it was filled."""
+
+    clips: list[tuple[Clip, Path]]
+    """Every listed clip with where its video lies, or would."""
+    remarks: list[str]
+    """What else is to be said."""
+    passed_over: tuple[PassedOver, ...] = ()
+    """What of the user's became no clip."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,6 +44,7 @@ class Acquired:
         total: The same of all classes together.
         bytes: Size of the videos that are there.
         remarks: What else is to be said.
+        passed_over: What of the user's became no clip.
     """
 
     name: str
@@ -42,6 +53,7 @@ class Acquired:
     total: dict[str, int]
     bytes: int
     remarks: list[str]
+    passed_over: tuple[PassedOver, ...] = ()
 
     @property
     def absent(self) -> int:
@@ -50,14 +62,19 @@ class Acquired:
 
 
 def status_of(path: Path, *, replaced: bool = False) -> str:
-    """Return ``ok``, ``missing``, ``replaced``, or ``corrupt``: shorter than the container says. Nothing is decoded."""
+    """Return ``ok``, ``missing``, ``replaced``, or ``corrupt``: shorter than the container says. Nothing is decoded.
+
+    A folder of frames is ``ok`` if it has any.
+    """
     try:
+        if path.is_dir():
+            return ("replaced" if replaced else "ok") if frame_files(path) else "corrupt"
         size = path.stat().st_size
         if size < _SHORTEST or size < (declared_size(path) or 0):
             return "corrupt"
     except FileNotFoundError:
         return "missing"
-    except OSError:  # a folder in its place, or one that may not be read
+    except OSError:  # it, or the folder in its place, may not be read
         return "corrupt"
     return "replaced" if replaced else "ok"
 

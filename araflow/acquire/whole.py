@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 from araflow.acquire import archives, fetch, ingest, registry, terms
+from araflow.acquire.counted import Counted
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import Artefact
 from araflow.acquire.sources import make_local, short_digest
@@ -15,7 +16,7 @@ from araflow.acquire.types import Progress, Sources, no_progress
 from araflow.core.addresses import lasting
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, FetchError, NoToolError, SourceError
-from araflow.core.listing import Listing
+from araflow.core.listing import Leftovers, Listing, told
 from araflow.core.spec import DatasetSpec
 
 
@@ -26,11 +27,13 @@ class Whole:
     Attributes:
         name: Name of the registry file.
         places: Takes the classes that are wanted; places videos below ``videos/`` and split files below ``splits/``.
+        why_not: Says of a file that has no place there why that is so, by a code of ``core.listing``.
         list_clips: As of ``araflow.datasets.Dataset``.
     """
 
     name: str
     places: Callable[[frozenset[str] | None], ingest.Places]
+    why_not: Callable[[PurePosixPath], str]
     list_clips: Callable[[Sources, Sequence[str] | None], Listing]
 
     def classes(self) -> tuple[str, ...]:
@@ -118,11 +121,12 @@ class Whole:
         """Bring it into its folder; see ``araflow.datasets.Dataset``."""
         wanted = _wanted(spec)
         there = Sources(folder.videos, folder.splits)
+        over = Leftovers()
         with folder.locked(report):
             origin = ", ".join(map(str, given)) or (spec.mirror and f"the mirror {spec.mirror}")
             terms.accept(folder, report, origin)
             for path in given:
-                take(path, folder, self, wanted, report=report)
+                take(path, folder, self, wanted, over=over, report=report)
             if not given:
                 obtain(folder, "videos", self, spec, report, progress)
             obtain(folder, "splits", self, spec, report, progress)
@@ -131,7 +135,10 @@ class Whole:
             if not given and not whole:
                 _unpack_again(folder, self, wanted, report)
                 listing = self.list_clips(there, spec.classes)
-        return [(clip, clip.source or folder.videos / clip.name) for clip in listing.clips], list(listing.remarks)
+        if given:
+            over.extend(listing.passed_over)
+        clips = [(clip, clip.source or folder.videos / clip.name) for clip in listing.clips]
+        return Listed(clips, list(listing.remarks), over.entries())
 
     def has_lists(self, folder: Path) -> bool:
         """Whether a folder holds all split files."""
@@ -147,9 +154,12 @@ def take(
     dataset: Whole,
     wanted: frozenset[str] | None = None,
     *,
+    over: Leftovers | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Bring into the dataset's folder what the user has: an archive in any layout, or a folder.
+
+    What of it gets no place there is added to ``over``.
 
     Returns:
         How many files of the dataset were found in it.
@@ -159,9 +169,15 @@ def take(
     """
     if not given.exists():
         raise SourceError(f"{given}: no such file or folder")
-    found = ingest.ingest(given, folder.path, dataset.places(wanted), report=report)
+    over = Leftovers() if over is None else over
+    places = Counted(dataset.places(wanted), dataset.why_not, over)
+    found = ingest.ingest(given, folder.path, places, report=report)
     if not found:
-        raise SourceError(f"{given}: holds no {folder.known.name} clips of the wanted classes, and no split files")
+        seen = told(over.entries())
+        raise SourceError(
+            f"{given}: holds no {folder.known.name} clips of the wanted classes, and no split files"
+            + (f"; {seen}" if seen else "")
+        )
     _note(folder, dataset, found)
     return len(found)
 

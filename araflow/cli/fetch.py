@@ -147,6 +147,7 @@ def _offered(offer: dict[str, Any], given: tuple[Path, ...]) -> str:
 def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
     from araflow.acquire.fetch import amount
     from araflow.acquire.statuses import STATUS_FILE
+    from araflow.cli.tables import print_passed_over
     from araflow.core import tally
 
     total = got.total
@@ -154,10 +155,13 @@ def _finish(got: Acquired, spec: DatasetSpec, as_json: bool) -> None:
         f"{total[status]:,} {status}" for status in ("ok", "replaced", "corrupt", "missing") if total[status]
     )
     line = f"{got.folder}: {total['listed']:,} clips listed: {counts or 'none'}; {amount(got.bytes)}"
+    if over := sum(one.count for one in got.passed_over):
+        line += f"; {over:,} of your files passed over"
     if as_json:
         echo_json(dataclasses.asdict(got))
     else:
         tally.table(got.classes, total).print()
+        print_passed_over(got.passed_over)
         for remark in got.remarks:
             echo(remark)
         if got.absent:

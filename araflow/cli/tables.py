@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from araflow.core import tally
-from araflow.core.listing import WHYS
+from araflow.core.listing import WHYS, PassedOver
 from araflow.core.screen import echo
 from araflow.core.table import Table
 
@@ -37,10 +38,7 @@ def print_plan(plan: Plan) -> None:
         f"{total['leaked']} of {total['test']} test clips share their source title with a training clip of their "
         f"class, {total['leaked across classes']} with one of any class"
     )
-    if plan.passed_over:
-        names = {"why": "passed over", "what": "kind", "count": "files", "example": "such as"}
-        rows = [{title: getattr(one, name) for name, title in names.items()} for one in plan.passed_over]
-        Table.of([{**row, "passed over": WHYS[row["passed over"]]} for row in rows]).print()
+    print_passed_over(plan.passed_over)
     echo(f"optical flow: {plan.backend}")
     if plan.present is None:
         echo("no videos at hand: hours and gigabytes are not estimated")
@@ -55,6 +53,14 @@ def print_plan(plan: Plan) -> None:
         f"({_hours(guess['cpu_hours'])} of CPU), {(guess['rgb_bytes'] + guess['flow_bytes']) / 1e9:.2f} GB "
         f"({guess['rgb_bytes'] / 1e9:.2f} rgb, {guess['flow_bytes'] / 1e9:.2f} flow); measured on {plan.measured}"
     )
+
+
+def print_passed_over(passed_over: Sequence[PassedOver]) -> None:
+    """Print what became no clip, and why."""
+    if passed_over:
+        names = {"why": "passed over", "what": "kind", "count": "files", "example": "such as"}
+        rows = [{title: getattr(one, name) for name, title in names.items()} for one in passed_over]
+        Table.of([{**row, "passed over": WHYS[row["passed over"]]} for row in rows]).print()
 
 
 def _hours(hours: float) -> str:

@@ -50,3 +50,9 @@ class ClassFolders:
         """Whether an archive may hold something wanted: not if it is named as another class."""
         label = self.class_named(found.name.partition(".")[0])
         return label is None or self.wanted is None or label in self.wanted
+
+
+def why_not(grammar: Grammar[Any], found: PurePosixPath) -> str:
+    """Say why a file has no place."""
+    clip = None if tree.is_hidden(found.name) else _shelves.clip_at(found, grammar.read)
+    return _shelves.why_not(found, grammar.read) if clip is None else "unwanted-class"

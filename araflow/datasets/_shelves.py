@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
 from araflow.acquire import tree
-from araflow.acquire.tree import File, Kind
+from araflow.acquire.tree import Kind
 from araflow.core.listing import Leftovers
 from araflow.datasets._folder_labels import SUBSETS
 from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
@@ -168,7 +168,7 @@ def look_through(root: Path, read: Read[Name], original: str) -> Shelf[Name]:
         place = PurePosixPath(file.place)
         clip = clip_at(place, read) if file.kind in (Kind.VIDEO, Kind.IMAGE) else None
         if clip is None:
-            over.add(_why_not(file, place, read), file.suffix or "without suffix", file.place)
+            over.add(why_not(place, read), file.suffix or "without suffix", file.place)
             continue
         name, lies = clip[0], str(clip[1])
         if file.kind is Kind.IMAGE:
@@ -187,12 +187,16 @@ def look_through(root: Path, read: Read[Name], original: str) -> Shelf[Name]:
     return Shelf(root, place_of, dict(others), over)
 
 
-def _why_not(file: File, place: PurePosixPath, read: Read[Name]) -> str:
-    if file.kind is Kind.ARCHIVE:
+def why_not(place: PurePosixPath, read: Read[Name]) -> str:
+    """Say why a file that is no clip is none, by a code of ``core.listing``."""
+    if tree.is_hidden(place.name):
+        return "hidden"
+    kind = tree.kind_of(place.name)
+    if kind is Kind.ARCHIVE:
         return "archive"
-    if file.kind is Kind.VIDEO:
+    if kind is Kind.VIDEO:
         return "no-name"
-    if file.kind is Kind.IMAGE:
+    if kind is Kind.IMAGE:
         return "flow-images" if is_flow(place, read) else "beside-clips"
     return "suffix"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from araflow.acquire.types import Sources
 from araflow.acquire.whole import Whole
@@ -11,7 +12,7 @@ from araflow.core.listing import Listing
 from araflow.datasets import _named
 from araflow.datasets._hmdb51 import Grammar
 from araflow.datasets._hmdb51 import parse_name as parse_name
-from araflow.datasets._places import ClassFolders
+from araflow.datasets._places import ClassFolders, why_not
 
 
 def places(wanted: frozenset[str] | None) -> ClassFolders:
@@ -25,5 +26,9 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
     return _named.list_clips(Grammar(dataset.classes()), files, wanted or dataset.classes())
 
 
+def _why_not(found: PurePosixPath) -> str:
+    return why_not(Grammar(dataset.classes()), found)
+
+
 _LISTS = re.compile(r"[a-z_]+_test_split[123]\.txt|(hmdb51_)?(train|val|test)_split_[123]_(videos|rawframes)\.txt")
-dataset = Whole("hmdb51", places, list_clips)
+dataset = Whole("hmdb51", places, _why_not, list_clips)

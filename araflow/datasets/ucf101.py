@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from araflow.acquire.types import Sources
 from araflow.acquire.whole import Whole
 from araflow.core.listing import Listing
 from araflow.datasets import _named, _ucf101
-from araflow.datasets._places import ClassFolders
+from araflow.datasets._places import ClassFolders, why_not
 from araflow.datasets._ucf101 import Grammar
 
 
@@ -24,8 +25,12 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
     return _named.list_clips(Grammar(dataset.classes()), files, wanted or dataset.classes())
 
 
+def _why_not(found: PurePosixPath) -> str:
+    return why_not(Grammar(dataset.classes()), found)
+
+
 _LISTS = re.compile(
     r"classInd\.txt|(train|test)list0[123]\.txt|(ucf101_)?(train|val|test)_split_[123]_(videos|rawframes)\.txt"
     r"|(train|val|test)\.csv"
 )
-dataset = Whole("ucf101", places, list_clips)
+dataset = Whole("ucf101", places, _why_not, list_clips)

@@ -383,11 +383,15 @@ def test_two_different_files_for_one_place_in_one_archive_are_refused(tmp_path):
             take(source, tmp_path / f"t{number}")
 
 
-def test_two_different_loose_files_for_one_place_are_refused(tmp_path):
+def test_of_two_different_loose_files_for_one_place_the_first_is_taken_and_that_is_said(tmp_path):
+    """As where clips are listed from folders: a clip may lie in train and in test."""
     name = next(iter(VIDEOS))
     source = lay(tmp_path / "given", {f"one/{name}": b"first.", f"two/{name}": b"second"})
-    with pytest.raises(SourceError, match="different files for the same place"):
-        take(source, tmp_path / "t")
+    lines: list[str] = []
+    for _ in range(2):
+        assert take(source, tmp_path / "t", report=lines.append) == [f"videos/{name}"]
+        assert tree(tmp_path / "t") == {f"videos/{name}": b"first."}
+        assert lines.pop() == f"two/{name} differs from one/{name}, which is taken"
 
 
 @pytest.mark.parametrize("pack", [mirrors.zipped, rar4, mirrors.tarred])

@@ -194,6 +194,29 @@ def test_from_a_folder_of_tars_and_the_replacement(world, tmp_path):
     assert {file: row["status"] for file, row in table(world).items()}[BROKEN] == "replaced"
 
 
+def test_from_a_folder_in_another_layout_takes_every_listed_clip_and_builds_find_them(world, tmp_path):
+    mine = tmp_path / "mine"
+    by_name = {n: d for of in mirrors.kinetics_clips(worlds.drawn()).values() for n, d in of.items()}
+    for number, (file, data) in enumerate(sorted(by_name.items())):
+        stem = file[:-4]
+        place = [f"train_256/x/{stem}.mkv", f"bare/{stem[:11]}.webm", f"val_256/{stem[:11]}_10_20.mp4"][number % 3]
+        (mine / place).parent.mkdir(parents=True, exist_ok=True)
+        (mine / place).write_bytes(data)
+    (mine / "bare" / "holiday.mp4").write_bytes(b"x")
+    (mine / "bare" / "unlisted_id_000001_000011.mkv").write_bytes(b"x")
+    result = run(world, "--from", str(mine), "--json")
+    assert result.exit_code == 0, result.output
+    assert {row["status"] for row in table(world).values()} == {"ok"}
+    over = json.loads(result.stdout)["passed_over"]
+    assert [(one["why"], one["example"]) for one in over] == [
+        ("no-name", "bare/holiday.mp4"),
+        ("not-listed", "bare/unlisted_id_000001_000011.mkv"),
+    ]
+    world.requests()
+    assert world.build().outcomes() == {"done": len(by_name)}
+    assert world.parts_asked() in ([], ["replacement"])
+
+
 def test_from_with_a_sample_is_refused_before_anything_is_asked_for(world, tmp_path):
     result = run(world, "--clips-per-class", "1", *give(world, tmp_path / "mine", *PARTS))
     assert result.exit_code == 1

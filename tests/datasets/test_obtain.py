@@ -12,8 +12,10 @@ import pytest
 from kills import in_a_child
 from rar_writer import rar4
 
+from araflow import datasets
 from araflow.acquire import registry
 from araflow.acquire.statuses import STATUS_FILE, Acquired
+from araflow.acquire.types import Sources
 from araflow.core.errors import FetchError, SourceError, SpecError
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import acquire, offer
@@ -403,3 +405,38 @@ def test_after_kill_9_at_any_moment_nothing_is_wrong_and_the_same_call_completes
         if (folder / "dataset.json").exists():
             assert json.loads((folder / "dataset.json").read_text())["name"] == "hmdb51"
         assert totals(acquire(spec(folder=str(folder))))["ok"] == LISTED
+
+
+# --- what a user has, in whatever layout ---
+
+
+@pytest.mark.parametrize("pack", [None, mirrors.zipped])
+def test_re_encoded_clips_and_folders_of_frames_are_taken_and_what_is_not_is_counted(served, drawn, tmp_path, pack):
+    videos, splits = drawn
+    files = {f"split/{name}": data for name, data in splits.items()}
+    expected = {}
+    for number, (name, data) in enumerate(sorted(videos.items())):
+        label, _, file = name.partition("/")
+        place = [f"train/{label}/{file[:-4]}.MP4", f"frames/{label}/{file[:-4]}/img_00001.jpg", file][number % 3]
+        files[place] = data
+        expected[f"{label}/{file[:-4]}"] = place
+    first = sorted(files)[-1]
+    more = {"notes.md": b"x", "train/walk/my walk.mp4": b"x", "frames/cover.jpg": b"x", f"x/{first}": files[first]}
+    source = tmp_path / "mine"
+    for name, data in (files | more).items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(data)
+    if pack is not None:
+        (tmp_path / "mine.zip").write_bytes(pack(files | more))
+        source = tmp_path / "mine.zip"
+    got = acquire(spec(), given=[source])
+    assert totals(got) == {"listed": LISTED, "ok": LISTED, "replaced": 0, "corrupt": 0, "missing": 0}
+    assert {(one.why, one.what): one.count for one in got.passed_over} == {
+        ("suffix", ".md"): 1,
+        ("no-name", ".mp4"): 1,
+        ("beside-clips", ".jpg"): 1,
+        ("twice", Path(first).suffix.lower()): 1,
+    }
+    clips = datasets.load("hmdb51").list_clips(Sources(Path(got.folder) / "videos", Path(got.folder) / "splits"), None)
+    assert len(clips.clips) == LISTED
+    assert {clip.key for clip in clips.clips if clip.source is not None} == set(expected)

@@ -19,7 +19,7 @@ from araflow.acquire.statuses import Listed
 from araflow.acquire.types import Part, Progress, Sources, no_progress
 from araflow.core.clip import Clip
 from araflow.core.errors import FetchError, SourceError, SpecError
-from araflow.core.listing import Listing, told
+from araflow.core.listing import Leftovers, Listing, told
 from araflow.core.spec import DatasetSpec
 from araflow.datasets._kinetics import lists, youtube
 from araflow.datasets._kinetics.gather import ask_youtube, fetch_all, sample
@@ -127,15 +127,16 @@ class Kinetics:
         listing = self.list_clips(files, spec.classes)
         clips, remarks = listing.clips, list(listing.remarks)
         parts = Parts(folder, files.parts, clips)
+        over = Leftovers()
         for path in given:
-            parts.take(path, report)
+            parts.take(path, report, over)
         if not given and files.parts:
             remarks += fetch_all(parts, spec.keep_archives, report, progress)
             remarks += parts.remarks(spec.subsets, every_class=spec.classes is None)
             if spec.youtube:
                 remarks.append(ask_youtube(parts, clips, report))
         listed = [(dataclasses.replace(clip, replaced=parts.is_replaced(clip)), parts.video(clip)) for clip in clips]
-        return listed, remarks
+        return Listed(listed, remarks, over.entries())
 
     def list_clips(self, files: Sources, wanted: Sequence[str] | None) -> Listing:
         """List the clips of the annotation lists, or of the folders where no lists are given."""

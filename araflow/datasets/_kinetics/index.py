@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from araflow.acquire.tree import is_hidden
 from araflow.core.clip import Clip
 from araflow.datasets._kinetics import lists
-from araflow.datasets._shelves import clip_at, stem_of
+from araflow.datasets._shelves import clip_at, stem_of, why_not
 
 REPLACED = "replaced"
 """Folder below ``videos`` for replacements of broken ones."""
@@ -104,6 +104,11 @@ class PartPlaces:
             return None
         place = PurePosixPath("videos", REPLACED if apart else "", clip.name)
         return place.with_suffix(found.suffix.lower()) if lies == found else place.with_suffix("") / found.name
+
+    def why_not(self, found: PurePosixPath) -> str:
+        """Say why a file has no place, by a code of ``core.listing``."""
+        clip = None if is_hidden(found.name) else clip_at(found, self._read)
+        return why_not(found, self._read) if clip is None else "not-listed"
 
     def enter(self, found: PurePosixPath) -> bool:
         """Every archive may hold clips."""

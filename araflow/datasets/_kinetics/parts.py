@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from araflow.acquire import archives, fetch, ingest, registry
+from araflow.acquire.counted import Counted
 from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.notes import DamagedNoteError
 from araflow.acquire.types import Part, Progress, no_progress
 from araflow.core.addresses import masked
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, SourceError
+from araflow.core.listing import Leftovers, told
 from araflow.datasets._kinetics.index import REPLACED, Index, Lying, PartPlaces, clip_of
 from araflow.datasets._kinetics.records import Held, Records, short_digest
 from araflow.datasets._kinetics.route import Route
@@ -42,10 +44,9 @@ class Parts:
 
     def __init__(self, folder: DatasetFolder, parts: Sequence[Part], clips: Iterable[Clip]) -> None:
         self.folder, self.parts, self.index = folder, parts, Index(clips)
-        self._records = Records(folder.path)
+        self._records, self._lying = Records(folder.path), Lying(folder.videos)
         self.failures: dict[Part, SourceError] = {}
         self._failures_in_a_row = 0
-        self._lying = Lying(folder.videos)
 
     def held(self, part: Part) -> Held | None:
         """Return what a part held, or ``None`` while it has not been fetched, or where that is not to be understood.
@@ -169,8 +170,10 @@ class Parts:
                 if clip.key not in keep:
                     self._place(part, clip).unlink(missing_ok=True)
 
-    def take(self, path: Path, report: Callable[[str], None]) -> None:
+    def take(self, path: Path, report: Callable[[str], None], over: Leftovers) -> None:
         """Take in what the user has: an archive or a folder; it stays, whatever is fetched or dropped later.
+
+        What of it is no listed clip is added to ``over``.
 
         Raises:
             SourceError: There is no such file, or it holds no listed clip.
@@ -180,14 +183,15 @@ class Parts:
         with self.folder.locked(report):
             before = self._records.given()
             places = PartPlaces(self.index, lambda clip: True, replaces=None)
-            found = ingest.ingest(path, self.folder.path, places, report=report, again=True)
+            found = ingest.ingest(
+                path, self.folder.path, Counted(places, places.why_not, over), report=report, again=True
+            )
             if not found:
-                raise SourceError(f"{path}: holds no {self.folder.known.name} clips that are wanted")
-            keys: dict[bool, set[str]] = {False: set(), True: set()}
-            for place in found:
-                if (clip := self.index.get(clip_of(place))) is not None:
-                    keys[REPLACED in place.parts].add(clip.key)
-            now = {"clips": before.clips | keys[False], "replacements": before.replacements | keys[True]}
+                name, seen = self.folder.known.name, told(over.entries())
+                raise SourceError(f"{path}: holds no {name} clips that are wanted{seen and '; '}{seen}")
+            clips = [(REPLACED in place.parts, clip) for place in found if (clip := self.index.get(clip_of(place)))]
+            plain, apart = ({clip.key for other, clip in clips if other is replaces} for replaces in (False, True))
+            now = {"clips": before.clips | plain, "replacements": before.replacements | apart}
             self._lying = Lying(self.folder.videos)
             self._records.write_given(before.model_copy(update=now))
 
@@ -197,8 +201,7 @@ class Parts:
         Raises:
             SourceError: They are on record, but cannot be read.
         """
-        known = self._records.given()
-        return known.replacements if replacements else known.clips
+        return self._records.given().replacements if replacements else self._records.given().clips
 
     def video(self, clip: Clip) -> Path:
         """Return where a clip's video lies, or would; a replacement comes first."""
