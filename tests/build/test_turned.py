@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from araflow.build import turned
 from araflow.cli import main
-from araflow.core.clip import ClipRecord
+from araflow.core.clip import ClipRecord, Outcome
 from araflow.store.manifest import Manifest
 
 MATRICES = {
@@ -100,3 +101,21 @@ def test_clips_of_before_are_made_anew_where_their_source_asks_to_be_turned(vide
     assert "4 worked on" in last
     assert rows(manifest)["rot270"] == [64, 96, 270, False, "complete"]
     assert (out / "clips" / "rot0" / ".araflow.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("rotation", "mirrored", "wanted", "right"),
+    [
+        (0, False, "apply", True),
+        (0, False, "ignore", True),
+        (90, False, "apply", True),
+        (90, False, "ignore", False),
+        (0, True, "ignore", False),
+        (None, None, "apply", True),  # nobody can be asked
+        (None, None, "ignore", True),
+    ],
+)
+def test_what_a_record_tells_without_its_source(rotation: int | None, mirrored: bool | None, wanted: str, right: bool):
+    """As of Kinetics, whose videos are gone once their clips are made."""
+    record = ClipRecord("walk/a", Outcome.DONE, "complete", rotation=rotation, mirrored=mirrored)
+    assert turned.as_wanted(record, wanted, None) is right
