@@ -27,12 +27,14 @@ class Whole:
     Attributes:
         name: Name of the registry file.
         places: Takes the classes that are wanted; places videos below ``videos/`` and split files below ``splits/``.
+        has_subsets: Whether a user's folder has folders named train, val, test.
         why_not: Says of a file that has no place there why that is so, by a code of ``core.listing``.
         list_clips: As of ``araflow.datasets.Dataset``.
     """
 
     name: str
     places: Callable[[frozenset[str] | None], ingest.Places]
+    has_subsets: Callable[[Path], bool]
     why_not: Callable[[PurePosixPath], str]
     list_clips: Callable[[Sources, Sequence[str] | None], Listing]
 
@@ -45,8 +47,9 @@ class Whole:
         return ()
 
     def knows_splits(self, spec: DatasetSpec) -> bool:
-        """Whether split files come with the download, or are given."""
-        return spec.source is None or spec.splits is not None
+        """Whether split files come with the download, or are given, or folders are named as if they were."""
+        given = spec.source is None or spec.splits is not None
+        return given or self.has_subsets(Path(spec.source or "").expanduser())
 
     def check(self, spec: DatasetSpec, *, accept_licence: bool) -> None:
         """Check settings before any work starts; see ``terms.check``."""

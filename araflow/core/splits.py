@@ -124,13 +124,15 @@ def _known(clips: Sequence[Clip], fold: int) -> dict[str, str]:
 def _official(clips: Sequence[Clip], fold: int) -> dict[str, str]:
     result = _known(clips, fold)
     if lacking := next((clip for clip in clips if clip.key not in result), None):
-        if result and all(tag is None for clip in clips for tag in clip.folds):
+        no_folds = all(tag is None for clip in clips for tag in clip.folds)
+        if result and no_folds:
             raise SpecError(
                 f"split.protocol: official needs a split for every clip, and {lacking.key!r} is the first of "
                 f"{len(clips) - len(result)} that have none: give them one, or use auto, random or group"
             )
+        lacks = f"{lacking.key!r} has no {'split' if no_folds else f'fold {fold}'}"
         raise SpecError(
-            f"split.protocol: official needs official split files, and {lacking.key!r} has no fold {fold}: "
+            f"split.protocol: official needs official split files, or folders named train, val and test, and {lacks}: "
             "set dataset.splits, or use random or group"
         )
     return result

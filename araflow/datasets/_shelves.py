@@ -34,6 +34,18 @@ def subset_of(folder: str) -> str | None:
     return meant.pop() if len(meant) == 1 else None
 
 
+def has_subsets(folder: Path) -> bool:
+    """Whether a folder, or one in it, has folders named after different subsets; nothing deeper is looked at."""
+    try:
+        inner = [path for path in folder.iterdir() if path.is_dir()]
+        return any(
+            len({subset_of(path.name) for path in own if path.is_dir()} - {None}) > 1
+            for own in (inner, *(place.iterdir() for place in inner))
+        )
+    except OSError:  # whoever lists it will say so
+        return False
+
+
 def subset_around(place: PurePosixPath, classes: Callable[[str], bool] = lambda _: False) -> str | None:
     """Return the subset of the nearest folder that is named after one; folders that are classes are none."""
     names = (folder.name for folder in place.parents)

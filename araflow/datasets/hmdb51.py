@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from araflow.acquire.types import Sources
 from araflow.acquire.whole import Whole
 from araflow.core.listing import Listing
-from araflow.datasets import _named
+from araflow.datasets import _named, _shelves
 from araflow.datasets._hmdb51 import Grammar
 from araflow.datasets._hmdb51 import parse_name as parse_name
 from araflow.datasets._places import ClassFolders, why_not
@@ -31,4 +31,4 @@ def _why_not(found: PurePosixPath) -> str:
 
 
 _LISTS = re.compile(r"[a-z_]+_test_split[123]\.txt|(hmdb51_)?(train|val|test)_split_[123]_(videos|rawframes)\.txt")
-dataset = Whole("hmdb51", places, _why_not, list_clips)
+dataset = Whole("hmdb51", places, _shelves.has_subsets, _why_not, list_clips)

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from araflow.acquire.types import Sources
 from araflow.acquire.whole import Whole
 from araflow.core.listing import Listing
-from araflow.datasets import _named, _ucf101
+from araflow.datasets import _named, _shelves, _ucf101
 from araflow.datasets._places import ClassFolders, why_not
 from araflow.datasets._ucf101 import Grammar
 
@@ -33,4 +33,4 @@ _LISTS = re.compile(
     r"classInd\.txt|(train|test)list0[123]\.txt|(ucf101_)?(train|val|test)_split_[123]_(videos|rawframes)\.txt"
     r"|(train|val|test)\.csv"
 )
-dataset = Whole("ucf101", places, _why_not, list_clips)
+dataset = Whole("ucf101", places, _shelves.has_subsets, _why_not, list_clips)

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from araflow.acquire.types import Sources
-from araflow.core.errors import SourceError
+from araflow.build import stages
+from araflow.build.resolved import resolve
+from araflow.core.errors import SourceError, SpecError
 from araflow.core.listing import PassedOver
+from araflow.core.spec_file import parse
 from araflow.datasets import _shelves, hmdb51, ucf101
 
 CLASSES = ("push", "run", "walk")
@@ -266,3 +269,28 @@ def test_ucf101_is_found_in_every_layout_with_every_kind_of_list(tmp_path, layou
 )
 def test_a_subset_is_read_from_a_folder_by_whole_words(folder, subset):
     assert _shelves.subset_of(folder) == subset
+
+
+@pytest.mark.parametrize("layout", ["{side}/{label}/", "videos/{side}/{label}/", "{label}/{side}/"])
+def test_folders_of_train_and_test_are_a_split_that_the_official_protocol_goes_by(tmp_path, layout):
+    places = [layout.format(side=side, label="walk") for side in ("train", "test")]
+    source = lay(tmp_path / "mine", *[f"{place}{STEMS['walk'][n]}.avi" for n, place in enumerate(places)])
+    spec = {
+        "name": "x",
+        "dataset": {"name": "hmdb51", "classes": ["walk"], "source": str(source)},
+        "out": str(tmp_path),
+    }
+    build = resolve(parse(spec | {"split": {"protocol": "official"}}))
+    selection = stages.select(build, Sources(source, None))
+    assert sorted(selection.split_of.values()) == ["test", "train"]
+    (source / places[0] / f"{STEMS['walk'][0]}.avi").rename(source / f"{STEMS['walk'][0]}.avi")
+    with pytest.raises(SpecError, match="official needs"):
+        stages.select(build, Sources(source, None))
+
+
+def test_kinetics_without_lists_and_subsets_says_that_nothing_tells_them(tmp_path):
+    source = lay(tmp_path / "mine", "abseiling/abcdefghij0_000001_000011.mp4")
+    spec = {"name": "x", "dataset": {"name": "kinetics400", "source": str(source)}, "out": str(tmp_path)}
+    build = resolve(parse(spec | {"split": {"protocol": "official"}}))
+    with pytest.raises(SpecError, match=r"or folders named train, val and test, and 'abseiling/ab.*' has no split:"):
+        stages.select(build, Sources(source, None, ("train", "val")))
