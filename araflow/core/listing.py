@@ -29,7 +29,7 @@ WHYS = {
     "hidden": "hidden",
 }
 """Every reason why something became no clip, with its meaning, in the order in which they are told."""
-QUIET = frozenset({"hidden", "unwanted-class", "unwanted-subset"})
+QUIET = frozenset({"hidden", "output", "unwanted-class", "unwanted-subset"})
 """Reasons that are counted but are no news: nobody is warned of them, and no manifest keeps them."""
 
 
