@@ -13,7 +13,8 @@ from araflow.acquire.notes import read_table, write_table
 from araflow.core.clip import Clip
 from araflow.core.listing import PassedOver
 from araflow.core.tally import Tally
-from araflow.media.source_files import declared_size, frame_files
+from araflow.media import containers
+from araflow.media.source_files import frame_files
 
 STATUS_FILE = "clips.csv"
 _COLUMNS = ("key", "label", "subset", "file", "status")
@@ -62,15 +63,14 @@ class Acquired:
 
 
 def status_of(path: Path, *, replaced: bool = False) -> str:
-    """Return ``ok``, ``missing``, ``replaced``, or ``corrupt``: shorter than the container says. Nothing is decoded.
+    """Return ``ok``, ``missing``, ``replaced``, or ``corrupt``: it was cut, or seems to be. Nothing is decoded.
 
     A folder of frames is ``ok`` if it has any.
     """
     try:
         if path.is_dir():
             return ("replaced" if replaced else "ok") if frame_files(path) else "corrupt"
-        size = path.stat().st_size
-        if size < _SHORTEST or size < (declared_size(path) or 0):
+        if path.stat().st_size < _SHORTEST or containers.ending(path).lacking:
             return "corrupt"
     except FileNotFoundError:
         return "missing"

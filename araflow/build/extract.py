@@ -209,6 +209,7 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
         | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes", "lossless_bytes")}
         | {name: measured[name] for name in ("rgb_sha256", "flow_sha256")}
         | {"radii": radii, "saturated": measured["saturated"] / measured["components"]}
+        | {"damaged": bool(info.complaints or info.faults)}
     )
 
 
@@ -219,13 +220,14 @@ def _completion(measured: Mapping[str, Any]) -> str:
     # One frame fewer than the header says is usual (every HMDB51 file seen); more means that some were lost in silence.
     if frames < header - 1 and not measured["cut"]:
         details.append(_noted(info, f"{frames} frames, the header says {header}"))
-    elif info.complaints:
+    elif info.complaints or info.faults:
         details.append(_noted(info, f"{frames} frames"))
     return ": ".join(["complete", *filter(None, ["; ".join(details + info.notes)])])
 
 
 def _noted(info: video.VideoInfo, text: str) -> str:
-    """Add what the decoder complained of."""
+    """Add what the file lacks, and what the decoder complained of."""
+    text = "; ".join([text, *info.faults])
     if not info.complaints:
         return text
     return f"{text}; the decoder reported {len(info.complaints)} errors, first: {info.complaints[0]}"

@@ -46,7 +46,8 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
             "picture": str(picture) if picture.exists() else None,
             "made": made,
         }
-        content |= {"outcomes": dict(outcomes), "reasons": dict(summary.reasons(written)), "seconds": round(seconds, 3)}
+        content |= {"outcomes": dict(outcomes), "reasons": dict(summary.reasons(written))}
+        content |= {"damaged": summary.damaged(written), "seconds": round(seconds, 3)}
         echo_json(content)
     else:
         print_summary(written)

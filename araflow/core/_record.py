@@ -58,6 +58,7 @@ _FIELDS: Mapping[str, _Check] = {
     "bound": _number(1e300),
     "saturated": _number(1.0),
     "radii": _radii,
+    "damaged": lambda value: type(value) is bool,
     "jpeg_quality": _whole(8),
     **dict.fromkeys(("backend", "algorithm", "preset", "flow_parameters", "quantizer"), _text),
     **dict.fromkeys(("fingerprint", "rgb_fingerprint", "software"), _text),

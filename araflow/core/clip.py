@@ -134,6 +134,8 @@ class ClipRecord:
         radii: Per flow field, the speed in pixels per frame that maps to full scale, for ``max_radius``.
         saturated: Share of all flow components that lie beyond ±bound, 0 to 1; 0 for ``max_radius``; ``None`` where it
             was not counted.
+        damaged: The decoder reported errors, or the file seems to be shorter than it says, as ``reason`` tells;
+            ``None`` where the clip is not done, or an older araflow made it.
         fingerprint: Fingerprint of every setting that changes rgb or flow.
         rgb_fingerprint: Fingerprint of the settings that change rgb alone.
         software: Versions of what made the files.
@@ -166,6 +168,7 @@ class ClipRecord:
     jpeg_quality: int | None = None
     radii: tuple[float, ...] | None = None
     saturated: float | None = None
+    damaged: bool | None = None
     fingerprint: str | None = None
     rgb_fingerprint: str | None = None
     software: str | None = None
@@ -205,8 +208,9 @@ def source_status(clip: Clip, record: ClipRecord) -> str | None:
     """Say how the dataset's copy of a clip was found.
 
     Returns:
-        ``missing`` (no file), ``corrupt`` (it cannot be decoded to its end), ``replaced`` (by the dataset's own
-        replacement, and good), ``ok``, or ``None`` where that is not known, because its making failed.
+        ``missing`` (no file), ``corrupt`` (it cannot be decoded to its end, or not without errors), ``replaced`` (by
+        the dataset's own replacement, and good), ``ok``, or ``None`` where that is not known, because its making
+        failed.
     """
     if record.reason_code == "missing":
         return "missing"
@@ -214,4 +218,6 @@ def source_status(clip: Clip, record: ClipRecord) -> str | None:
         return "corrupt"
     if record.outcome is Outcome.FAILED:
         return None
+    if record.damaged:
+        return "corrupt"
     return "replaced" if clip.replaced else "ok"

@@ -9,6 +9,7 @@ May import ``core``.
 
 __all__ = [
     "colours",
+    "containers",
     "fields",
     "flow_files",
     "images",

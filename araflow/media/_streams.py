@@ -12,6 +12,8 @@ _HDR = {16: "PQ", 18: "HLG"}
 """Transfer characteristics of ITU-T H.273, table 3, whose pictures are far brighter than a screen's."""
 _SQUARE = 0.01
 """Samples that are nearly square (2048:2043) come from rounding a width to whole pixels."""
+_MOST_FRAMES = 1 << 30
+"""A header that states as many was written before the number was known."""
 
 
 def choose(container: InputContainer) -> tuple[VideoStream, list[str]]:
@@ -50,7 +52,7 @@ def stated_frames(stream: VideoStream) -> int | None:
 
     What an edit list leaves out is not to be seen; PyAV tells since 17.
     """
-    if stream.frames <= 0:  # a damaged header may have numbers below zero
+    if not 0 < stream.frames < _MOST_FRAMES:  # a damaged header may have numbers below zero
         return None
     if "mp4" not in stream.container.format.name:
         return stream.frames

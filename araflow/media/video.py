@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from araflow.core.errors import ClipError
 from araflow.core.reading import NotAFileError, open_file, read_file
-from araflow.media import _streams, exif, images
+from araflow.media import _streams, _watched, containers, exif, images
 from araflow.media._rgb import ToRgb
 from araflow.media.orientation import UPRIGHT, Orientation, of_exif, of_frame
-from araflow.media.source_files import declared_size, frame_files
+from araflow.media.source_files import frame_files
 
 RgbFrame = NDArray[np.uint8]
 """uint8, (height, width, 3), channels R, G, B."""
@@ -51,6 +51,7 @@ class VideoInfo:
         fps: Frames per second as the container states it, or ``None``.
         header_frames: Frame count as the container states it, or ``None``.
         complaints: Errors that the decoder reported and went on from, repetitions left out; grows while decoding.
+        faults: What the file lacks, or seems to: known when it was decoded to its end.
         notes: What else there is to say of the file, such as what is not applied; grows while decoding.
         applied: What made the coded frames upright, from the first frame on; ``None`` before, and where the file asks
             for something that was to be ignored.
@@ -61,6 +62,7 @@ class VideoInfo:
     fps: float | None
     header_frames: int | None
     complaints: list[str] = dataclasses.field(default_factory=list)
+    faults: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     applied: Orientation | None = None
 
@@ -149,9 +151,9 @@ def _read_video(path: Path, upright: bool) -> tuple[VideoInfo, Frames]:
         raise ClipError("not-a-file", f"it is {error.strerror}") from error
     if size == 0:
         raise ClipError("empty", "the file has no bytes")
-    declared = declared_size(path)
-    if declared is not None and declared > size:
-        raise ClipError("truncated", f"the container declares {declared:,} bytes, the file has {size:,}")
+    ending = containers.ending(path)
+    if ending.sure:
+        raise ClipError("truncated", ending.lacking)
     try:
         # Some HMDB51 files carry metadata that is not UTF-8.
         container = av.open(str(path), metadata_errors="replace", options=_OPEN)
@@ -161,6 +163,8 @@ def _read_video(path: Path, upright: bool) -> tuple[VideoInfo, Frames]:
         closing.callback(container.close)
         stream, info = _open_stream(container)
         closing.pop_all()
+    if ending.lacking:
+        info.faults.append(ending.lacking)
     return info, _decode(container, stream, info, upright)
 
 
@@ -185,7 +189,7 @@ def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo, upr
     to_rgb, asked = ToRgb(), UPRIGHT
     count = 0
     with container:
-        decoded = container.decode(stream)
+        decoded = _watched.frames(container, stream, info.faults)
         while True:
             try:
                 with _noting_complaints(info):

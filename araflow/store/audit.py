@@ -122,6 +122,14 @@ def check(manifest: Manifest) -> str:
         )
     if left := strays(manifest):
         log.warning("%d clip folders belong to no row of this build, such as %s", len(left), left[0])
+    if bad := [key for key, damaged in manifest.columns("key", "damaged") if damaged]:
+        log.warning(
+            "%d clips decoded with errors or are shorter than their headers say, such as %s: their status is corrupt, "
+            "and araflow manifest show --clips %s tells what was seen",
+            len(bad),
+            bad[0],
+            manifest.folder,
+        )
     if fast := {key: share for key, share in manifest.columns("key", "saturated") if (share or 0) > _SATURATED}:
         worst = max(fast, key=lambda key: fast[key])
         log.warning(

@@ -74,6 +74,7 @@ SCHEMA = pa.schema(
         ("jpeg_quality", pa.int8()),
         ("radii", pa.list_(pa.float32())),
         ("saturated", pa.float64()),
+        ("damaged", pa.bool_()),
         ("outcome", pa.string()),
         ("reason", pa.string()),
         ("fingerprint", pa.string()),
@@ -86,7 +87,7 @@ _ROWS_AT_ONCE = 8192
 """As many are Python objects at a time."""
 _ADDED = (
     *("subset", "status", "rotation", "mirrored", "lossless_bytes", "rgb_sha256", "flow_sha256"),
-    *("flow_parameters", "jpeg_quality", "saturated"),
+    *("flow_parameters", "jpeg_quality", "saturated", "damaged"),
 )
 """Columns that came later, in the order of the schema: null in a file from before."""
 _OF_RECORD = {field.name for field in dataclasses.fields(ClipRecord)}

@@ -10,7 +10,7 @@ from araflow.core.tally import Tally
 from araflow.store import audit
 from araflow.store.manifest import Manifest
 
-COLUMNS = ("label", "label_index", "group", "outcome", "reason", "split", "frames")
+COLUMNS = ("label", "label_index", "group", "outcome", "reason", "split", "frames", "damaged")
 """Of a manifest, those that are counted."""
 _COUNTED = ("listed", *(outcome.value for outcome in Outcome), *SPLITS, "leaked", "frames")
 
@@ -42,6 +42,11 @@ def reasons(manifest: Manifest) -> Counter[str]:
     """Count the clips that are not done by reason code."""
     unmade = (reason for outcome, reason in manifest.columns("outcome", "reason") if outcome != Outcome.DONE)
     return Counter((reason or "").partition(":")[0] for reason in unmade)
+
+
+def damaged(manifest: Manifest) -> int:
+    """Count the clips that decoded with errors, or are shorter than their headers say."""
+    return sum(bool(one) for (one,) in manifest.columns("damaged"))
 
 
 def last_line(manifest: Manifest, made: int, seconds: float) -> str:

@@ -165,6 +165,7 @@ def test_the_record_tells_what_was_made(clip, tmp_path):
         jpeg_quality=95,
         radii=None,
         saturated=0.0,
+        damaged=False,
         fingerprint=recipe.fingerprint,
         rgb_fingerprint=recipe.rgb_fingerprint,
         software=extract.software(),

@@ -357,9 +357,7 @@ def test_clips_read_by_turns_keep_their_own_complaints(damaged, tmp_path, settin
 def test_a_cut_avi_is_told_by_its_header(tmp_path, kept):
     path = encode(tmp_path / "clip.avi", 12)
     data = path.read_bytes()
-    assert source_files.declared_size(path) == len(data)
     path.write_bytes(data[: int(kept * len(data))] if isinstance(kept, float) else data[:kept])
-    assert source_files.declared_size(path) == len(data)
     assert reason(path) == "truncated"
 
 
@@ -368,7 +366,6 @@ def test_a_cut_avi_is_told_by_its_header(tmp_path, kept):
 def test_a_cut_mp4_is_told_by_its_boxes(tmp_path, options, kept):
     path = encode(tmp_path / "clip.mp4", 12, options=options)
     data = path.read_bytes()
-    assert source_files.declared_size(path) == len(data)
     path.write_bytes(data[: int(kept * len(data))] if isinstance(kept, float) else data[:kept])
     assert reason(path) == "truncated"
 
@@ -387,34 +384,6 @@ def test_bytes_after_the_end_do_no_harm(tmp_path):
         path = encode(tmp_path / name, 12)
         path.write_bytes(path.read_bytes() + bytes(1000))
         assert len(decode(path)[1]) == 12
-
-
-def box(kind, body, *, large=False, size=None):
-    if large:
-        return struct.pack(">I4sQ", 1, kind, 16 + len(body)) + body
-    return struct.pack(">I4s", 8 + len(body) if size is None else size, kind) + body
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (box(b"ftyp", b"isom") + box(b"mdat", bytes(100)), 12 + 108),
-        (box(b"ftyp", b"isom") + box(b"mdat", bytes(100), large=True), 12 + 116),
-        ((box(b"ftyp", b"isom") + box(b"mdat", bytes(100), large=True))[:60], 12 + 116),
-        (box(b"ftyp", b"isom") + box(b"mdat", bytes(100), size=0), None),
-        (box(b"ftyp", b"isom") + box(b"mdat", bytes(100), size=5), None),
-        (box(b"ftyp", b"isom") + b"\0\0\0", 12 + 8),
-        (b"RIFF" + struct.pack("<I", 4) + b"AVI ", 12),
-        (b"RIFF" + struct.pack("<I", 4_000_000_000) + b"AVI ", 4_000_000_008),
-        (b"\x1aE\xdf\xa3" + bytes(50), None),
-        (b"", None),
-        (b"RIFF\0\0", None),
-    ],
-)
-def test_declared_size(tmp_path, data, expected):
-    path = tmp_path / "file"
-    path.write_bytes(data)
-    assert source_files.declared_size(path) == expected
 
 
 def test_no_cut_or_flip_of_a_clip_crashes_the_process(tmp_path):
