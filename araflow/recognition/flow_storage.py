@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, SpecError, brief
@@ -28,6 +28,8 @@ _Value = float | int | Annotated[str, Field(max_length=100)]
 COLUMNS = ("backend", "algorithm", "preset", "flow_parameters", "quantizer", "bound", "jpeg_quality")
 """Columns of a manifest that say how its flow was made."""
 _WORDS = {"quantizer": "quantiser", "jpeg_quality": "JPEG quality"}
+_ELSEWHERE = "unknown"
+"""Backend of flow that araflow did not make."""
 _LAST_BITS = "device"
 """Of the numbers of a preset, what decides no more than the last bits: the kind of device that PyTorch ran on."""
 _SHOWN, _MOST = 4, 500
@@ -39,7 +41,7 @@ class FlowStorage(Settings):
     """How flow was made and stored; ``None`` where that is not known.
 
     Attributes:
-        backend: What computed it.
+        backend: What computed it; ``unknown`` where that was not araflow: the quantiser is a guess then.
         algorithm: Its algorithm.
         preset: What the preset was called then, for people.
         parameters: The numbers that algorithm and preset stood for.
@@ -58,16 +60,15 @@ class FlowStorage(Settings):
     jpeg_quality: int | None = Field(None, ge=1, le=100)
     scale: FlowScale = "stored"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_before(cls, tree: Any) -> Any:  # noqa: ANN401 - whatever is to be validated
-        """Take what an older version wrote of flow that came from elsewhere: a guess beside ``unknown``."""
-        if isinstance(tree, Mapping) and tree.get("backend") == "unknown":
-            return {name: value for name, value in tree.items() if name == "scale"}
-        return tree
+    @property
+    def known(self) -> FlowStorage:
+        """The same without guesses: of flow from elsewhere, as in TAO's folders, ``max_radius`` is one."""
+        return FlowStorage(scale=self.scale) if self.backend == _ELSEWHERE else self
 
     def __str__(self) -> str:
         """Name it for people, such as ``opencv dis balanced, ±20 pixels, JPEG 95``."""
+        if self.known is not self:
+            return str(self.known)
         if self.quantizer is None:
             scale = f"quantiser {_NOT_KNOWN}"
         elif self.quantizer == "bound":
@@ -80,16 +81,17 @@ class FlowStorage(Settings):
 
     def numbers(self) -> dict[str, Any]:
         """Return what is known, JSON-ready, less the preset's name: all that making the same flow again takes."""
-        return self.model_dump(mode="json", exclude={"preset", "scale"}, exclude_none=True)
+        return self.known.model_dump(mode="json", exclude={"preset", "scale"}, exclude_none=True)
 
     def differs(self, other: FlowStorage) -> Differences:
         """Say in which way other flow is not this, which a recogniser was trained on."""
+        this, that = self.known, other.known
         wrong: list[str] = []
         lesser: list[str] = []
         unknown: list[str] = []
         for name in ("algorithm", "backend", "quantizer", "bound", "jpeg_quality"):
-            ours, theirs = getattr(self, name), getattr(other, name)
-            if name == "bound" and {self.quantizer, other.quantizer} != {"bound"}:
+            ours, theirs = getattr(this, name), getattr(that, name)
+            if name == "bound" and {this.quantizer, that.quantizer} != {"bound"}:
                 continue
             if ours is None or theirs is None:
                 unknown.append(_WORDS.get(name, name))
@@ -97,11 +99,11 @@ class FlowStorage(Settings):
                 # Where speeds are made comparable, scales need not be alike.
                 harmless = ("backend", "jpeg_quality", *(("quantizer", "bound") if self.scale == "pixels" else ()))
                 (lesser if name in harmless else wrong).append(_line(name, ours, theirs))
-        if self.backend is not None and (self.backend, self.algorithm) == (other.backend, other.algorithm):
-            if self.parameters is not None and other.parameters is not None:
-                lesser += _other_numbers(self.parameters, other.parameters)
-            elif self.preset != other.preset:
-                lesser.append(_line("preset", self.preset, other.preset))
+        if this.backend is not None and (this.backend, this.algorithm) == (that.backend, that.algorithm):
+            if this.parameters is not None and that.parameters is not None:
+                lesser += _other_numbers(this.parameters, that.parameters)
+            elif this.preset != that.preset:
+                lesser.append(_line("preset", this.preset, that.preset))
             else:
                 unknown.append("the numbers of the preset")
         return Differences(tuple(wrong), tuple(lesser), tuple(unknown))
@@ -226,7 +228,7 @@ def in_words(shares: Sequence[Share]) -> str:
     if len(shares) == 1:
         return str(shares[0].storage)
     shown = [f"{share.storage} ({share.clips:,} clips, such as {share.such_as})" for share in shares[:_SHOWN]]
-    return " and ".join([*shown, *([f"{len(shares) - _SHOWN:,} other ways"] if len(shares) > _SHOWN else [])])
+    return "; ".join([*shown, *([f"{len(shares) - _SHOWN:,} other ways"] if len(shares) > _SHOWN else [])])
 
 
 def joined(lines: Iterable[str]) -> str:

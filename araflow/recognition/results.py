@@ -133,13 +133,18 @@ def evaluate_files(
     if not wanted:
         raise SpecError(f"--split: {manifest} has no finished clip for {split}")
     labels = experiment.labels_of(read)
-    found = []
     for file, model in zip(files, models, strict=True):
         if model.labels != labels:
             raise SpecError(f"{file} knows the classes {', '.join(model.labels)}; {manifest} has {', '.join(labels)}")
-        warnings = same_flow.hold(file, model, read, manifest, allow=allow_other_flow)
+    # All that is refused is refused before the first is scored.
+    warnings = [
+        same_flow.hold(file, model, read, manifest, allow=allow_other_flow)
+        for file, model in zip(files, models, strict=True)
+    ]
+    found = []
+    for file, own in zip(files, warnings, strict=True):
         scored = evaluation.evaluate(file, wanted, checked, split=None if split == "all" else split)
-        found.append(dataclasses.replace(scored, warnings=warnings))
+        found.append(dataclasses.replace(scored, warnings=own))
     return (found[0] if len(found) == 1 else fusion.fuse_streams(found, weights)), clips.leakage(read, split_of).total
 
 

@@ -87,7 +87,7 @@ def test_flow_remembers_how_it_was_made(prepare):
 
 def test_flow_that_was_made_in_two_ways_is_refused_for_flow_alone(prepare, changed):
     mixed = changed(lambda row: {**row, "algorithm": "tvl1"} if row["key"] == "walk/1" else row)
-    with pytest.raises(SpecError, match=r"not made in one way \(opencv dis .* and opencv tvl1 .*dis against tvl1"):
+    with pytest.raises(SpecError, match=r"not made in one way \(opencv dis .*; opencv tvl1 .*dis against tvl1"):
         prepare(mixed)
     assert len(prepare(mixed, "rgb").train) == 9
 

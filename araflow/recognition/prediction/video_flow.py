@@ -61,9 +61,9 @@ def flow_maker(spec: ModelSpec, backend: str | None = None) -> FlowMaker | None:
     trained = spec.flow
     if trained is None:
         raise SpecError("this recogniser sees flow, but does not know how it was stored; train it again")
+    choice = _training_s(trained.known) if backend is None else _another(trained.known, backend)
     if trained.quantizer == "bound" and trained.bound is None:
         raise SpecError("this recogniser sees flow, but does not know its bound; train it again")
-    choice = _training_s(trained) if backend is None else _another(trained, backend)
     preset, here = _preset(trained, choice)
     found = trained.differs(here)
     if backend is None and found.lesser:
@@ -86,7 +86,7 @@ def flow_maker(spec: ModelSpec, backend: str | None = None) -> FlowMaker | None:
 def _training_s(trained: FlowStorage) -> optical.Choice:
     """Return training's backend and algorithm."""
     if trained.backend is None or trained.algorithm is None:
-        raise UnavailableError(f"it is not known what computed the flow that this recogniser was trained on; {_AUTO}")
+        raise UnavailableError(f"what computed the flow that this recogniser was trained on is unknown; {_AUTO}")
     try:
         return optical.choose(trained.backend, trained.algorithm)
     except (SpecError, UnavailableError) as error:
