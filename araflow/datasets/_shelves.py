@@ -16,6 +16,7 @@ from araflow.acquire import tree
 from araflow.acquire.tree import Kind
 from araflow.core.listing import Leftovers
 from araflow.datasets._folder_labels import SUBSETS
+from araflow.media import series
 from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 Name = TypeVar("Name", bound=Hashable)
@@ -23,8 +24,8 @@ Read = Callable[[str, Sequence[str]], Name | None]
 """Takes a name without suffix, and the names of the folders around it, the nearest first; returns which clip it is."""
 
 _FRAMES = frozenset({"rgb", "img", "imgs", "image", "images", "frame", "frames", "jpg", "jpegs", "png"})
-_FLOW = frozenset({"u", "v", "x", "y", "flow", "flow_x", "flow_y", "tvl1", "flow_u", "flow_v"})
-"""Folders in a clip's: of its frames, and of its flow."""
+_FLOW = frozenset({"u", "v", "x", "y"})
+"""Folders in a clip's: of its frames, and of its flow where they are not called so."""
 
 
 def subset_of(folder: str) -> str | None:
@@ -90,7 +91,7 @@ def clip_at(place: PurePosixPath, read: Read[Name]) -> tuple[Name, PurePosixPath
 def is_flow(place: PurePosixPath, read: Read[Name]) -> bool:
     """Whether a file is an image of a clip's optical flow, in a folder of such images."""
     inner = place.parent
-    image = place.suffix.lower() in IMAGE_SUFFIXES and inner.name.lower() in _FLOW
+    image = place.suffix.lower() in IMAGE_SUFFIXES and (inner.name.lower() in _FLOW or series.is_flow(inner.name))
     return image and _read_at(inner.parent, inner, read) is not None
 
 
@@ -174,9 +175,12 @@ def look_through(root: Path, read: Read[Name], original: str) -> Shelf[Name]:
     over, place_of = found.passed_over, {}
     others: dict[Name, list[str]] = defaultdict(list)
     frames: set[str] = set()
+    images: dict[str, list[str]] = defaultdict(list)
+    for file in found.of(Kind.IMAGE):
+        images[file.folder].append(file.name)
     for file in found.files:
-        if file.kind is Kind.IMAGE and file.folder in frames:
-            continue
+        if file.kind is Kind.IMAGE and file.folder not in images:
+            continue  # its folder is settled
         place = PurePosixPath(file.place)
         clip = clip_at(place, read) if file.kind in (Kind.VIDEO, Kind.IMAGE) else None
         if clip is None:
@@ -184,6 +188,11 @@ def look_through(root: Path, read: Read[Name], original: str) -> Shelf[Name]:
             continue
         name, lies = clip[0], str(clip[1])
         if file.kind is Kind.IMAGE:
+            sorted_out = series.sort_out(images.pop(file.folder))
+            for image in sorted_out.flow:
+                over.add("flow-images", file.suffix, f"{file.folder}/{image}")
+            if not sorted_out.frames:
+                continue
             frames.add(lies)
         if name not in place_of:
             place_of[name] = lies

@@ -184,6 +184,21 @@ def test_what_is_no_clip_is_counted_by_what_it_is(tmp_path):
     }
 
 
+def test_optical_flow_beside_frames_is_counted_and_no_clip(tmp_path):
+    one, two, three, four = STEMS["walk"]
+    both = [f"walk/{one}/{kind}_{n:05d}.jpg" for kind in ("img", "flow_x", "flow_y") for n in (1, 2)]
+    beside = [f"walk/{two}/{folder}/00001.jpg" for folder in ("rgb", "flow_x", "flow_y")]
+    alone = [f"walk/{three}/{kind}_00001.jpg" for kind in ("flow_x", "flow_y")]
+    source = lay(tmp_path / "mine", *both, *beside, *alone, f"walk/{four}/old_picture.jpg", f"walk/{four}/2.jpg")
+    listing = hmdb51.list_clips(Sources(source, None), ["walk"])
+    assert [clip.source for clip in listing.clips] == [
+        source / "walk" / one,
+        source / "walk" / two / "rgb",
+        source / "walk" / four,
+    ]
+    assert listing.passed_over == (PassedOver("flow-images", ".jpg", 8, both[2]),)
+
+
 def test_a_source_without_clips_says_what_lies_there(tmp_path):
     source = lay(tmp_path / "mine", "a/walking 1.mp4", "a/walking 2.mp4", "notes.md")
     for dataset in (hmdb51, ucf101):
