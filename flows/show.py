@@ -30,6 +30,7 @@ from araflow.core.clip import Outcome
 from araflow.core.screen import as_markdown
 from araflow.core.screen import shown as shown_text
 from araflow.core.spec import BuildSpec
+from araflow.core.tally import UNKNOWN
 from araflow.store import summary
 from araflow.store.layout import CONTACT_SHEET
 from araflow.store.manifest import Manifest
@@ -131,13 +132,14 @@ def outcomes(written: Manifest) -> None:
         table=_cells(by_class.classes),
         key="outcomes",
         description=f"Clips of {as_markdown(str(written.folder))} by class, outcome and split; in all: {total}. "
-        "Leaked: test clips whose source title is also in training.",
+        "Leaked: test clips whose source title, or bytes, are also in training; unknown where no group tells.",
     )
 
 
 def _cells(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return rows as Prefect's UI takes them: it reads every text in a table as Markdown."""
-    return [{name: as_markdown(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in rows]
+    told = ({name: UNKNOWN if cell is None else cell for name, cell in row.items()} for row in rows)
+    return [{name: as_markdown(cell) if isinstance(cell, str) else cell for name, cell in row.items()} for row in told]
 
 
 def markdown(text: str, key: str, description: str) -> None:

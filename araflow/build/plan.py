@@ -15,7 +15,7 @@ from araflow.acquire.registry import is_address
 from araflow.acquire.types import Sources
 from araflow.build import stages
 from araflow.build.resolved import ResolvedBuild, resolve
-from araflow.core import splits
+from araflow.core import leakage, splits
 from araflow.core.addresses import masked
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import ClipError, SpecError
@@ -38,7 +38,8 @@ class Plan:
     Attributes:
         backend: Which optical-flow backend would run, and why.
         classes: Per class its listed clips, their number by split, and the test clips whose source title is also in
-            training, of the class (``leaked``) or of any (``leaked across classes``).
+            training, of the class (``leaked``) or of any (``leaked across classes``; ``None`` where no group
+            tells), and the test clips of which none does (``source unknown``).
         total: The same of all classes together.
         present: Clips whose video is there; ``None`` while only lists are at hand.
         estimate: Frames, hours and bytes of the whole build, measured on a few clips; ``None`` without videos.
@@ -75,10 +76,10 @@ def plan(spec: BuildSpec) -> Plan:
     for clip in selection.clips:
         counts[clip.label, "listed"] += 1
         counts[clip.label, selection.split_of[clip.key]] += 1
-    leaks = splits.leakage((clip.label, clip.group, selection.split_of[clip.key]) for clip in selection.clips)
-    for label, leak in leaks.by_class.items():
-        counts[label, "leaked"], counts[label, "leaked across classes"] = leak.same_class, leak.any_class
-    by_class = Tally.of(counts, ("listed", *splits.SPLITS, "leaked", "leaked across classes"), selection.labels)
+    leaks = leakage.leakage(
+        leakage.Seen(clip.label, clip.group, selection.split_of[clip.key]) for clip in selection.clips
+    )
+    by_class = Tally.of(counts, ("listed", *splits.SPLITS), selection.labels).beside(leaks, across_classes=True)
     found = len(present) if files.videos else None
     beside = selection.passed_over, selection.remarks
     return Plan(build.why, by_class.classes, by_class.total, found, estimate, measured, *beside)

@@ -28,12 +28,13 @@ _MANIFEST = click.argument("path", type=ManifestPath(path_type=Path))
 def show(path: Path, clips: bool, as_json: bool) -> None:
     """Show the clips of a manifest by class and outcome. PATH is a manifest or an output folder."""
     from araflow.cli.tables import print_clips, print_summary
-    from araflow.store import summary
+    from araflow.store import duplicates, summary
     from araflow.store.manifest import Manifest
 
     read = Manifest.read(path, None if clips else summary.COLUMNS)
     if as_json:
         content = {"metadata": read.metadata, **dataclasses.asdict(summary.by_class(read))}
+        content["duplicates"] = dataclasses.asdict(duplicates.find(read))
         echo_json(content | ({"clips": read.table.to_pylist()} if clips else {}))
     elif clips:
         print_clips(read)
@@ -55,7 +56,7 @@ def validate(path: Path, quick: bool, deep: bool, as_json: bool) -> None:
     """
     if quick and deep:
         raise click.UsageError("--quick reads no file, and --deep all of them; give one of them")
-    from araflow.store import audit
+    from araflow.store import audit, duplicates
     from araflow.store.manifest import Manifest
 
     read = Manifest.read(path)
@@ -64,12 +65,15 @@ def validate(path: Path, quick: bool, deep: bool, as_json: bool) -> None:
         problems = audit.validate(read, decode=not quick, deep=deep, on_clip=lambda key: advance(None))
     strays = [f"{path}: a clip folder without a finished row" for path in audit.strays(read)]
     unknown = audit.without_digests(read) if deep else 0
+    twice = duplicates.find(read)
     if as_json:
-        content = {"clips": len(read), "problems": problems + strays}
+        content = {"clips": len(read), "problems": problems + strays, "duplicates": dataclasses.asdict(twice)}
         echo_json(content | ({"without_digests": unknown} if deep else {}))
     else:
         for problem in problems + strays:
             echo(visible(problem))
+        if twice.across_splits or twice.across_classes:
+            echo(visible(twice.line))
         line = f"{len(read)} rows, {len(problems) + len(strays)} differences"
         if problems and read.settings:
             line += "; the same araflow build or flow with --verify makes damaged clips and the manifest anew, and so "

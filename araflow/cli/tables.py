@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from araflow.core import tally
+from araflow.core.leakage import NO_GROUPS
 from araflow.core.listing import WHYS, PassedOver
-from araflow.core.screen import echo
+from araflow.core.screen import echo, visible
 from araflow.core.table import Table
 
 if TYPE_CHECKING:
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
 
 def print_summary(manifest: Manifest) -> None:
     """Print clips by class, outcome and split."""
-    from araflow.store import summary
+    from araflow.store import duplicates, summary
 
     drawn = " (drawn, not footage)" if manifest.settings.get("dataset", {}).get("name") == "sample" else ""
     by_class = summary.by_class(manifest)
     tally.table(by_class.classes, by_class.total, f"{manifest.name}{drawn}").print()
+    if by_class.total["leaked"] is None:
+        echo(f"test clips whose source is also in training: {NO_GROUPS}")
+    if (twice := duplicates.find(manifest)).videos:
+        echo(visible(twice.line))
 
 
 def print_clips(manifest: Manifest) -> None:
@@ -34,10 +39,15 @@ def print_plan(plan: Plan) -> None:
     """Print a plan."""
     total = plan.total
     tally.table(plan.classes, total).print()
-    echo(
-        f"{total['leaked']} of {total['test']} test clips share their source title with a training clip of their "
-        f"class, {total['leaked across classes']} with one of any class"
-    )
+    if total["leaked"] is None:
+        echo(f"test clips whose source is also in training: {NO_GROUPS}")
+    else:
+        known = total["test"] - total["source unknown"]
+        echo(
+            f"{total['leaked']} of {known} test clips share their source title with a "
+            f"training clip of their class, {total['leaked across classes']} with one of any class"
+            + (f"; the source of {total['source unknown']} more is unknown" if total["source unknown"] else "")
+        )
     print_passed_over(plan.passed_over)
     echo(f"optical flow: {plan.backend}")
     if plan.present is None:

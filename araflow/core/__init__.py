@@ -19,6 +19,7 @@ __all__ = [
     "json_log",
     "keys",
     "kinds",
+    "leakage",
     "listing",
     "processes",
     "reading",

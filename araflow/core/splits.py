@@ -1,17 +1,16 @@
 """Which clips are for training, validation and test: as lists say, random per class, or by source group; pure.
 
-Clips of one film look alike, so a random split puts near-copies of training clips into the test set. ``leakage``
+Clips of one film look alike, so a random split puts near-copies of training clips into the test set; ``leakage.py``
 counts them. The random protocol is that of NVIDIA's ActionRecognitionNet model card ("randomly 10 % video per class"),
 whose counts come out exactly; its seed and list are not published.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from araflow.core.clip import Clip
@@ -217,54 +216,3 @@ def _set_aside(result: dict[str, str], by_class: Mapping[str, Sequence[Clip]], s
         train = [clip for clip in members if result[clip.key] == "train"]
         ranked = sorted(train, key=lambda clip: _rank(spec.seed, "val", clip.key))
         result.update((clip.key, "val") for clip in ranked[: share(spec.val_fraction, len(train))])
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Leakage:
-    """How much of a test set was seen in training.
-
-    Attributes:
-        test: Number of test clips.
-        same_class: Of those, how many share their source group with a training clip of the same class.
-        any_class: Of those, how many share it with a training clip of any class.
-    """
-
-    test: int
-    same_class: int
-    any_class: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LeakageReport:
-    """How much of each class's test set was seen in training.
-
-    Attributes:
-        by_class: Class to its leakage, in order of name; ``None`` stands for clips without a class, and comes first.
-        total: Of all classes together.
-    """
-
-    by_class: dict[str | None, Leakage]
-    total: Leakage
-
-
-def leakage(rows: Iterable[tuple[str | None, str | None, str | None]]) -> LeakageReport:
-    """Count test clips whose source group is also in training.
-
-    Args:
-        rows: Per clip its label, group and split; clips without a group never count as leaked.
-    """
-    test_of: dict[str | None, list[str | None]] = defaultdict(list)
-    train_of: dict[str | None, set[str]] = defaultdict(set)
-    for label, group, split in rows:
-        test = test_of[label]
-        if split == "test":
-            test.append(group)
-        elif split == "train" and group is not None:
-            train_of[label].add(group)
-    groups = set().union(*train_of.values())
-    by_class = {
-        label: Leakage(len(test), *(sum(group in seen for group in test) for seen in (train_of[label], groups)))
-        for label, test in sorted(test_of.items(), key=lambda item: (item[0] is not None, item[0]))
-    }
-    sums = (sum(getattr(one, field.name) for one in by_class.values()) for field in dataclasses.fields(Leakage))
-    return LeakageReport(by_class, Leakage(*sums))

@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from araflow.core.leakage import Leakage, LeakageReport
 from araflow.core.table import Table
 
 NO_CLASS = "(no class)"
 """What is shown for the class of clips that have none."""
 ALL = "(all)"
 """What is shown before the sum, and nowhere else."""
+UNKNOWN = "unknown"
+"""What is shown for a number that nobody knows."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Tally:
     """
 
     classes: list[dict[str, Any]]
-    total: dict[str, int]
+    total: dict[str, Any]
 
     @classmethod
     def of(
@@ -44,7 +47,27 @@ class Tally:
         classes = [{"class": label or NO_CLASS, **row} for label, row in zip(order, rows, strict=True)]
         return cls(classes, {column: sum(row[column] for row in rows) for column in columns})
 
+    def beside(self, leaks: LeakageReport, *, across_classes: bool = False) -> Tally:
+        """Return it with columns of leakage.
+
+        Args:
+            leaks: Of the same classes.
+            across_classes: Also count what is in training of any class.
+        """
+        of = {label or NO_CLASS: one for label, one in leaks.by_class.items() if label is not None}
+        if (nameless := leaks.by_class.get(None)) is not None and NO_CLASS not in of:
+            of[NO_CLASS] = nameless
+
+        def columns(one: Leakage) -> dict[str, Any]:
+            wider = {"leaked across classes": one.any_class} if across_classes else {}
+            return {"leaked": one.same_class, **wider, "source unknown": one.unknown}
+
+        nothing = Leakage(0, 0, 0)
+        classes = [row | columns(of.get(row["class"], nothing)) for row in self.classes]
+        return Tally(classes, self.total | columns(leaks.total))
+
 
 def table(classes: Sequence[Mapping[str, Any]], total: Mapping[str, Any], title: str = "") -> Table:
     """Return the table that people see of a tally."""
-    return Table.of(classes, {"class": ALL, **total}, title)
+    rows = [{name: UNKNOWN if cell is None else cell for name, cell in row.items()} for row in (*classes, total)]
+    return Table.of(rows[:-1], {"class": ALL, **rows[-1]}, title)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from araflow import __version__
 from araflow.core import spec_file
 from araflow.core.errors import ManifestError, SpecError
-from araflow.core.splits import Leakage
+from araflow.core.leakage import Leakage
 from araflow.recognition import _checks, same_flow, tao
 from araflow.recognition.flow_storage import FlowStorage, one_way
 from araflow.recognition.spec import ExperimentSpec, ModelSpec

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from araflow.core import spec_file
 from araflow.core.errors import SpecError
+from araflow.core.leakage import Leakage
 from araflow.core.screen import echo
 from araflow.core.spec import SplitSpec
-from araflow.core.splits import Leakage
 from araflow.recognition import checkpoint, experiment, same_flow
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import EvaluationSpec, ExperimentSpec, ModelSpec
@@ -222,7 +222,7 @@ def print_plan(prepared: Prepared) -> None:
         echo(f"  {stream}: {window.frames} frames of {window.width}x{window.height}")
     shown = ", ".join(f"{count} {side}" for side, count in counts.items())
     echo(f"  {len(content['labels'])} classes; clips: {shown}")
-    echo(f"  test clips whose source is also in training: {leaked.any_class} of {leaked.test}")
+    echo(f"  test clips whose source, or very bytes, are also in training: {leaked.told(leaked.any_class)}")
     for note in prepared.notes:
         echo(f"  note: {note}")
     settings = prepared.spec.training

@@ -14,6 +14,7 @@ __all__ = [
     "checks",
     "differences",
     "draft",
+    "duplicates",
     "layout",
     "lease",
     "listing",

@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from araflow.core import splits
+from araflow.core import leakage as leaks
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, OutputError
 from araflow.core.processes import usable_cores
-from araflow.store import checks
+from araflow.store import checks, duplicates
 from araflow.store.address import open_place
 from araflow.store.layout import KINDS
 from araflow.store.manifest import Manifest
@@ -130,6 +130,9 @@ def check(manifest: Manifest) -> str:
             bad[0],
             manifest.folder,
         )
+    twice = duplicates.find(manifest)
+    if twice.across_splits or twice.across_classes:
+        log.warning("%s", twice.line)
     if fast := {key: share for key, share in manifest.columns("key", "saturated") if (share or 0) > _SATURATED}:
         worst = max(fast, key=lambda key: fast[key])
         log.warning(
@@ -181,6 +184,7 @@ def strays(manifest: Manifest) -> list[str]:
     return sorted(found)
 
 
-def leakage(manifest: Manifest) -> splits.LeakageReport:
-    """Count, per class, the finished test clips whose source group is also in training."""
-    return splits.leakage(manifest.select(outcome=Outcome.DONE).columns("label", "group", "split"))
+def leakage(manifest: Manifest) -> leaks.LeakageReport:
+    """Count, per class, the finished test clips whose source group, or whose very bytes, are also in training."""
+    done = manifest.select(outcome=Outcome.DONE)
+    return leaks.leakage(map(leaks.Seen._make, done.columns("label", "group", "split", "source_sha256")))

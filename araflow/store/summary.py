@@ -10,16 +10,19 @@ from araflow.core.tally import Tally
 from araflow.store import audit
 from araflow.store.manifest import Manifest
 
-COLUMNS = ("label", "label_index", "group", "outcome", "reason", "split", "frames", "damaged")
+COLUMNS = (
+    *("key", "label", "label_index", "group", "source_sha256", "outcome", "reason", "split", "frames", "damaged"),
+)
 """Of a manifest, those that are counted."""
-_COUNTED = ("listed", *(outcome.value for outcome in Outcome), *SPLITS, "leaked", "frames")
+_COUNTED = ("listed", *(outcome.value for outcome in Outcome), *SPLITS, "frames")
 
 
 def by_class(manifest: Manifest) -> Tally:
     """Count clips by class: listed ones, by outcome, and of the finished ones by split.
 
-    Further columns are the finished test clips whose source title is also in training of their class (``leaked``), and
-    the frames.
+    Further columns are the frames, the finished test clips whose source title, or whose very bytes, are also in
+    training of their class (``leaked``; ``None`` where no group tells), and those of which nobody knows that
+    (``source unknown``).
     """
     counts: Counter[tuple[str | None, str]] = Counter()
     names = ["label", "outcome", "split"]
@@ -32,9 +35,7 @@ def by_class(manifest: Manifest) -> Tally:
         if outcome == Outcome.DONE:
             counts[label, split] += count
             counts[label, "frames"] += frames or 0  # of folders that no build made, not every one has frames
-    for label, leaks in audit.leakage(manifest).by_class.items():
-        counts[label, "leaked"] = leaks.same_class
-    found = Tally.of(counts, _COUNTED, manifest.labels)
+    found = Tally.of(counts, _COUNTED, manifest.labels).beside(audit.leakage(manifest))
     return found if len(found.classes) > 1 or manifest.labels else Tally([], found.total)
 
 

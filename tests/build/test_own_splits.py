@@ -1,14 +1,20 @@
 """What a list says of its clips reaches the manifest: their splits, and the order of their labels."""
 
+import json
 import logging
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from araflow.build.run import build
+from araflow.cli import main
 from araflow.core import spec_file
+from araflow.core.leakage import Leakage
+from araflow.store import audit, summary
 
 
 def frames(folder: Path, seed: int) -> None:
@@ -62,3 +68,28 @@ def test_labels_are_in_natural_order_and_a_change_of_order_is_told(videos, tmp_p
     assert "classes are in another order than in the manifest that was here: '10' was class 3 and is 1 now" in (
         caplog.text
     )
+
+
+def test_the_same_bytes_in_training_and_test_and_in_two_classes_are_named(videos, tmp_path, caplog):
+    shutil.copytree(videos / "c0", tmp_path / "twin")
+    rows = f"path,label,split\nc0,walk,train\nc1,run,train\nc2,walk,test\n{tmp_path / 'twin'},run,test\n"
+    manifest = made(videos, tmp_path / "out", rows)
+    line = "1 videos are there more than once, byte for byte, as 2 clips: 1 of them in more than one split, 1 in more"
+    assert line in caplog.text and "such as 'c0' and 'run/twin'" in caplog.text
+    assert audit.leakage(manifest).total == Leakage(2, 0, 1, 1)
+    for command in ("show", "validate"):
+        shown = CliRunner().invoke(main, ["manifest", command, str(tmp_path / "out")])
+        assert shown.exit_code == 0 and line in shown.stdout
+        content = json.loads(CliRunner().invoke(main, ["manifest", command, "--json", str(tmp_path / "out")]).stdout)
+        assert content["duplicates"] == {
+            "videos": 1, "clips": 2, "across_splits": 1, "across_classes": 1, "examples": [["c0", "run/twin"]]
+        }  # fmt: skip
+
+
+def test_without_groups_leakage_is_unknown_and_said_to_be(videos, tmp_path):
+    rows = "path,label,split\nc0,walk,train\nc1,run,train\nc2,walk,test\nc3,run,test\n"
+    manifest = made(videos, tmp_path / "out", rows)
+    assert summary.by_class(manifest).total["leaked"] is None
+    shown = CliRunner().invoke(main, ["manifest", "show", str(tmp_path / "out")]).stdout
+    assert "unknown: no groups (a column group in a CSV list tells what a clip was cut from)" in shown
+    assert "share their source" not in shown

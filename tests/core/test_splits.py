@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from araflow.acquire.types import Sources
 from araflow.core.clip import Clip
 from araflow.core.errors import SpecError
+from araflow.core.leakage import Leakage, LeakageReport, Seen, leakage
 from araflow.core.spec import SplitSpec
-from araflow.core.splits import SPLITS, Leakage, LeakageReport, assign, leakage, named, remark, settled, share
+from araflow.core.splits import SPLITS, assign, named, remark, settled, share
 from araflow.datasets import hmdb51
 
 HMDB5 = ("walk", "ride_bike", "run", "fall_floor", "push")
@@ -41,7 +42,7 @@ def counts(clips, split_of, split: str) -> dict[str, int]:
 
 
 def leaks(clips, split_of) -> LeakageReport:
-    return leakage((c.label, c.group, split_of[c.key]) for c in clips)
+    return leakage(Seen(c.label, c.group, split_of[c.key]) for c in clips)
 
 
 def sides(clips, split_of) -> dict[str, set[str]]:
@@ -190,35 +191,6 @@ def test_a_class_of_one_source_is_not_torn():
     clips = [clip("walk", str(number)) for number in range(10)]
     assert set(assign(clips, spec("group", test_fraction=0.1)).values()) == {"train"}
     assert set(assign(clips, spec("group", test_fraction=0.9)).values()) == {"test"}
-
-
-def test_leakage_counts_same_class_and_any_class_and_passes_over_clips_without_source():
-    rows = [
-        ("walk", "film", "train"),
-        ("walk", "film", "test"),
-        ("run", "film", "test"),
-        ("run", "other", "test"),
-        ("run", "other", "val"),  # only training counts
-        ("walk", None, "train"),
-        ("walk", None, "test"),
-        ("walk", "film", "unused"),
-        (None, "film", "test"),
-    ]
-    found = leakage(rows)
-    assert list(found.by_class.items()) == [
-        (None, Leakage(1, 0, 1)),
-        ("run", Leakage(2, 0, 1)),
-        ("walk", Leakage(2, 1, 1)),
-    ]
-    assert found.total == Leakage(5, 1, 3)
-    assert leakage(iter(rows)) == found
-    assert leakage([]) == LeakageReport({}, Leakage(0, 0, 0))
-
-
-def test_a_class_named_all_is_a_class_and_no_total():
-    found = leakage([("all", "film", "train"), ("all", "film", "test"), ("walk", "other", "test")])
-    assert found.by_class == {"all": Leakage(1, 1, 1), "walk": Leakage(1, 0, 0)}
-    assert found.total == Leakage(2, 1, 1)
 
 
 # --- share ---

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from araflow.core.errors import OutputError, SourceError, SpecError, TrainingError
-from araflow.core.splits import Leakage
+from araflow.core.leakage import Leakage
 from araflow.core.written import LIST
 from araflow.recognition.evaluation.answers import Evaluation
 from araflow.recognition.evaluation.evaluate import evaluate

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from araflow.core import splits
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError
+from araflow.core.leakage import LeakageReport, Seen
+from araflow.core.leakage import leakage as count_leakage
 from araflow.core.spec import SplitSpec
 
 if TYPE_CHECKING:  # loading processes start sooner without PyArrow
@@ -29,7 +31,7 @@ if TYPE_CHECKING:  # loading processes start sooner without PyArrow
 KEPT = ("dataset", "label", "split", "group", "source", "body", "camera", "people", "view", "quality")
 """Of a manifest's columns, those that a clip keeps to be described by."""
 COLUMNS = (
-    *("key", "label_index", "outcome", "path", "frames", "flows", "fold1", "fold2", "fold3", "subset"),
+    *("key", "label_index", "outcome", "path", "source_sha256", "frames", "flows", "fold1", "fold2", "fold3", "subset"),
     *(
         "backend",
         "algorithm",
@@ -101,15 +103,15 @@ def split_of(manifest: Manifest, spec: SplitSpec | None = None) -> dict[str, str
     return splits.assign([clip for clip in manifest.clips() if clip.label is not None], spec)
 
 
-def leakage(manifest: Manifest, split_of: Mapping[str, str]) -> splits.LeakageReport:
-    """Count, per class and in all, the finished test clips whose source group is also in training.
+def leakage(manifest: Manifest, split_of: Mapping[str, str]) -> LeakageReport:
+    """Count, per class and in all, the finished test clips whose source group, or whose bytes, are also in training.
 
     Args:
         manifest: The clips.
         split_of: What ``split_of`` returned.
     """
-    done = manifest.select(outcome=Outcome.DONE).columns("label", "group", "key")
-    return splits.leakage((label, group, split_of.get(key)) for label, group, key in done)
+    done = manifest.select(outcome=Outcome.DONE).columns("label", "group", "key", "source_sha256")
+    return count_leakage(Seen(label, group, split_of.get(key), sha256) for label, group, key, sha256 in done)
 
 
 class Clips(Sequence[VideoClip]):

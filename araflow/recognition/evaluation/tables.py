@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from araflow.core.leakage import Leakage
 from araflow.core.screen import as_markdown
-from araflow.core.splits import Leakage
 from araflow.core.table import Table, figures, names
 from araflow.recognition.evaluation.answers import Evaluation
 from araflow.recognition.evaluation.metrics import ClassMetrics, Metrics, Rate
@@ -39,8 +39,7 @@ def overall(evaluation: Evaluation, leakage: Leakage | None = None) -> Table:
     )
     if leakage is not None:
         for name, leaked in (("leaked", leakage.same_class), ("leaked across classes", leakage.any_class)):
-            share = leaked / leakage.test if leakage.test else math.nan
-            rows.append((name, _percent(share), "", f"{leaked:,} of {leakage.test:,}"))
+            rows.append((name, _percent(leakage.share(leaked)), "", leakage.told(leaked)))
     columns = (*names(""), *figures("share", "95 % interval", "videos"))
     return Table(columns, rows, title=_title(evaluation))
 
@@ -111,7 +110,7 @@ def markdown(evaluation: Evaluation, leakage: Leakage | None = None) -> str:
     if leakage is not None:
         parts.append(
             "Leaked: test videos whose source (film, recording) also gave training videos, of the same class or of "
-            "any. A recogniser may know them by their scene.\n"
+            "any, or whose very bytes are in training. A recogniser may know them by their scene.\n"
         )
     return "\n".join(parts)
 
@@ -141,7 +140,7 @@ def _figures(metrics: Metrics) -> tuple[str, ...]:
 def _leaked(total: Leakage | None) -> tuple[str, str]:
     if total is None:
         return _NOTHING, _NOTHING
-    return f"{total.same_class:,} of {total.test:,}", f"{total.any_class:,} of {total.test:,}"
+    return total.told(total.same_class), total.told(total.any_class)
 
 
 def _title(evaluation: Evaluation) -> str:

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 from araflow.core import written
 from araflow.core.errors import SourceError, brief
 from araflow.core.files import parquet
-from araflow.core.splits import Leakage
+from araflow.core.leakage import Leakage
 from araflow.recognition.evaluation.answers import DESCRIPTION, Evaluation
 from araflow.recognition.evaluation.metrics import ranked
 from araflow.recognition.evaluation.tables import markdown
