@@ -2,6 +2,7 @@ import csv
 import io
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -101,7 +102,7 @@ def test_every_label_is_found_by_every_spelling_that_is_in_use(name, suffix):
     for label in labels:
         torchvision = label.replace(" ", "_").replace("'", "").replace("(", "").replace(")", "")
         mmaction2 = label.replace('"', "").replace(" ", "_")
-        for spelling in (label, slug(label), torchvision, mmaction2, label.upper(), slug(label).lower()):
+        for spelling in (label, slug(label), torchvision, mmaction2, label.upper(), slug(label).lower(), quote(label)):
             assert find_label(spelling + suffix, labels) == label
 
 

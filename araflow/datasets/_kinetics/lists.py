@@ -15,7 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from araflow.core.errors import SourceError
 from araflow.core.reading import read_file
@@ -100,24 +100,31 @@ def find_label(text: str, labels: Sequence[str]) -> str | None:
     """Return the label that a folder or archive is named after, or ``None`` if none, or more than one, fits.
 
     Read are the raw label, its slug, and the folder names of torchvision (space to ``_``, no ``'()``) and mmaction2
-    (space to ``_``, no ``"``); as they are first, then without case.
+    (space to ``_``, no ``"``); as they are first, then without case, then by letters and digits alone, so that
+    ``air%20drumming`` and ``air-drumming`` are one.
     """
     name = _ARCHIVE.sub("", text)
-    exact, folded = _spellings(tuple(labels))
-    fits = exact.get(name) or folded.get(name.casefold()) or set()
+    exact, folded, plain = _spellings(tuple(labels))
+    fits = exact.get(name) or folded.get(name.casefold()) or plain.get(_plain(name)) or set()
     return next(iter(fits)) if len(fits) == 1 else None
 
 
 @functools.lru_cache(maxsize=8)
-def _spellings(labels: tuple[str, ...]) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+def _spellings(labels: tuple[str, ...]) -> tuple[dict[str, set[str]], dict[str, set[str]], dict[str, set[str]]]:
     exact: dict[str, set[str]] = defaultdict(set)
     folded: dict[str, set[str]] = defaultdict(set)
+    plain: dict[str, set[str]] = defaultdict(set)
     for label in labels:
         joined = label.replace(" ", "_")
         for spelling in (label, slug(label), re.sub("['()]", "", joined), joined.replace('"', "")):
             exact[spelling].add(label)
             folded[spelling.casefold()].add(label)
-    return dict(exact), dict(folded)
+            plain[_plain(spelling)].add(label)
+    return dict(exact), dict(folded), dict(plain)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", unquote(name).casefold())
 
 
 def read_annotations(path: Path, subset: str) -> list[Listed]:
