@@ -11,7 +11,7 @@ from araflow.media.source_files import VIDEO_SUFFIXES
 
 MADE = {  # suffix: FFmpeg's format, codec
     ".gif": ("gif", "gif"),
-    ".ogv": ("ogg", "libtheora"),
+    ".ogv": ("ogg", "libvpx"),
     ".3gp": ("3gp", "mpeg4"),
     ".3g2": ("3g2", "mpeg4"),
     ".f4v": ("f4v", "libx264"),
