@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from araflow.core import splits
 from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
-from araflow.core.reading import open_file
+from araflow.core.listing import Leftovers, Listing, PassedOver
+from araflow.core.spelling import Paths
+from araflow.datasets import _list_table
+from araflow.media.source_files import VIDEO_SUFFIXES
+
+SUFFIXES = frozenset({".csv", ".tsv"})
+"""Of lists."""
+_NAMES = {
+    "path": ("path", "file", "filename", "file_name", "file_path", "filepath", "video", "video_path", "clip_path"),
+    "label": ("label", "class", "action", "category", "label_name", "class_name", "classname"),
+    "split": ("split", "subset", "set", "partition"),
+    "group": ("group", "group_id"),
+}
+"""What headers call the columns."""
 
 
-def read(path: Path) -> list[Clip]:
+def read(path: Path) -> Listing:
     """Read the clips of a list.
 
     Args:
-        path: CSV file, UTF-8, with a header. ``path`` is a video or a folder of frames, absolute or relative to the
-            list's folder; what is not there is a clip without source. An empty ``label``, ``split`` (``train``,
-            ``val``, ``test``) or ``group`` means that there is none. Other columns are not read.
+        path: CSV file, UTF-8 or UTF-16, with a header. ``path`` is a video or a folder of frames, absolute or relative
+            to the list's folder, and found where its file is spelled in another Unicode form, or case, or with Windows'
+            backslashes; what is not there is a clip without source. An empty ``label``, ``split`` (``train``, ``val``,
+            ``test``) or ``group`` means that there is none. Other columns are not read.
 
     Returns:
-        The clips in the list's order. A clip's key is its path without suffix if that is relative and has no ``..``,
-        otherwise ``<label>/<file name without suffix>``.
+        The clips in the list's order, and the videos beside them that are in no row. A clip's key is its path without
+        suffix if that is relative and has no ``..``, otherwise ``<label>/<file name without suffix>``.
 
     Raises:
         SourceError: The list is unreadable or empty, a row is malformed, or two rows name one path or would have one
@@ -32,9 +44,14 @@ def read(path: Path) -> list[Clip]:
     """
     clips: list[Clip] = []
     lines: dict[str, int] = {}  # path or key: line
-    for number, row in _rows(path):
-        clip = _clip(path, number, row)
-        place = os.path.normpath(path.parent / row["path"])
+    paths = Paths()
+    otherwise: list[tuple[str, str]] = []
+    for number, row in _list_table.rows(path, _NAMES, ("path", "label")):
+        row["path"] = _with_slashes(path.parent, row["path"])
+        clip = _clip(path, number, row, paths)
+        place = os.path.normpath(clip.source or path.parent / row["path"])
+        if clip.source is not None and clip.source.name != PurePosixPath(row["path"]).name:
+            otherwise.append((row["path"], clip.source.name))
         for what, text in (("path", f"path {place}"), (f"key {clip.key!r}", f"key {clip.key}")):
             if (first := lines.setdefault(text, number)) != number:
                 raise SourceError(
@@ -49,38 +66,38 @@ def read(path: Path) -> list[Clip]:
             if f"key {parent}" in lines:
                 inner, outer = lines[f"key {clip.key}"], lines[f"key {parent}"]
                 raise SourceError(f"{path}:{inner}: {clip.key!r} would lie within the clip of line {outer}; rename one")
-    return clips
+    return Listing(tuple(clips), _beside(path, clips), _remarks(otherwise))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and the stripped fields by column."""
-    header: list[str] = []
-    try:
-        with io.TextIOWrapper(open_file(path), encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            for fields in reader:
-                row = [field.strip() for field in fields]
-                where = f"{path}:{reader.line_num}"
-                if not any(row):
-                    continue
-                if not header:
-                    header = [name.lower() for name in row]
-                    if missing := [name for name in ("path", "label") if header.count(name) != 1]:
-                        raise SourceError(
-                            f"{where}: a list of videos begins with a header that names the columns path and label "
-                            f"(and split, group) once; {missing[0]!r} is not there, or twice: {','.join(fields)!r}"
-                        )
-                elif len(row) != len(header):
-                    raise SourceError(f"{where}: {len(row)} fields, but the header has {len(header)}: {fields}")
-                else:
-                    yield reader.line_num, dict(zip(header, row, strict=True))
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror}") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise SourceError(f"{path}: not readable as CSV in UTF-8: {error}") from error
+def _with_slashes(folder: Path, name: str) -> str:
+    """Return a path of Windows as one of this system; a name that has backslashes stays as it is."""
+    return name if "\\" not in name or os.path.lexists(folder / name) else PureWindowsPath(name).as_posix()
 
 
-def _clip(path: Path, number: int, row: dict[str, str]) -> Clip:
+def _remarks(otherwise: list[tuple[str, str]]) -> tuple[str, ...]:
+    if not otherwise:
+        return ()
+    name, file = otherwise[0]
+    return (
+        f"{len(otherwise):,} names of the list are spelled otherwise than their files, in Unicode form or case, such "
+        f"as {name!a} for {file!a}",
+    )
+
+
+def _beside(path: Path, clips: list[Clip]) -> tuple[PassedOver, ...]:
+    """Count the videos that lie beside listed ones, below the list's folder, and are in no row."""
+    listed = {os.path.normpath(clip.source) for clip in clips if clip.source is not None}
+    folders = {Path(place).parent for place in listed}
+    over = Leftovers()
+    for folder in sorted(one for one in folders if one.is_relative_to(path.parent)):
+        with contextlib.suppress(OSError):  # its clips say so, each in its row
+            for file in folder.iterdir():
+                if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".") and str(file) not in listed:
+                    over.add("not-listed", file.suffix.lower(), file.relative_to(path.parent).as_posix())
+    return over.entries()
+
+
+def _clip(path: Path, number: int, row: dict[str, str], paths: Paths) -> Clip:
     name, label, said = row["path"], row["label"] or None, row.get("split", "")
     pure = PurePosixPath(name)
     if pure.name in ("", "..") or "\0" in name:
@@ -89,16 +106,17 @@ def _clip(path: Path, number: int, row: dict[str, str]) -> Clip:
         raise SourceError(f"{path}:{number}: split is {said!r}; expected train, val, test, or nothing")
     if label is not None and ("/" in label or "\0" in label or label in (".", "..")):
         raise SourceError(f"{path}:{number}: label is {label!r}; it names a folder, so it cannot be that or hold '/'")
-    place = path.parent / name
-    whole = place.is_dir() or pure.stem in (".", "..")  # "...avi" without its suffix would lead out of the output
-    stem = pure if whole else pure.with_suffix("")
-    inside = not pure.is_absolute() and ".." not in pure.parts
+    place = paths.find(path.parent / name)
+    is_folder = place is not None and place.is_dir()
+    # "...avi" without its suffix would lead out of the output.
+    stem = pure if is_folder or pure.stem in (".", "..") else pure.with_suffix("")
+    inside = not pure.is_absolute() and not PureWindowsPath(name).drive and ".." not in pure.parts
     return Clip(
         dataset="folder",
         key=str(stem) if inside else f"{label}/{stem.name}" if label else stem.name,
         label=label,
         group=row.get("group") or None,
         name=name,
-        source=place if place.exists() else None,
+        source=place if place is not None and place.exists() else None,
         subset=subset,
     )

@@ -34,7 +34,7 @@ class Folder(Dataset):
         source = spec.source or ""
         if (folder := Path(source).expanduser()).is_dir():
             return any(clip.subset is not None for clip in _folder_tree.list_clips(folder, spec.classes).clips)
-        return source.lower().endswith(".csv") or is_archive_name(source)
+        return source.lower().endswith(tuple(_folder_csv.SUFFIXES)) or is_archive_name(source)
 
     def check(self, spec: DatasetSpec, *, accept_licence: bool) -> None:
         """Insist on a source and refuse split files; see ``Dataset``."""
@@ -143,7 +143,7 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
         raise SourceError(f"{root}: neither a file nor a folder")
     if root.is_file() and not _is_list(root):
         return Listing((_folder_tree.single(root),))
-    listing = Listing(tuple(_folder_csv.read(root))) if root.is_file() else _folder_tree.list_clips(root, wanted)
+    listing = _folder_csv.read(root) if root.is_file() else _folder_tree.list_clips(root, wanted)
     labels = {clip.label for clip in listing.clips if clip.label is not None}
     if absent := [label for label in wanted or () if label not in labels]:
         raise SourceError(
@@ -161,4 +161,4 @@ def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:
 
 
 def _is_list(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() == ".csv"
+    return path.is_file() and path.suffix.lower() in _folder_csv.SUFFIXES

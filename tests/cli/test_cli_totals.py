@@ -55,8 +55,9 @@ def test_of_a_plan(videos: Path):
     content = json.loads(araflow("plan", *settings, "--json").stdout)
     assert counts(content) == {"all": 2, "walk": 3}
     assert (content["total"]["listed"], content["total"]["train"], content["total"]["test"]) == (5, 4, 1)
+    assert (content["total"]["leaked"], content["total"]["source unknown"]) == (None, 1)
     shown = araflow("plan", *settings).stdout
-    assert "0 of 1 test clips" in shown and "videos at hand: 5 of 5 listed" in shown
+    assert "source is also in training: unknown: no groups" in shown and "videos at hand: 5 of 5 listed" in shown
 
 
 def test_of_what_is_tried_again(out: Path):

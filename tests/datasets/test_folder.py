@@ -363,3 +363,59 @@ def test_every_key_of_a_list_is_a_path_of_its_own_below_the_output(tmp_path_fact
         assert not key.startswith("/")
         assert ".." not in key.split("/")
         assert not any(other.startswith(f"{key}/") for other in found)
+
+
+# --- lists as they come ---
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-mark"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "filename,class,subset\nä.mp4,walk,Validation\n",
+        "Video;Action;Set\nä.mp4;walk;val\n",
+        "sep=;\npath;label;split\nä.mp4;walk;VAL\n",
+        "file path\tLabel-Name\tpartition\nä.mp4\twalk\tdev\n",
+    ],
+)
+def test_a_list_is_read_as_spreadsheets_save_it(tmp_path, text, encoding):
+    make(tmp_path, "ä.mp4")
+    content = b"\xff\xfe" + text.encode("utf-16-le") if encoding == "utf-16-le-mark" else text.encode(encoding)
+    (tmp_path / "mine.tsv").write_bytes(content)
+    (clip,) = listed(tmp_path / "mine.tsv")
+    assert (clip.key, clip.label, clip.subset, clip.source) == ("ä", "walk", "val", tmp_path / "ä.mp4")
+
+
+@pytest.mark.parametrize(
+    ("written", "there"),
+    [
+        ("caf\u00e9.mp4", "cafe\u0301.mp4"),
+        ("cafe\u0301.mp4", "caf\u00e9.mp4"),
+        ("Walk/A.MP4", "walk/a.mp4"),
+        ("walk\\a.mp4", "walk/a.mp4"),
+    ],
+)
+def test_a_listed_file_is_found_however_it_is_spelled(tmp_path, written, there):
+    make(tmp_path, there)
+    found = folder.list_clips(Sources(write_list(tmp_path / "mine.csv", f"path,label\n{written},walk\n"), None), None)
+    assert [clip.source for clip in found.clips] == [tmp_path / there]
+    assert len(found.remarks) == ("\\" not in written)
+
+
+def test_two_rows_that_mean_one_file_are_an_error(tmp_path):
+    make(tmp_path, "a.mp4")
+    with pytest.raises(SourceError, match=r"'A\.mp4' has the same path as line 2"):
+        listed(write_list(tmp_path / "mine.csv", "path,label\na.mp4,walk\nA.mp4,run\n"))
+
+
+def test_windows_own_paths_are_missing_under_a_key_of_their_label(tmp_path):
+    path = write_list(tmp_path / "mine.csv", "path,label\nC:\\videos\\a.mp4,walk\n")
+    assert [(clip.key, clip.source) for clip in listed(path)] == [("walk/a", None)]
+
+
+def test_videos_beside_the_listed_ones_that_are_in_no_row_are_counted(tmp_path):
+    make(tmp_path, "walk/a.mp4", "walk/b.mp4", "walk/c.MP4", "walk/notes.txt", "walk/.d.mp4")
+    found = folder.list_clips(Sources(write_list(tmp_path / "l.csv", "path,label\nwalk/a.mp4,walk\n"), None), None)
+    assert [(one.why, one.what, one.count, one.example) for one in found.passed_over] == [
+        ("not-listed", ".mp4", 2, "walk/b.mp4")
+    ]
