@@ -27,13 +27,14 @@ class Whole:
     Attributes:
         name: Name of the registry file.
         places: Takes the classes that are wanted; places videos below ``videos/`` and split files below ``splits/``.
+            With ``subsets=True`` folders of videos named train, val and test are kept.
         has_subsets: Whether a user's folder has folders named train, val, test.
         why_not: Says of a file that has no place there why that is so, by a code of ``core.listing``.
         list_clips: As of ``araflow.datasets.Dataset``.
     """
 
     name: str
-    places: Callable[[frozenset[str] | None], ingest.Places]
+    places: Callable[..., ingest.Places]
     has_subsets: Callable[[Path], bool]
     why_not: Callable[[PurePosixPath], str]
     list_clips: Callable[[Sources, Sequence[str] | None], Listing]
@@ -80,7 +81,8 @@ class Whole:
         """
         splits = None
         if spec.source is not None:
-            videos = make_local(spec.source, work, self.places(_wanted(spec)), "videos", report, progress)
+            places = self.places(_wanted(spec), subsets=spec.splits is None)
+            videos = make_local(spec.source, work, places, "videos", report, progress)
             if spec.splits is not None:
                 splits = make_local(spec.splits, work, self.places(None), "splits", report, progress)
             return Sources(videos, splits)

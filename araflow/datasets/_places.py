@@ -22,12 +22,14 @@ class ClassFolders:
         grammar: How clips are named.
         lists: Names of the official lists.
         class_named: Returns the class that the stem of an archive's name names, or ``None``.
+        subsets: Folders named after subsets are kept: ``videos/train/<class>/<clip>``.
     """
 
     wanted: frozenset[str] | None
     grammar: Grammar[Any]
     lists: re.Pattern[str]
     class_named: Callable[[str], str | None]
+    subsets: bool = False
 
     def place(self, found: PurePosixPath) -> PurePosixPath | None:
         """Return where a file belongs."""
@@ -42,9 +44,9 @@ class ClassFolders:
         label = self.grammar.label(name)
         if self.wanted is not None and label not in self.wanted:
             return None
-        if lies == found:
-            return PurePosixPath("videos", label, found.name)
-        return PurePosixPath("videos", label, _shelves.named(lies), found.name)
+        subset = _shelves.subset_around(found) if self.subsets else None
+        folder = PurePosixPath("videos", subset or "", label)
+        return folder / found.name if lies == found else folder / _shelves.named(lies) / found.name
 
     def enter(self, found: PurePosixPath) -> bool:
         """Whether an archive may hold something wanted: not if it is named as another class."""

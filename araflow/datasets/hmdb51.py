@@ -15,10 +15,10 @@ from araflow.datasets._hmdb51 import parse_name as parse_name
 from araflow.datasets._places import ClassFolders, why_not
 
 
-def places(wanted: frozenset[str] | None) -> ClassFolders:
+def places(wanted: frozenset[str] | None, *, subsets: bool = False) -> ClassFolders:
     """Say what belongs where: clips by the folder or archive they are in, or else by their names."""
     known = dataset.classes()
-    return ClassFolders(wanted, Grammar(known), _LISTS, lambda stem: stem if stem in known else None)
+    return ClassFolders(wanted, Grammar(known), _LISTS, lambda stem: stem if stem in known else None, subsets)
 
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:

@@ -14,10 +14,10 @@ from araflow.datasets._places import ClassFolders, why_not
 from araflow.datasets._ucf101 import Grammar
 
 
-def places(wanted: frozenset[str] | None) -> ClassFolders:
+def places(wanted: frozenset[str] | None, *, subsets: bool = False) -> ClassFolders:
     """Say what belongs where: clips by their names, which spell some classes in another case than the lists do."""
     known = dataset.classes()
-    return ClassFolders(wanted, Grammar(known), _LISTS, lambda stem: _ucf101.canonical(stem, known))
+    return ClassFolders(wanted, Grammar(known), _LISTS, lambda stem: _ucf101.canonical(stem, known), subsets)
 
 
 def list_clips(files: Sources, wanted: Sequence[str] | None) -> Listing:

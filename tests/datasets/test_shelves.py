@@ -1,5 +1,6 @@
 """HMDB51 and UCF101 as mirrors, notebooks and other tools keep them: whatever the folders, suffixes and lists."""
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from araflow.build import stages
 from araflow.build.resolved import resolve
 from araflow.core.errors import SourceError, SpecError
 from araflow.core.listing import PassedOver
+from araflow.core.spec import DatasetSpec
 from araflow.core.spec_file import parse
 from araflow.datasets import _shelves, hmdb51, ucf101
 
@@ -309,3 +311,15 @@ def test_kinetics_without_lists_and_subsets_says_that_nothing_tells_them(tmp_pat
     build = resolve(parse(spec | {"split": {"protocol": "official"}}))
     with pytest.raises(SpecError, match=r"or folders named train, val and test, and 'abseiling/ab.*' has no split:"):
         stages.select(build, Sources(source, None, ("train", "val")))
+
+
+def test_folders_of_train_and_test_in_an_archive_are_subsets_too(tmp_path):
+    names = [f"{side}/walk/{STEMS['walk'][n]}.avi" for n, side in enumerate(("train", "test"))]
+    shutil.make_archive(str(tmp_path / "mine"), "zip", lay(tmp_path / "mine", *names))
+    spec = DatasetSpec.model_validate({"name": "hmdb51", "source": str(tmp_path / "mine.zip"), "classes": ["walk"]})
+    files = hmdb51.dataset.prepare(spec, tmp_path / "work", report=print)
+    clips = hmdb51.list_clips(files, ["walk"]).clips
+    assert [(clip.key, clip.subset) for clip in clips] == [
+        (f"walk/{STEMS['walk'][0]}", "train"),
+        (f"walk/{STEMS['walk'][1]}", "test"),
+    ]
