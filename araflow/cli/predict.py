@@ -88,9 +88,6 @@ def predict(
     if window is not None and mode is not None:
         raise click.UsageError("--mode is for whole videos; leave it out, or leave --window out")
     from araflow.cli.console import progress
-    from araflow.recognition import require
-
-    require.torch()
     from araflow.deploy.runners import open_runner
     from araflow.recognition.prediction import predict as predicting
     from araflow.recognition.prediction.video_flow import flow_maker
@@ -190,7 +187,6 @@ def features(
     from araflow.cli.console import progress
     from araflow.recognition import require
 
-    require.torch()
     require.packages("matplotlib")
     from araflow.deploy.runners import open_runner
     from araflow.recognition.prediction import features as seeing

@@ -192,3 +192,23 @@ def test_the_metadata_say_how_flow_was_made_and_keep_names_that_hold_semicolons(
     assert stored["parameters"] == {"patch_size": 8} and "preset" not in stored
     assert stored["rule"].startswith("clip(rint((x + bound) * 255 / (2 * bound)), 0, 255)")
     assert told["flow"]["level"] == "as stored" and told["inputs"]["input_of"]["channels"] == ["u", "v"]
+
+
+def test_predict_of_an_onnx_file_needs_onnxruntime_alone(tmp_path):
+    model = export(recognisers.saved(tmp_path, recognisers.spec("arn_2d")), tmp_path / "m.onnx").path
+    video = Path(__file__).parents[1] / "guards" / "videos" / "walk" / "walk_one.avi"
+    program = """
+import importlib.util, sys
+absent, find = ("torch", "safetensors", "onnx", "lightning"), importlib.util.find_spec
+sys.modules.update(dict.fromkeys(absent))
+importlib.util.find_spec = lambda name, *more: None if name in absent else find(name, *more)
+from araflow.cli import main
+main()
+"""
+    command = [sys.executable, "-c", program, "predict", str(model), str(video)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert any(label in done.stdout for label in recognisers.LABELS)
+    weights = tmp_path / "best.safetensors"
+    done = subprocess.run([*command[:-2], str(weights), str(video)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "torch, safetensors are not installed" in done.stderr

@@ -108,7 +108,7 @@ def described(model, **changes):
         (lambda model: setattr(model.metadata_props[0], "value", "9" * 5000), "description is of another version"),
         (lambda model: described(model, sample_rate=-3), "model.sample_rate: Input should be greater"),
         (lambda model: described(model, labels=["a"] * 200_000), "model.labels: Tuple should have at most 100000"),
-        (lambda model: model.ClearField("opset_import"), "not those of its description"),
+        (lambda model: model.ClearField("opset_import"), "its operators are not those of its description"),
         (lambda model: setattr(model.graph.input[0], "name", "data"), "not those of its description"),
         (lambda model: setattr(model.graph.output[0], "name", "logits"), "not those of its description"),
     ],

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from araflow.core.errors import SourceError
-from araflow.core.reading import json_of, problem_of, read_file
+from araflow.core.reading import json_of, open_file, problem_of, read_file
 from araflow.deploy.onnx._preprocessing import preprocessing
 from araflow.recognition import models, require
 from araflow.recognition.spec import ModelSpec
@@ -71,6 +71,7 @@ class _Description(BaseModel):
 
     model: ModelSpec
     precision: Precision
+    opset: int
 
 
 def shape(spec: ModelSpec, stream: str) -> tuple[int, ...]:
@@ -143,7 +144,7 @@ def metadata(spec: ModelSpec, *, precision: Precision, opset: int, batch: Batch,
 
 
 def read(path: Path) -> OnnxModel:
-    """Read what an ONNX file says of itself, and hold its inputs and output against it.
+    """Read what an ONNX file says of itself, and hold its inputs and output against it; it is not run.
 
     Raises:
         SourceError: There is no such file, it is not an ONNX file, or not one that this version of araflow knows.
@@ -153,39 +154,60 @@ def read(path: Path) -> OnnxModel:
     import onnx
     from google.protobuf.message import DecodeError
 
-    if not path.is_file():
-        raise SourceError(f"{path}: " + ("a folder, not an ONNX file" if path.is_dir() else "no such ONNX file"))
+    insist_on_file(path)
     try:
-        data = read_file(path)
-        model = onnx.load_model_from_string(data)
+        model = onnx.load_model_from_string(read_file(path))
     except (OSError, DecodeError) as error:
         raise SourceError(f"{path}: not a readable ONNX file: {error}") from error
     if not model.graph.node:
         raise SourceError(f"{path}: not an ONNX file, or an empty one")
-    described = {entry.key: entry.value for entry in model.metadata_props}.get(_KEY)
-    if described is None:
+    inputs = {name: _dimensions(value) for name, value in _values(model.graph.input).items()}
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    if not model.opset_import:
+        raise SourceError(f"{path}: its operators are not those of its description; export it again")
+    return held(path, said, inputs, list(_values(model.graph.output)))
+
+
+def insist_on_file(path: Path) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        SourceError: It is a folder, or not there.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: " + ("a folder, not an ONNX file" if path.is_dir() else "no such ONNX file"))
+
+
+def held(
+    path: Path, said: Mapping[str, str], inputs: Mapping[str, tuple[int | None, ...]], outputs: Sequence[str]
+) -> OnnxModel:
+    """Hold a file's inputs and output, whatever read them, against what it says of itself.
+
+    Args:
+        path: The file.
+        said: Its metadata.
+        inputs: Shape of each of its inputs; ``None`` for an axis that is not fixed.
+        outputs: Names of its outputs.
+
+    Raises:
+        SourceError: It is not one that this version of araflow knows, or it cannot be read.
+    """
+    if _KEY not in said:
         raise SourceError(f"{path}: araflow did not write it; make one: araflow export CHECKPOINT --out m.onnx")
     try:
-        content = _Description.model_validate(json_of(described))
+        content = _Description.model_validate(json_of(said[_KEY]))
+        with open_file(path) as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except ValueError as error:
         raise SourceError(f"{path}: its description is of another version of araflow: {problem_of(error)}") from error
-    spec, opsets = content.model, [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
-    inputs = {name: _dimensions(value) for name, value in _values(model.graph.input).items()}
+    except OSError as error:
+        raise SourceError(f"{path}: not a readable ONNX file: {error}") from error
+    spec = content.model
     expected = {INPUTS[stream]: shape(spec, stream) for stream in spec.streams}
-    if (
-        {name: own[1:] for name, own in inputs.items()} != expected
-        or list(_values(model.graph.output)) != [OUTPUT]
-        or not opsets
-    ):
+    if {name: own[1:] for name, own in inputs.items()} != expected or list(outputs) != [OUTPUT]:
         raise SourceError(f"{path}: its inputs and output are not those of its description; export it again")
-    return OnnxModel(
-        path=path,
-        spec=spec,
-        precision=content.precision,
-        inputs={stream: inputs[INPUTS[stream]] for stream in spec.streams},
-        opset=opsets[0],
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
+    shapes = {str(stream): inputs[INPUTS[stream]] for stream in spec.streams}
+    return OnnxModel(path, spec, content.precision, shapes, content.opset, sha256)
 
 
 def _values(given: Any) -> Mapping[str, onnx.ValueInfoProto]:  # noqa: ANN401 - protobuf's repeated field has no type

@@ -94,20 +94,28 @@ def onnx_runner(path: Path, device: str = "auto", *, threads: int | None = None)
         SpecError: There is no such device.
         UnavailableError: ONNX Runtime, or the device, is not here.
     """
-    require.packages("onnx", "onnxruntime", extra="export")
+    require.packages("onnxruntime", extra="export")
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
-    model = contract.read(path)
+    contract.insist_on_file(path)
     options = session_options(threads)
     try:
         # From the path, not from bytes: it may then map the weights instead of copying them.
         session = onnxruntime.InferenceSession(str(path), options, providers=_providers(device))
+    except failures.InvalidProtobuf as error:
+        raise SourceError(f"{path}: not a readable ONNX file: {error}") from error
     except (failures.Fail, failures.InvalidGraph, failures.InvalidArgument, failures.NotImplemented) as error:
         raise SourceError(f"{path}: ONNX Runtime {onnxruntime.__version__} does not take it: {error}") from error
     if device == "cuda" and _PROVIDERS["cuda"] not in session.get_providers():
         raise UnavailableError("device: cuda: ONNX Runtime could not start CUDA here; its message is above")
-    return OnnxRunner(model, session)
+    inputs = {
+        entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
+        for entry in session.get_inputs()
+    }
+    outputs = [entry.name for entry in session.get_outputs()]
+    said = session.get_modelmeta().custom_metadata_map
+    return OnnxRunner(contract.held(path, said, inputs, outputs), session)
 
 
 def session_options(threads: int | None = None) -> onnxruntime.SessionOptions:
