@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from araflow.core.errors import ClipError
 from araflow.core.reading import NotAFileError, open_file, read_file
-from araflow.media import _streams, _watched, containers, exif, images
+from araflow.media import _streams, _watched, containers, exif, images, numbering
 from araflow.media._rgb import ToRgb
 from araflow.media.orientation import UPRIGHT, Orientation, of_exif, of_frame
 from araflow.media.source_files import frame_files
@@ -236,6 +236,8 @@ def _read_images(folder: Path, upright: bool) -> tuple[VideoInfo, Frames]:
     if not files:
         raise ClipError("no-frames", "the folder holds no image files")
     info = VideoInfo(0, 0, None, len(files))
+    if text := numbering.remark([path.name for path in files]):
+        info.note(text)
 
     def seen(number: int) -> RgbFrame:
         coded, asked = _read_image(files[number])
