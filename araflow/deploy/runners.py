@@ -12,6 +12,9 @@ from araflow.deploy.tensorrt import engine_file
 from araflow.recognition import checkpoint, require
 from araflow.recognition.prediction.runners import DEVICES, Device, Runner, TorchRunner
 
+_WEIGHTS = (".pth", ".pt", ".tlt", ".ckpt")
+"""Endings of files that hold weights without a description."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -53,6 +56,11 @@ def kind_of(path: Path) -> Kind:
     if path.is_dir():
         found = sorted(file.name for file in path.iterdir() if file.suffix.lower() in KINDS)
         raise SourceError(f"{path}: a folder, not a recogniser" + (f"; it holds {', '.join(found)}" if found else ""))
+    if suffix in _WEIGHTS:
+        raise SourceError(
+            f"{path}: weights of another tool, no recogniser of araflow's; start a training from them: "
+            f"network.weights.rgb={path}"
+        )
     if suffix not in KINDS:
         raise SourceError(f"{path}: not a recogniser; files may end in {', '.join(KINDS)}")
     return KINDS[suffix]

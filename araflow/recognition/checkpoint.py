@@ -92,6 +92,8 @@ def _described(path: Path) -> tuple[ModelSpec, dict[str, tuple[int, ...]]]:
 
     if not path.is_file():
         raise SourceError(f"{path}: no such checkpoint" + (_nearest(path) if path.is_dir() else ""))
+    if path.suffix.lower() == ".onnx":
+        raise SourceError(f"{path}: that is an ONNX file already; araflow predict, bench-engine and engine take it")
     try:
         check_header(path)
         with safe_open(path, framework="numpy") as file:

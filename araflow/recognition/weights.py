@@ -35,6 +35,13 @@ _MOST_SHARED, _FREE = 4, 1 << 30
 """Tensors of a file may share memory, and have so many times its bytes, or this many."""
 _DEEPEST = 8
 """Containers within containers."""
+_MAKERS = {
+    "MMAction2": ("backbone.", "cls_head."),
+    "PySlowFast": ("s1.pathway0_stem.",),
+    "PyTorchVideo": ("blocks.0.multipathway_blocks.", "blocks.0.conv.", "blocks.1.res_blocks."),
+    "GluonCV": ("first_stage.", "res_layers.", "slow_conv1.", "fast_conv1.", "conv1_middle."),
+}
+"""Tools whose files are known by beginnings of their tensors' names, and not read."""
 _SHOWN = 4
 """Names that an error shows of each kind."""
 
@@ -67,6 +74,8 @@ def load_weights(network: nn.Module, file: str | Path, *, name: str) -> list[str
     """
     file = Path(file)
     origin, found = renamed(read(file, name))
+    if maker := next((who for who, signs in _MAKERS.items() if any(key.startswith(signs) for key in found)), None):
+        origin = f"looks like {maker}'s, which is not read"
     where = f"{name}: {file.name}"
     broken = [key for key, value in found.items() if value.is_floating_point() and not value.float().isfinite().all()]
     if broken:

@@ -18,8 +18,10 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is not ins
 import recognisers  # noqa: E402
 
 from araflow.core.clip import Clip, ClipRecord, Outcome  # noqa: E402
+from araflow.core.errors import SourceError  # noqa: E402
 from araflow.core.files import PROOF  # noqa: E402
 from araflow.deploy.onnx.export import export  # noqa: E402
+from araflow.deploy.runners import kind_of  # noqa: E402
 from araflow.media.png import PngEncoder  # noqa: E402
 from araflow.recognition import checkpoint, results  # noqa: E402
 from araflow.store.manifest import Manifest  # noqa: E402
@@ -212,3 +214,12 @@ main()
     weights = tmp_path / "best.safetensors"
     done = subprocess.run([*command[:-2], str(weights), str(video)], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "torch, safetensors are not installed" in done.stderr
+
+
+def test_other_kinds_of_files_are_named(tmp_path):
+    for name in ("m.onnx", "theirs.pth"):
+        (tmp_path / name).write_bytes(b"\x08\x09")
+    with pytest.raises(SourceError, match=r"m\.onnx: that is an ONNX file already"):
+        export(tmp_path / "m.onnx", tmp_path / "n.onnx")
+    with pytest.raises(SourceError, match=r"theirs\.pth: weights of another tool.*network\.weights\.rgb="):
+        kind_of(tmp_path / "theirs.pth")

@@ -149,3 +149,18 @@ def test_files_that_are_not_there_or_of_another_kind_are_refused(tmp_path):
     assert_refused(
         network, tmp_path / "caffe.pkl", SpecError, "ends with '.pkl'; allowed: .safetensors, .pth, .pt, .tlt"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "maker"),
+    [
+        ("backbone.conv1.conv.weight", "MMAction2"),
+        ("s1.pathway0_stem.conv.weight", "PySlowFast"),
+        ("blocks.0.multipathway_blocks.0.conv.weight", "PyTorchVideo"),
+        ("res_layers.0.0.conv1.weight", "GluonCV"),
+    ],
+)
+def test_files_of_other_tools_are_named(name, maker, tmp_path):
+    torch.save({"state_dict": {name: torch.zeros(1)}}, tmp_path / "theirs.pth")
+    with pytest.raises(SpecError, match=rf"theirs\.pth \(looks like {maker}'s, which is not read\) does not fit"):
+        load_weights(build("arn_2d"), tmp_path / "theirs.pth", name="network.weights.rgb")

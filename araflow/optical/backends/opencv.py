@@ -29,7 +29,7 @@ _WEIGHTS = {"delta": 10.0, "gamma": 5.0}
 """Of brightness and of its gradient in DIS's variational refinement; OpenCV's own are 5 and 10."""
 
 # fastest and fast are OpenCV's ULTRAFAST and FAST presets, written out so that the result does not change with OpenCV's
-# idea of them. balanced is the fastest setting found whose error is no larger than that of OpenCV's MEDIUM (patches 3
+# idea of them. balanced is the fastest setting found whose error is about that of OpenCV's MEDIUM (patches 3
 # apart, 25 descent steps; docs/optical_flow.md): other weights in the refinement make up for fewer patches and steps.
 # accurate is the same at full resolution.
 _DIS: dict[str, dict[str, float]] = {
