@@ -130,9 +130,9 @@ def check_output(store: Store, selection: Selection) -> None:
 
     Raises:
         OutputError: The manifest there, or the note of a build that wrote none, shares no clip with the selection; or
-            there is a manifest that is not ours, or frames that are not.
+            there is a manifest that is not ours, or frames that are not; or the output takes two keys for one.
     """
-    from araflow.build import note, outputs, theirs
+    from araflow.build import alike, note, outputs, theirs
 
     state = outputs.read_state(store, ["key"])
     if state.manifest is not None:
@@ -145,6 +145,7 @@ def check_output(store: Store, selection: Selection) -> None:
         )
     if state.manifest is not None:
         _warn_of_another_order(state.manifest.metadata.get("labels") or (), selection.labels)
+    alike.check(store.place, [clip.key for clip in selection.clips])
     theirs.check(store, selection.clips)
     for name, why in state.unreadable.items():
         if name == note.NAME:

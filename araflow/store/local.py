@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import os
 import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -117,6 +118,15 @@ class LocalPlace:
                     elif not entry.is_file(follow_symlinks=False):
                         found.add(inner + entry.name)
         return found
+
+    def mixes_up(self, one: str, other: str) -> bool:
+        """See ``Place``; tried, since one system has folders of both kinds."""
+        state = self.root / STATE
+        with explained(self.root, "cannot be written to"):
+            state.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="names-", dir=state) as folder:
+                (Path(folder) / one).touch()
+                return os.path.lexists(Path(folder) / other)
 
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """See ``Place``."""

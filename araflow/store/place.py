@@ -78,6 +78,9 @@ class Place(Protocol):
     def links(self, folder: str, *, deep: bool = True) -> set[str]:
         """Return what below a folder is neither a file nor a folder, such as a link; named as by ``sizes``."""
 
+    def mixes_up(self, one: str, other: str) -> bool:
+        """Whether a file of one name would be found by the other name, too, as where case is ignored."""
+
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """Yield the folders below a folder that hold a file of this name, named from there; none within another."""
 

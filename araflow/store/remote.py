@@ -144,6 +144,10 @@ class RemotePlace:
         """See ``Place``; there are none here."""
         return set()
 
+    def mixes_up(self, one: str, other: str) -> bool:
+        """See ``Place``; names are bytes here."""
+        return False
+
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """See ``Place``; this lists every object below the folder."""
         found = sorted(name.removesuffix(f"/{file}") for name in self.sizes(folder) if name.endswith(f"/{file}"))
