@@ -19,17 +19,17 @@ from araflow.core.spec import SplitSpec
 
 _OFFICIAL = {0: "unused", 1: "train", 2: "test"}
 SPLITS = ("train", "val", "test", "unused")
-_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "validate", "dev"),
-    "test": ("test", "testing"),
+WORDS = {
+    **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation", "eval", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
-_NAMED = {name: split for split, names in _NAMES.items() for name in names}
+"""Words of lists and of folders' names, to the split that they mean."""
 
 
 def named(text: str) -> str | None:
     """Return the split that lists and folders of others call so: ``train``, ``val`` or ``test``; else ``None``."""
-    return _NAMED.get(text.strip().lower())
+    return WORDS.get(text.strip().lower())
 
 
 def settled(clips: Sequence[Clip], spec: SplitSpec) -> SplitSpec:

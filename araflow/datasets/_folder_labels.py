@@ -10,13 +10,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from araflow.core.spelling import folded
+from araflow.core.splits import WORDS
 
-SUBSETS = {
-    **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
-    **dict.fromkeys(("val", "valid", "validate", "validation", "eval", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
-}
-"""Words in the names of folders, to the subsets that they mean."""
 _COMPANY = "set split data dataset subset video videos clip clips image images img frame frames rawframes rgb part"
 _BESIDE = frozenset(_COMPANY.split())
 """Words that may stand beside a subset's in a folder's name; numbers may, too: ``train_256``, ``videos_val``."""
@@ -48,8 +43,8 @@ class Shelf:
 def subset_of(folder: str) -> str | None:
     """Return the subset that a folder is named after, such as ``Train``, ``train_256`` or ``videos_val``."""
     words = [word for word in re.split(r"[\W_\d]+", re.sub(r"(set|split)$", "", folder.lower())) if word]
-    meant = {SUBSETS[word] for word in words if word in SUBSETS}
-    return meant.pop() if len(meant) == 1 and all(word in SUBSETS or word in _BESIDE for word in words) else None
+    meant = {WORDS[word] for word in words if word in WORDS}
+    return meant.pop() if len(meant) == 1 and all(word in WORDS or word in _BESIDE for word in words) else None
 
 
 def read(

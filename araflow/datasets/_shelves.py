@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from araflow.acquire import tree
 from araflow.acquire.tree import Kind
 from araflow.core.listing import Leftovers
-from araflow.datasets._folder_labels import SUBSETS
+from araflow.core.splits import WORDS
 from araflow.media import series
 from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
@@ -31,7 +31,7 @@ _FLOW = frozenset({"u", "v", "x", "y"})
 def subset_of(folder: str) -> str | None:
     """Return the subset that a folder or list is named after, such as ``train_256`` or ``videos_val``."""
     words = (re.sub("(list|set|split)$", "", word) for word in re.split("[^a-z]+", folder.lower()))
-    meant = {SUBSETS[word] for word in words if word in SUBSETS}
+    meant = {WORDS[word] for word in words if word in WORDS}
     return meant.pop() if len(meant) == 1 else None
 
 
