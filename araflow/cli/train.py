@@ -35,6 +35,7 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect:
     araflow train-eval --spec tao_experiment.yaml manifest=data/hmdb5
     """
     from araflow.recognition import experiment, require, results, tao
+    from araflow.recognition.training import rehearsal
 
     require.packages("torch", "lightning", "safetensors", "matplotlib")
     with contextlib.ExitStack() as stack:
@@ -42,6 +43,8 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect:
         read = experiment.read(file, overrides)
         # What cannot work fails now, not after a server has been started.
         prepared = experiment.prepare_all(read, scratch)
+        for one in prepared:
+            rehearsal.rehearse(one)
         if read.fields and not as_json:
             tao.print_report(read.fields)
         if dry_run and as_json:

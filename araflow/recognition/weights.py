@@ -24,6 +24,7 @@ from araflow.recognition.models._joint import Joint
 
 if TYPE_CHECKING:
     from araflow.recognition.models import State
+    from araflow.recognition.spec import NetworkSpec
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".tlt", ".ckpt")
 """Endings of files that can be read."""
@@ -103,6 +104,16 @@ def load_weights(network: nn.Module, file: str | Path, *, name: str) -> list[str
         classes = len(found["fc.bias"]), len(target["fc.bias"])
         lines.append(f"{where}: {classes[0]} classes there, {classes[1]} here: {', '.join(heads)} start at random")
     return [f"{where}: {len(loaded)} tensors, {origin}", *sorted(lines)]
+
+
+def load_all(network: nn.Module, spec: NetworkSpec) -> list[str]:
+    """Load every file of weights that an experiment names; see ``load_weights``."""
+    lines = []
+    for branch in ("joint", "rgb", "flow"):
+        if (file := getattr(spec.weights, branch)) is not None:
+            target = getattr(network, branch) if spec.modality == "joint" and branch != "joint" else network
+            lines += load_weights(target, file, name=f"network.weights.{branch}")
+    return lines
 
 
 def _fresh(network: nn.Module, target: State, found: State) -> set[str]:

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from clip_world import LABELS
 
 from araflow.cli import main
-from araflow.recognition import experiment, results, tao
+from araflow.recognition import experiment, inspect, networks, results, tao
 from araflow.recognition.evaluation.write import read_predictions
 from araflow.recognition.training import run
 from araflow.store.manifest import Manifest
@@ -285,7 +285,8 @@ def test_a_manifest_is_read_once_for_all_protocols(data, tmp_path, monkeypatch):
 
 
 def test_a_dry_run_says_that_published_weights_are_to_see_another_window(data, tmp_path):
-    torch.save({}, tmp_path / "r2plus1d_18.pth")
+    published = networks.create(inspect.published("r2plus1d_18"))
+    torch.save(published.state_dict(), tmp_path / "r2plus1d_18.pth")
     settings = world.tree(data, tmp_path / "run", "rgb", network__architecture="r2plus1d_18")
     settings["network"]["rgb"] = {"frames": 32, "width": 224, "height": 224, "mean": [0.5], "std": [0.5]}
     settings["network"]["weights"] = {"rgb": str(tmp_path / "r2plus1d_18.pth")}
@@ -345,3 +346,11 @@ def test_a_tao_file_may_be_trained_on_a_manifest_and_with_keys_of_both(tao_file,
 )
 def test_what_is_wrong_with_a_tao_file_is_one_message(tao_file, override, words):
     assert words in refused("train-eval", "--spec", tao_file("rgb"), "--dry-run", override)
+
+
+def test_a_dry_run_refuses_what_the_training_would(spec, tmp_path):
+    said = refused("train-eval", "--spec", spec(), "--dry-run", "network.freeze=[stem]")
+    assert "network.freeze: no parameter begins with 'stem'; there are bn1, conv1" in said
+    torch.save({"cls_head.fc_cls.weight": torch.zeros(3, 4)}, tmp_path / "theirs.pth")
+    said = refused("train-eval", "--spec", spec(), "--dry-run", f"network.weights.flow={tmp_path / 'theirs.pth'}")
+    assert "looks like MMAction2's, which is not read" in " ".join(said.split())

@@ -59,7 +59,7 @@ class Recogniser(LightningModule):
         self._validated = validated
         self._class_weights: Tensor | None
         self.register_buffer("_class_weights", class_weights, persistent=False)
-        self._frozen = _freeze(network, freeze)
+        self._frozen = keep_fixed(network, freeze)
         self.train()  # Lightning leaves modes as they are
 
     def train(self, mode: bool = True) -> Recogniser:
@@ -181,7 +181,7 @@ def learning_rate_factor(spec: OptimizerSpec, epochs: int, epoch: int) -> float:
     return 1.0
 
 
-def _freeze(network: nn.Module, beginnings: Sequence[str]) -> list[nn.Module]:
+def keep_fixed(network: nn.Module, beginnings: Sequence[str]) -> list[nn.Module]:
     """Fix the parameters whose names begin so; return the modules that hold nothing else."""
     names = [name for name, _ in network.named_parameters()]
     for beginning in beginnings:

@@ -218,18 +218,14 @@ def _train(
     from araflow.recognition.training import _module as training
     from araflow.recognition.training import _resuming as resuming
     from araflow.recognition.training import _trainer as training_loop
-    from araflow.recognition.weights import load_weights
+    from araflow.recognition.weights import load_all
 
     spec, settings, out = prepared.spec, prepared.spec.training, prepared.out
     accelerator = accelerator_of(spec)
     torch.manual_seed(settings.seed)
     network = create(prepared.model)
-    for branch in ("joint", "rgb", "flow"):
-        file = getattr(spec.network.weights, branch)
-        if file is not None:
-            target = getattr(network, branch) if spec.network.modality == "joint" and branch != "joint" else network
-            for line in load_weights(target, file, name=f"network.weights.{branch}"):
-                log.info("%s", line)
+    for line in load_all(network, spec.network):
+        log.info("%s", line)
     windows = data.TrainingWindows(prepared.train, prepared.model, spec.data, seed=settings.seed)
     validation = data.EvaluationWindows(prepared.val, prepared.model) if prepared.val else None
     balanced = settings.class_weights == "balanced"
