@@ -31,11 +31,13 @@ class Experiment:
         spec: Its settings.
         fields: Of a TAO file, what became of each of its fields; else empty.
         folders: The clips that a TAO file names; ``None`` where a manifest is there.
+        labels: The classes that a TAO file numbers, where a manifest stands for its folders.
     """
 
     spec: ExperimentSpec
     fields: list[tao.Field] = dataclasses.field(default_factory=list)
     folders: tao.Folders | None = None
+    labels: tuple[str, ...] | None = None
 
     @property
     def title(self) -> str:
@@ -102,7 +104,7 @@ def read(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     spec_file.override(tree, ours, ExperimentSpec)
     spec = spec_file.validate(tree, ExperimentSpec, origin)
     if any(text.startswith("manifest=") for text in ours):
-        return Experiment(spec, fields)
+        return Experiment(spec, tao.replaced(fields, spec.manifest), labels=tao.labels(their_tree))
     spec = spec.model_copy(update={"manifest": str(Path(spec.out) / "tao" / "manifest.parquet")})
     return Experiment(spec, fields, tao.folders(their_tree))
 
@@ -138,6 +140,11 @@ def prepare_all(experiment: Experiment, scratch: Path | None = None) -> list[Pre
     if experiment.folders is not None:
         written = experiment.folders.manifest(scratch or Path(spec.manifest).parent, spec.network.modality)
     clips = _clips(spec, written or Path(spec.manifest))
+    if experiment.labels is not None and experiment.labels != clips.labels:
+        raise SpecError(
+            f"dataset.label_map: numbers the classes {', '.join(experiment.labels)}; {spec.manifest} has "
+            f"{', '.join(clips.labels)}; leave label_map out (dataset.label_map=null), or build the manifest for it"
+        )
     return [_dealt(own, clips) for own in under_protocols(spec)]
 
 

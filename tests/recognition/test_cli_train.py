@@ -354,3 +354,20 @@ def test_a_dry_run_refuses_what_the_training_would(spec, tmp_path):
     torch.save({"cls_head.fc_cls.weight": torch.zeros(3, 4)}, tmp_path / "theirs.pth")
     said = refused("train-eval", "--spec", spec(), "--dry-run", f"network.weights.flow={tmp_path / 'theirs.pth'}")
     assert "looks like MMAction2's, which is not read" in " ".join(said.split())
+
+
+def test_a_manifest_given_with_a_tao_file_replaces_its_folders_and_must_have_its_labels(data, tmp_path):
+    theirs = {
+        "model": {"model_type": "of", "of_seq_length": 2, "input_width": 40, "input_height": 40},
+        "dataset": {"train_dataset_dir": "/gone", "label_map": {label: n for n, label in enumerate(LABELS)}},
+        "results_dir": str(tmp_path / "run"),
+    }
+    (tmp_path / "tao.yaml").write_text(yaml.safe_dump(theirs))
+    words = ("train-eval", "--spec", tmp_path / "tao.yaml", "--dry-run", f"manifest={data}")
+    content = json.loads(call(*words, "--json").stdout)
+    fields = {field["path"]: field for field in content["fields"]}
+    for name in ("dataset.train_dataset_dir", "dataset.label_map"):
+        assert (fields[name]["became"], fields[name]["note"]) == (None, f"replaced by manifest={data}")
+    theirs["dataset"]["label_map"] = {label: n for n, label in enumerate(reversed(LABELS))}
+    (tmp_path / "tao.yaml").write_text(yaml.safe_dump(theirs))
+    assert "dataset.label_map: numbers the classes" in refused(*words)

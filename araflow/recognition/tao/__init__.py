@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["Field", "Folders", "folders", "is_tao", "manifest_of_folders", "print_report", "report", "split_overrides"]
-__all__ += ["to_json", "translate"]
+__all__ += ["labels", "replaced", "to_json", "translate"]
 
 Status = Literal["mapped", "not applicable", "ignored, as TAO itself ignores it", "unknown"]
 _IGNORED: Status = "ignored, as TAO itself ignores it"
@@ -203,6 +203,26 @@ def folders(tree: Mapping[str, Any]) -> Folders:
     return Folders(
         train, test, None if val == test else val, label_map(theirs.path(LABEL_MAP), theirs.value(LABEL_MAP))
     )
+
+
+def labels(tree: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return a TAO file's classes in the order of their numbers; ``None`` where it has none."""
+    theirs = _read(tree)
+    if not theirs.is_set(LABEL_MAP):
+        return None
+    numbers = label_map(theirs.path(LABEL_MAP), theirs.value(LABEL_MAP))
+    return tuple(sorted(numbers, key=lambda label: numbers[label]))
+
+
+def replaced(fields: Iterable[Field], manifest: str) -> list[Field]:
+    """Say of the fields that would have made a manifest that a given one replaces them."""
+    note = f"replaced by manifest={manifest}"
+    return [
+        dataclasses.replace(field, became=None, note=note, status="not applicable", ours={})
+        if field.became == "manifest"
+        else field
+        for field in fields
+    ]
 
 
 def report(fields: Iterable[Field]) -> list[str]:
