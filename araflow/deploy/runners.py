@@ -58,8 +58,8 @@ def kind_of(path: Path) -> Kind:
         raise SourceError(f"{path}: a folder, not a recogniser" + (f"; it holds {', '.join(found)}" if found else ""))
     if suffix in _WEIGHTS:
         raise SourceError(
-            f"{path}: weights of another tool, no recogniser of araflow's; start a training from them: "
-            f"network.weights.rgb={path}"
+            f"{path}: weights of another tool, not a recogniser of araflow's (files may end in {', '.join(KINDS)}); "
+            f"start a training from them: network.weights.rgb={path}"
         )
     if suffix not in KINDS:
         raise SourceError(f"{path}: not a recogniser; files may end in {', '.join(KINDS)}")
