@@ -189,7 +189,7 @@ def _member5(entry: Entry, piece: bytes, before: bool, after: bool) -> bytes:
     if entry.link is not None:
         target = entry.link.encode()
         extras.append(_vint(5) + _vint(entry.link_type) + _vint(0) + _vint(len(target)) + target)
-        piece, size = b"", 0
+        piece, size = b"", entry.size or 0
     if entry.blake2:
         extras.append(_vint(2) + _vint(0) + rarfile.Blake2SP(piece if after else entry.data).digest())
     if entry.encrypted:

@@ -128,10 +128,10 @@ class _Ingestion:
 
     def take_archive(self, path: Path, found: PurePosixPath, depth: int = 1) -> None:
         with archives.open_archive(path) as archive:
-            if archive.random_access:
-                self._take_members(archive, found, depth)
-            else:
-                self._take_stream(archive, found, depth)
+            take = self._take_members if archive.random_access else self._take_stream
+            take(archive, found, depth)
+            for line in archives.remarks(archive, lambda name: self.places.place(found / name) is not None):
+                self.report(f"{found}: {line}")
 
     def _take_members(self, archive: archives.Archive, found: PurePosixPath, depth: int) -> None:
         """Class by class, and one inner archive at a time, so that little is lost and little room is needed."""

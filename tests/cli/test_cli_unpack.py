@@ -1,5 +1,6 @@
 import json
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -84,10 +85,12 @@ def test_json_says_the_same(archive, tmp_path):
         "dropped": 1,
         "kind": "rar4",
         "how": "rarfile",
+        "left_out": {},
+        "remarks": [],
     }
     listed = json.loads(run(archive, "--list", "--json", "--only", "walk"))
     (member,) = listed.pop("members")
-    assert listed == {"archive": str(archive), "kind": "zip", "dropped": 1}
+    assert listed == {"archive": str(archive), "kind": "zip", "dropped": 1, "left_out": {}, "remarks": []}
     assert (member["name"], member["size"]) == ("walk/a.avi", 1500)
 
 
@@ -101,3 +104,24 @@ def test_help_has_examples_and_imports_nothing_heavy():
     assert "araflow unpack hmdb51_org.rar --to hmdb51" in run("--help")
     code = "import sys, araflow.cli.unpack; print('araflow.acquire.archives' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_a_link_that_nobody_asked_for_is_named_and_hinders_nothing(tmp_path):
+    (tmp_path / "a.avi").write_bytes(b"a")
+    (tmp_path / "b.avi").symlink_to("a.avi")
+    with tarfile.open(tmp_path / "x.tar", "w") as file:
+        for name in ("a.avi", "b.avi"):
+            file.add(tmp_path / name, f"walk/{name}")
+    shown = run(tmp_path / "x.tar", "--to", tmp_path / "out", "--only", "walk/a.avi")
+    assert "left out: 'walk/b.avi' (a symbolic link to 'a.avi')" in shown
+    assert [path.name for path in (tmp_path / "out").rglob("*.avi")] == ["a.avi"]
+    assert "left out: 'walk/b.avi'" in run(tmp_path / "x.tar", "--list")
+
+
+def test_names_are_read_as_the_user_says(tmp_path):
+    name = "\u8d70.avi".encode("cp932").decode("utf-8", "surrogateescape")
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.GNU_FORMAT) as file:
+        file.addfile(tarfile.TarInfo(name))
+    assert "\u8d70.avi" in run(tmp_path / "x.tar", "--list", "--names", "cp932")
+    assert "--names cp932" in run(tmp_path / "x.tar", "--list")
+    assert "knows no encoding" in run(tmp_path / "x.tar", "--list", "--names", "klingon", status=2)

@@ -1,16 +1,18 @@
 """Unpack zip, tar and RAR archives safely: no member leaves its folder, and no wrong byte goes unnoticed.
 
 Every member is held against the size and the checksum that the archive declares for it, whatever tool unpacked it.
-Links, devices, and names that lead elsewhere are refused; AppleDouble files are left out and counted. ``docs``: the
-choice of RAR tools is in ``_rar_tools.py``.
+Names that lead elsewhere are refused; links and devices are left out and named, AppleDouble files left out and counted.
+The choice of RAR tools is in ``_rar_tools.py``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+from araflow.acquire.archives import _marks
 from araflow.acquire.archives._base import Archive, Member
 from araflow.acquire.archives._output import scratch
 from araflow.core.errors import ArchiveError, NoToolError
@@ -24,6 +26,7 @@ __all__ = [
     "is_archive",
     "may_be_good",
     "open_archive",
+    "remarks",
     "scratch",
     "unpack",
 ]
@@ -41,8 +44,8 @@ ARCHIVE_SUFFIXES: tuple[str, ...] = (
 )
 """How the names of archives end, in lower case. Names only suggest: ``open_archive`` goes by the first bytes."""
 
-_RAR_MAGIC = (b"Rar!\x1a\x07\x00", b"Rar!\x1a\x07\x01\x00")  # of RAR 1.5 to 4, and of RAR5
-_ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # with members, and empty
+_NAMED = 3
+"""Links and devices that a message names."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Unpacked:
         dropped: AppleDouble and ``__MACOSX`` members left out.
         kind: ``zip``, ``tar``, ``rar4`` or ``rar5``.
         how: What unpacked it: ``zipfile``, ``tarfile``, ``rarfile``, the name of a tool, or several.
+        left_out: Links and devices, of which none is ever made: what each is, by its name.
+        remarks: What else people should know of the archive.
     """
 
     files: int
@@ -64,6 +69,8 @@ class Unpacked:
     dropped: int
     kind: str
     how: str
+    left_out: dict[str, str]
+    remarks: list[str]
 
 
 def is_archive(path: Path) -> bool:
@@ -75,8 +82,13 @@ def is_archive(path: Path) -> bool:
     return path.is_file() and _kind(path) is not None
 
 
-def open_archive(path: Path) -> Archive:
+def open_archive(path: Path, encoding: str = "") -> Archive:
     """Open an archive by its first bytes, whatever its name; use it in a ``with`` statement.
+
+    Args:
+        path: The archive; it may stand behind a program that unpacks it.
+        encoding: Of names that do not say what they are written in, such as ``cp932``; empty: UTF-8 where they are
+            that, else what the format has as a rule, which is remarked.
 
     Raises:
         ArchiveError: Not an archive, damaged, encrypted, or (RAR) with a member that is not safe to write.
@@ -84,16 +96,17 @@ def open_archive(path: Path) -> Archive:
     kind = _kind(path)
     if kind is None:
         raise ArchiveError(f"{path}: not a zip, tar or RAR archive, or one that was cut short")
-    return kind(path)
+    return kind(path, encoding)
 
 
-def unpack(path: Path, target: Path, wants: Callable[[str], bool] = lambda _: True) -> Unpacked:
+def unpack(path: Path, target: Path, wants: Callable[[str], bool] = lambda _: True, *, encoding: str = "") -> Unpacked:
     """Unpack an archive into a folder that appears complete or not at all.
 
     Args:
         path: The archive.
         target: The folder to make; may be there if it is empty.
         wants: Called with each member's name (with ``/``); says whether it is wanted.
+        encoding: As for ``open_archive``.
 
     Returns:
         What was done.
@@ -102,7 +115,7 @@ def unpack(path: Path, target: Path, wants: Callable[[str], bool] = lambda _: Tr
         ArchiveError: ``target`` holds something; the archive is damaged, unsafe, encrypted, larger than the free space,
             or has no member that is wanted; or no tool here can unpack it.
     """
-    with open_archive(path) as archive:
+    with open_archive(path, encoding) as archive:
         try:
             if target.exists() and not (target.is_dir() and not any(target.iterdir())):
                 raise ArchiveError(
@@ -112,13 +125,23 @@ def unpack(path: Path, target: Path, wants: Callable[[str], bool] = lambda _: Tr
             place.parent.mkdir(parents=True, exist_ok=True)
             with scratch(place) as part:
                 written = archive.extract(wants, part)
-                if archive.declined and not written:
-                    raise ArchiveError(f"{path}: none of its {archive.declined:,} members is wanted")
+                if not written and (archive.declined or archive.left_out):
+                    links = f"; links and devices are left out: {_named(archive.left_out)}" if archive.left_out else ""
+                    raise ArchiveError(f"{path}: none of its {archive.declined:,} members is wanted{links}")
                 part.rename(place)  # fails if another process has put something there meanwhile
         except OSError as error:
             raise ArchiveError(f"{path}: cannot be unpacked into {target}: {error}") from error
         size = sum(member.size for member in written)
-        return Unpacked(len(written), size, archive.declined, archive.dropped, archive.kind, archive.how)
+        return Unpacked(
+            files=len(written),
+            bytes=size,
+            declined=archive.declined,
+            dropped=archive.dropped,
+            kind=archive.kind,
+            how=archive.how,
+            left_out=archive.left_out,
+            remarks=archive.remarks,
+        )
 
 
 def may_be_good(error: ArchiveError) -> bool:
@@ -127,19 +150,34 @@ def may_be_good(error: ArchiveError) -> bool:
     return isinstance(error, NoToolError) or (isinstance(cause, OSError) and cause.errno is not None)
 
 
-def _kind(path: Path) -> Callable[[Path], Archive] | None:
+def remarks(archive: Archive | Unpacked, wants: Callable[[str], bool] = lambda _: True) -> list[str]:
+    """Return lines for people: which wanted links and devices were left out, and what else there is to know."""
+    wanted = {name: what for name, what in archive.left_out.items() if wants(name)}
+    return [*([f"left out: {_named(wanted)}"] if wanted else []), *archive.remarks]
+
+
+def _named(left_out: dict[str, str]) -> str:
+    """Return words for links and devices, the first few by name."""
+    named = [f"{name!r} ({what})" for name, what in itertools.islice(left_out.items(), _NAMED)]
+    more = len(left_out) - len(named)
+    return ", ".join(named) + (f", and {more:,} more" if more else "")
+
+
+def _kind(path: Path) -> Callable[[Path, str], Archive] | None:
     """What opens the file. Formats are imported when one is met: most commands open no archive."""
     try:
         with open_file(path) as file:
             head = file.read(8)
-        if head.startswith(_RAR_MAGIC):
+        program = _marks.is_program(head)
+        if head.startswith((_marks.RAR4, _marks.RAR5)) or (program and _marks.rar_begin(path)):
             from araflow.acquire.archives._rar import RarArchive
 
             return RarArchive
-        if head.startswith(_ZIP_MAGIC):
-            from araflow.acquire.archives._zip import ZipArchive
+        if head.startswith(_marks.ZIP) or program or path.suffix.lower() == ".zip":
+            from araflow.acquire.archives._zip import ZipArchive, has_end
 
-            return ZipArchive
+            if head.startswith(_marks.ZIP) or has_end(path):
+                return ZipArchive
         from araflow.acquire.archives._tar import TarArchive, is_tar
 
         return TarArchive if is_tar(path) else None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from araflow.acquire.archives._names import Names
 from araflow.acquire.archives._output import Output
 from araflow.core.errors import ArchiveError
 
@@ -37,20 +38,28 @@ class Archive(abc.ABC):
     Attributes:
         path: The archive's file.
         kind: ``zip``, ``tar``, ``rar4`` (RAR 1.5 to 4) or ``rar5``.
+        encoding: Of names that do not say what they are written in; empty: judged by their bytes.
         random_access: Whether single members can be had without reading the others: zip and RAR, but neither tar nor
             solid RAR.
         dropped: AppleDouble (``._*``) and ``__MACOSX`` members that were left out; valid after ``members`` or
             ``extract``.
+        left_out: Links and devices, of which none is ever made: what each is, by its name; valid as ``dropped`` is.
+        remarks: What else people should know of the archive; valid as ``dropped`` is.
         declined: Members that were not wanted; valid after ``extract``.
         how: What unpacked it: ``zipfile``, ``tarfile``, ``rarfile``, the name of a tool; valid after ``extract``.
     """
 
-    path: Path
     kind: str
     random_access: bool
     dropped: int = 0
     declined: int = 0
     how: str = ""
+
+    def __init__(self, path: Path, encoding: str = "") -> None:
+        self.path = path
+        self.encoding = encoding
+        self.left_out: dict[str, str] = {}
+        self.remarks: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +73,7 @@ class Archive(abc.ABC):
 
     @abc.abstractmethod
     def members(self) -> list[Member]:
-        """List the regular files; AppleDouble files are left out. A tar is read through for it.
+        """List the regular files, hard links to them included; AppleDouble files are left out. A tar is read through.
 
         Raises:
             ArchiveError: Damaged, encrypted, or with a member that is not safe to write.
@@ -95,6 +104,10 @@ class Archive(abc.ABC):
                 raise
         except OSError as error:
             raise ArchiveError(f"{self.path}: cannot be unpacked: {error}") from error
+
+    def _judged(self, names: Names) -> None:
+        """Take over what was found while the names were judged."""
+        self.dropped, self.left_out, self.remarks = names.dropped, names.left_out, names.remarks
 
     @abc.abstractmethod
     def _extract(self, wants: Wants, output: Output) -> list[Member]: ...

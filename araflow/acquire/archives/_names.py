@@ -1,4 +1,4 @@
-"""Which member names are safe to write, for all kinds of archives alike."""
+"""Which member names are safe to write, for all kinds of archives alike, and what names in unknown letters are."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import NoReturn
 from araflow.core.errors import ArchiveError, brief
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_NOT_TEXT = re.compile(r"[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
+_NOT_TEXT = re.compile(r"[\ud800-\udfff]")
 _DRIVE = re.compile(r"[A-Za-z]:")
+_ESCAPED = re.compile(r"[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8
 _APPLE = re.compile(r"(?:^|/)(?:\._[^/]*$|__MACOSX(?:/|$))")
 _LONGEST_NAME, _LONGEST_PART, _DEEPEST = 4000, 255, 64
 """Bytes of a name and of a part of it, as file systems have them, and folders within folders."""
@@ -23,6 +24,8 @@ class Names:
 
     Attributes:
         dropped: AppleDouble and ``__MACOSX`` members so far.
+        left_out: Links and devices so far: what each is, by its name.
+        remarks: What else people should know of the archive.
     """
 
     def __init__(self, archive: Path) -> None:
@@ -30,6 +33,8 @@ class Names:
         self._files: set[str] = set()
         self._folders: set[str] = {""}
         self._seen = self.dropped = 0
+        self.left_out: dict[str, str] = {}
+        self.remarks: list[str] = []
 
     def file(self, name: str) -> str | None:
         r"""Return a regular file's name as a relative path with ``/``; ``None`` where it is to be left out.
@@ -52,6 +57,36 @@ class Names:
         self._files.add(safe)
         self._folder(name, safe.rpartition("/")[0])
         return safe
+
+    def leave_out(self, name: str, what: str) -> None:
+        """Judge the name of a link or a device, and keep it for those who ask; none is ever made.
+
+        Raises:
+            ArchiveError: As for ``file``.
+        """
+        if (safe := self.file(name)) is not None:
+            self.left_out[safe] = what
+
+    def linked(self, name: str) -> str:
+        """Return the name that a link within the archive leads to; empty where it leads out of it."""
+        parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".")]
+        return "" if ".." in parts or name.startswith(("/", "\\")) else "/".join(parts)
+
+    def text(self, name: str) -> str:
+        """Return a name whose bytes that are not UTF-8 were escaped: as Windows-1252 where there are some, remarked."""
+        if not _ESCAPED.search(name):
+            return name
+        self.guess("windows-1252")
+        return name.encode("utf-8", "surrogateescape").decode("windows-1252", "replace")
+
+    def guess(self, encoding: str) -> None:
+        """Remark once that names are read in an encoding that the archive does not name."""
+        remark = (
+            f"names that are not UTF-8 are read as {encoding}; where they look wrong, name another: "
+            "araflow unpack … --names cp932"
+        )
+        if remark not in self.remarks:
+            self.remarks.append(remark)
 
     def folder(self, name: str) -> None:
         """Judge a folder's name; folders are made where files need them.

@@ -102,11 +102,26 @@ class Output:
 
     def place(self, name: str) -> str:
         """Return the path of a member, with the folder above it made."""
-        parent = name.rpartition("/")[0]
-        if parent not in self._made:
-            (self.folder / parent).mkdir(parents=True, exist_ok=True)
-            self._made.add(parent)
+        self._make(name.rpartition("/")[0])
         return f"{self.folder}/{name}"
+
+    def _make(self, folder: str) -> None:
+        if folder not in self._made:
+            self._make(folder.rpartition("/")[0])
+            with self._one_name_a_place(folder):
+                Path(self.folder, folder).mkdir()
+            self._made.add(folder)
+
+    @contextlib.contextmanager
+    def _one_name_a_place(self, name: str) -> Iterator[None]:
+        """Refuse a disk on which two names are one file or folder: names that differ in case or Unicode form alone."""
+        try:
+            yield
+        except FileExistsError:
+            raise ArchiveError(
+                f"{self.archive}: member {name!r} is there twice, as the disk of {self.folder.parent} sees it: names "
+                "differ in case or Unicode form alone. Name a folder on a disk that tells them apart"
+            ) from None
 
     def write(
         self, name: str, size: int, chunks: Iterable[bytes], expected: object = None, checksum: Checksum | None = None
@@ -126,7 +141,9 @@ class Output:
         checksum = checksum or Crc32()
         left = size
         # Plain descriptors: a file object costs as much as the rest for a member of some kilobytes.
-        file = os.open(self.place(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        place = self.place(name)
+        with self._one_name_a_place(name):
+            file = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             for chunk in chunks:
                 left -= len(chunk)
@@ -146,6 +163,29 @@ class Output:
             )
         if expected is not None and checksum.digest() != expected:
             raise ArchiveError(f"{self.archive}: member {name!r} is damaged: its checksum differs from its header's")
+
+    def copy(self, source: str, name: str, size: int) -> None:
+        """Write one member with the content of another, which was written and verified."""
+        with Path(self.folder, source).open("rb") as file:
+            self.write(name, size, iter(lambda: file.read(CHUNK), b""))
+
+    def discard(self, name: str) -> None:
+        """Remove a member that was written only to be copied, and the folders that it alone has needed."""
+        path = self.folder / name
+        path.unlink()
+        for folder in path.parents:
+            if folder == self.folder or any(folder.iterdir()):
+                return
+            folder.rmdir()
+            self._made.discard(folder.relative_to(self.folder).as_posix())
+
+    def adopt(self, path: Path, name: str) -> None:
+        """Take a file that a tool has written, and that was verified, as a member."""
+        place = self.place(name)
+        with self._one_name_a_place(name):
+            if os.path.lexists(place):
+                raise FileExistsError
+        path.rename(place)
 
 
 @contextlib.contextmanager

@@ -15,11 +15,11 @@ from araflow.acquire.archives._rar_headers import Header, read_headers
 class RarArchive(Archive):
     """A RAR archive of either generation, in one file or several volumes."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._headers = read_headers(path)
+    def __init__(self, path: Path, encoding: str = "") -> None:
+        super().__init__(path, encoding)
+        self._headers = read_headers(path, encoding)
         self.kind = f"rar{self._headers.generation}"
-        self.dropped = self._headers.dropped
+        self._judged(self._headers.names)
         packed = [header for header in self._headers.files if not header.stored]
         self.random_access = not packed or not (self._headers.solid or any(header.solid for header in packed))
 
@@ -32,15 +32,27 @@ class RarArchive(Archive):
         self.declined = len(self._headers.files) - len(wanted)
         for header in wanted:
             output.reserve(header.size)
-        packed = [header for header in wanted if not header.stored]
+        copies = [header for header in wanted if header.copy_of]
+        names = {header.name for header in wanted}
+        originals = {header.copy_of for header in copies} - names  # written to be copied, and removed
+        taken = [
+            header
+            for header in self._headers.files
+            if (header.name in names and not header.copy_of) or header.name in originals
+        ]
+        packed = [header for header in taken if not header.stored]
         used = _rar_tools.unpack(self._headers, packed, output) if packed else []
-        stored = [header for header in wanted if header.stored]
+        stored = [header for header in taken if header.stored]
         if stored or not used:
             used.append("rarfile")
         self.how = ", ".join(used)
         with _Volumes() as volumes:
             for header in stored:
                 output.write(header.name, header.size, volumes.read(header), *checksum(header.crc32, header.blake2sp))
+        for header in copies:
+            output.copy(header.copy_of, header.name, header.size)
+        for name in originals:
+            output.discard(name)
         return [_member(header) for header in wanted]
 
 

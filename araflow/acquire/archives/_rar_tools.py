@@ -9,7 +9,6 @@ cannot read RAR. None is trusted: exit statuses are quoted in errors and decide 
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import stat
 import subprocess
@@ -19,7 +18,8 @@ from pathlib import Path
 from araflow.acquire.archives._output import CHUNK, MARGIN, Output, checksum, scratch
 from araflow.acquire.archives._rar_headers import Header, Headers
 from araflow.acquire.archives._subprocess import StoppedError, run
-from araflow.core.errors import ArchiveError, NoToolError
+from araflow.core.errors import NoToolError
+from araflow.core.files import draft_name
 
 _MOST_NAMED = 500
 """Members named on a command line at most; more than that, and the whole archive is unpacked."""
@@ -163,10 +163,14 @@ def _take(header: Header, folder: Path, output: Output) -> str | None:
     except OSError:
         return "was not written"
     # A tool might write links, and what they lead to is not the member: neither the file nor a folder above is one.
-    if not stat.S_ISREG(found.st_mode) or path.resolve() != folder.resolve() / header.name or found.st_nlink > 1:
+    if not stat.S_ISREG(found.st_mode) or path.resolve() != folder.resolve() / header.name:
         return "is not a regular file"
     if found.st_size != header.size:
         return f"has {found.st_size:,} bytes, its header says {header.size:,}"
+    if found.st_nlink > 1:  # it has a hard link beside it, or is one to a file elsewhere, which stays as it is
+        alone = path.with_name(draft_name())
+        shutil.copyfile(path, alone)
+        path = alone
     path.chmod(output.folder.stat().st_mode & 0o666)  # as a file made here; the archive's own may be anything
     expected, check = checksum(header.crc32, header.blake2sp)
     with path.open("rb") as file:
@@ -174,8 +178,5 @@ def _take(header: Header, folder: Path, output: Output) -> str | None:
             check.update(chunk)
     if check.digest() != expected:
         return "has other bytes: the checksum differs from its header's"
-    place = output.place(header.name)
-    if os.path.lexists(place):  # a disk on which two names are one file
-        raise ArchiveError(f"{output.archive}: member {header.name!r} is there twice, as this disk sees it")
-    path.rename(place)
+    output.adopt(path, header.name)
     return None

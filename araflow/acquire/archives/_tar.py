@@ -6,6 +6,7 @@ import bz2
 import io
 import lzma
 import tarfile
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -83,51 +84,81 @@ class TarArchive(Archive):
     kind = "tar"
     random_access = False
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, encoding: str = "") -> None:
+        super().__init__(path, encoding)
         self._listed: list[Member] | None = None
 
     def members(self) -> list[Member]:
         """List the regular files, reading the archive through; see ``Archive.members``."""
         if self._listed is None:
             with self._errors(), closing(self._walk()) as found:
-                self._listed = [member for member, _ in found]
+                self._listed = [member for member, _, _ in found]
         return list(self._listed)
 
     def _extract(self, wants: Wants, output: Output) -> list[Member]:
         self.how = "tarfile"
         self.declined = 0
         written = []
+        there: set[str] = set()
+        links: dict[str, list[Member]] = defaultdict(list)  # to members that were not wanted themselves
         with self._errors(), closing(self._walk()) as found:
-            for member, chunks in found:
+            for member, origin, chunks in found:
                 if not wants(member.name):
                     self.declined += 1
                     continue
                 output.reserve(member.size)
-                output.write(member.name, member.size, chunks)
                 written.append(member)
+                if origin == member.name:
+                    output.write(member.name, member.size, chunks)
+                    there.add(member.name)
+                elif origin in there:
+                    output.copy(origin, member.name, member.size)
+                else:
+                    links[origin].append(member)
+        if links:
+            with self._errors(), closing(self._walk()) as found:
+                for member, _, chunks in found:
+                    for number, link in enumerate(links.get(member.name, ())):
+                        if number == 0:
+                            output.write(link.name, link.size, chunks)
+                        else:
+                            output.copy(links[member.name][0].name, link.name, link.size)
         return written
 
-    def _walk(self) -> Generator[tuple[Member, Iterator[bytes]]]:
-        """Yield each regular file with its content, which must be taken before the next."""
+    def _walk(self) -> Generator[tuple[Member, str, Iterator[bytes]]]:
+        """Yield each regular file, the name of the member that has its content, and that, to be taken before the next.
+
+        A hard link is a regular file whose content another member has, and so is a link to it.
+        """
         names = Names(self.path)
+        files: dict[str, tuple[str, int]] = {}
         with closing(_Forward(decompressed(self.path))) as stream:
-            with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:", tarinfo=_TarInfo) as tar:
+            with tarfile.open(
+                fileobj=cast(IO[bytes], stream), mode="r:", tarinfo=_TarInfo, encoding=self.encoding or "utf-8"
+            ) as tar:
                 while (info := tar.next()) is not None:
                     tar.members = []  # type: ignore[attr-defined] # it would keep all of them
                     if info.size < 0:
                         raise tarfile.ReadError(f"member {info.name!r} has a size of {info.size}")
+                    written = names.text(info.name)
                     if info.isdir():
-                        names.folder(info.name)
-                    elif not info.isfile():
-                        names.refuse(info.name, "is a link or a device")
-                    elif info.issparse():
-                        names.refuse(info.name, "is a sparse file")
-                    elif (name := names.file(info.name)) is not None:
-                        yield Member(name, info.size, None), _content(stream, info)
+                        names.folder(written)
+                    elif info.isfile():
+                        if (name := names.file(written)) is not None:
+                            files[name] = name, info.size
+                            yield Member(name, info.size, None), name, _content(stream, info)
+                    elif not info.islnk():
+                        what = f"a symbolic link to {info.linkname!r}" if info.issym() else "a device or a pipe"
+                        names.leave_out(written, what)
+                    elif (target := names.linked(names.text(info.linkname))) not in files:
+                        names.leave_out(written, f"a hard link to {info.linkname!r}, which is no file before it")
+                    elif (name := names.file(written)) is not None:
+                        files[name] = files[target]
+                        origin, size = files[target]
+                        yield Member(name, size, None), origin, iter(())
             while stream.read(CHUNK):  # to the end, where the compressed stream has its checksum
                 pass
-        self.dropped = names.dropped
+        self._judged(names)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -142,11 +173,22 @@ class TarArchive(Archive):
 
 
 def _content(stream: _Forward, info: tarfile.TarInfo) -> Iterator[bytes]:
+    """Yield a member's bytes; what a sparse file leaves out are zeros."""
     stream.seek(info.offset_data)
-    left = info.size
-    while left and (chunk := stream.read(min(left, CHUNK))):
-        left -= len(chunk)
-        yield chunk
+    at = 0
+    sparse = cast("list[tuple[int, int]] | None", info.sparse)  # whatever its stubs say
+    held = [(0, info.size)] if sparse is None else [piece for piece in sparse if piece[1]]
+    for begin, size in (*held, (info.size, 0)):
+        if not at <= begin <= begin + size <= info.size:
+            raise tarfile.ReadError(f"member {info.name!r} has a map of its holes that cannot be")
+        while at < begin:
+            yield bytes(min(begin - at, CHUNK))
+            at = min(begin, at + CHUNK)
+        while at < begin + size and (chunk := stream.read(min(begin + size - at, CHUNK))):
+            at += len(chunk)
+            yield chunk
+        if at < begin + size:  # cut short: what is missing is no hole
+            return
 
 
 def decompressed(path: Path) -> IO[bytes]:

@@ -31,6 +31,10 @@ class There:
     def read(self) -> dict[str, bytes]:
         return read(self.target)
 
+    def everything(self) -> list[str]:
+        """Return every file, folder and link below the target."""
+        return sorted(path.relative_to(self.target).as_posix() for path in self.target.rglob("*"))
+
     def beside(self) -> list[str]:
         return sorted(path.name for path in self.target.parent.iterdir()) if self.target.parent.exists() else []
 

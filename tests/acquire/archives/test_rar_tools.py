@@ -134,7 +134,7 @@ WRONG = {
     "writes too little": ("mkdir walk; echo x > walk/a.avi", "has 2 bytes, its header says"),
     "writes a link to a file elsewhere": ('mkdir walk; ln -s "$SECRET" walk/a.avi', "is not a regular file"),
     "writes a folder that is a link": ('ln -s "$(dirname "$SECRET")" walk', "is not a regular file"),
-    "links to a file that is not its own": ('mkdir walk; ln "$SECRET" walk/a.avi', "is not a regular file"),
+    "links to a file that is not its own": ('mkdir walk; ln "$SECRET" walk/a.avi', "has other bytes"),
     "takes the permissions": (
         "mkdir walk; echo x > walk/a.avi; chmod 0 walk/a.avi walk",
         "has 2 bytes|was not written",
@@ -150,6 +150,7 @@ def test_a_tool_that_is_wrong_is_found_out(nonsense, tools, tmp_path, monkeypatc
     secret = tmp_path / "elsewhere" / "a.avi"
     secret.parent.mkdir()
     secret.write_bytes(bytes(entry.size))
+    secret.chmod(0o600)
     monkeypatch.setenv("SIZE", str(entry.size))
     monkeypatch.setenv("SECRET", str(secret))
     tools(unar=script)
@@ -157,6 +158,7 @@ def test_a_tool_that_is_wrong_is_found_out(nonsense, tools, tmp_path, monkeypatc
         unpack(path, tmp_path / "out")
     assert nothing_left(tmp_path)
     assert secret.read_bytes() == bytes(entry.size)
+    assert secret.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_empty_member_is_not_read_from_a_pipe(tools, tmp_path):

@@ -6,12 +6,17 @@ import io
 import lzma
 import stat
 import struct
+import subprocess
 import tarfile
 import zipfile
+import zlib
 
 import pytest
 from makers import FILES, tar_bytes, tar_gz, tar_member, zip_bytes, zip_member
 from rar_writer import rar4
+
+from araflow.acquire.archives import unpack
+from araflow.core.errors import ArchiveError
 
 # --- tar ---
 
@@ -20,21 +25,69 @@ from rar_writer import rar4
     ("kind", "link"),
     [
         (tarfile.SYMTYPE, "a.avi"),
-        (tarfile.LNKTYPE, "walk/a.avi"),
         (tarfile.LNKTYPE, "/etc/passwd"),
         (tarfile.CHRTYPE, ""),
         (tarfile.BLKTYPE, ""),
         (tarfile.FIFOTYPE, ""),
     ],
 )
-def test_links_and_devices_in_a_tar_are_refused(there, kind, link):
+def test_links_and_devices_in_a_tar_are_left_out_and_named(there, kind, link):
     data = tar_bytes({"walk/a.avi": b"a"}, tar_member("walk/b.avi", kind, link))
-    there.refuses(data, r"refused: member 'walk/b\.avi' is a link or a device")
+    assert there(data) == {"walk/a.avi": b"a"}
+    assert there.everything() == ["walk", "walk/a.avi"]
+    assert list(there.done.left_out) == ["walk/b.avi"]
 
 
-def test_sparse_files_are_refused(there):
+LINKS = {
+    "hard links": (
+        tar_member("run/b.avi", tarfile.LNKTYPE, "./walk/a.avi"),
+        tar_member("c.avi", tarfile.LNKTYPE, "run/b.avi"),
+    )
+}
+
+
+def test_a_hard_link_in_a_tar_is_a_copy_of_the_member_that_it_leads_to(there):
+    data = tar_gz({"walk/a.avi": b"a"}, *LINKS["hard links"])
+    assert there(data) == dict.fromkeys(("walk/a.avi", "run/b.avi", "c.avi"), b"a")
+    assert all(path.stat().st_nlink == 1 for path in there.target.rglob("*.avi"))
+
+
+@pytest.mark.parametrize("wanted", [{"c.avi"}, {"run/b.avi", "c.avi"}])
+def test_a_hard_link_is_had_without_the_member_that_it_leads_to(there, wanted):
+    data = tar_gz({"walk/a.avi": b"a"}, *LINKS["hard links"])
+    assert there(data, wants=wanted.__contains__) == dict.fromkeys(wanted, b"a")
+    assert there.done.declined == 3 - len(wanted)
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix --sparse-version=0.0", "posix --sparse-version=1.0"])
+def test_sparse_files_are_written_with_their_holes_filled(there, tmp_path, form):
+    content = bytes(300_000) + b"middle" * 5000 + bytes(4 << 20) + b"end"
+    with (tmp_path / "b.avi").open("wb") as file:
+        for at, data in ((300_000, b"middle" * 5000), (len(content) - 3, b"end")):
+            file.seek(at)
+            file.write(data)
+    command = f"tar -S --format={form} -cf x.tar b.avi"
+    subprocess.run(command.split(), cwd=tmp_path, check=True)
+    assert (tmp_path / "x.tar").stat().st_size < 1 << 20
+    assert there((tmp_path / "x.tar").read_bytes()) == {"b.avi": content}
+
+
+def test_a_map_of_holes_that_cannot_be_is_refused(there):
     info = tar_member("walk/b.avi", tarfile.GNUTYPE_SPARSE)
-    there.refuses(tar_bytes({}, info, form=tarfile.GNU_FORMAT), "is a sparse file")
+    data = bytearray(tar_bytes({}, info, form=tarfile.GNU_FORMAT))
+    data[386:410] = b"%011o\0%011o\0" % (10, 10)  # ten bytes from the tenth on, of a file of none
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    there.refuses(bytes(data), "a map of its holes that cannot be")
+
+
+def test_a_name_of_a_tar_that_is_not_utf8_is_read_as_windows_writes_it_unless_said_otherwise(there):
+    assert there(tar_bytes({"L\udce4ufe.avi": b"a"}, form=1)) == {"L\u00e4ufe.avi": b"a"}
+    assert "read as windows-1252" in there.done.remarks[0]
+    there.target = there.folder / "out2" / "unpacked"
+    name = "\u8d70\u308b.avi".encode("cp932").decode("utf-8", "surrogateescape")
+    assert there(tar_bytes({name: b"a"}, form=1), encoding="cp932") == {"\u8d70\u308b.avi": b"a"}
+    assert there.done.remarks == []
 
 
 def test_a_tar_cut_short_between_two_members_is_refused(there):
@@ -94,8 +147,10 @@ def test_a_tar_that_ends_with_a_zip_is_a_tar(there):
 
 
 @pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
-def test_links_and_devices_in_a_zip_are_refused(there, mode):
-    there.refuses(zip_bytes({"walk/a.avi": b"a"}, zip_member("walk/b.avi", mode | 0o777)), "is a link or a device")
+def test_links_and_devices_in_a_zip_are_left_out_and_named(there, mode):
+    assert there(zip_bytes({"walk/a.avi": b"a"}, zip_member("walk/b.avi", mode | 0o777))) == {"walk/a.avi": b"a"}
+    assert list(there.done.left_out) == ["walk/b.avi"]
+    assert there.everything() == ["walk", "walk/a.avi"]
 
 
 def test_folders_of_an_archive_made_on_windows_are_folders(there):
@@ -150,11 +205,87 @@ def test_an_encrypted_zip_is_refused(there):
     there.refuses(bytes(data), r"member 'walk/a.avi' is encrypted; araflow takes no passwords")
 
 
-def test_an_unknown_compression_is_refused(there):
-    data = bytearray(zip_bytes({"walk/a.avi": b"a"}))
-    data[data.index(b"PK\x03\x04") + 8] = 99
-    data[data.index(b"PK\x01\x02") + 10] = 99
-    there.refuses(bytes(data), "compression method is not supported")
+@pytest.mark.parametrize(("method", "called"), [(9, "Deflate64"), (98, "PPMd"), (77, "method 77")])
+def test_an_unknown_compression_is_refused_by_its_name_where_it_is_asked_for(there, method, called):
+    data = bytearray(zip_bytes({"walk/a.avi": b"a", "walk/b.avi": b"b"}))
+    data[data.rindex(b"PK\x03\x04") + 8] = method
+    data[data.rindex(b"PK\x01\x02") + 10] = method
+    there.refuses(bytes(data), f"member 'walk/b.avi' is compressed by {called}, which araflow cannot unpack")
+    assert there(bytes(data), wants=lambda name: name == "walk/a.avi") == {"walk/a.avi": b"a"}
+
+
+def raw_names(files: dict[bytes, bytes], *, fields: bool = False) -> bytes:
+    """Return a zip whose names are these bytes, without the flag of UTF-8."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in files.items():
+            info = zipfile.ZipInfo("Q" * len(name))
+            if fields:  # as Info-ZIP has them: the name in UTF-8, and the checksum of that beside it
+                text = name.decode("cp932").encode()
+                info.extra = struct.pack("<HHBI", 0x7075, 5 + len(text), 1, zlib.crc32(name)) + text
+            file.writestr(info, content)
+    data = buffer.getvalue()
+    for name in sorted(files, key=len, reverse=True):  # each has another length
+        data = data.replace(b"Q" * len(name), name)
+    return data
+
+
+def test_names_in_utf8_without_the_flag_are_utf8(there):
+    names = ["L\u00e4ufe/a.avi", "La\u0308ufe/b.avi", "\u8d70\u308b.avi", "plain"]
+    assert there(raw_names({name.encode(): b"a" for name in names})) == dict.fromkeys(names, b"a")
+    assert there.done.remarks == []
+
+
+def test_names_that_are_not_all_utf8_are_what_the_format_says_or_the_user(there):
+    names = ["L\u00e4ufe/a.avi", "Stra\u00dfe.avi"]
+    assert there(raw_names({name.encode("cp437"): b"a" for name in names})) == dict.fromkeys(names, b"a")
+    assert "read as cp437" in there.done.remarks[0]
+    there.target = there.folder / "out2" / "unpacked"
+    assert there(raw_names({"\u8d70.avi".encode("cp932"): b"a"}), encoding="cp932") == {"\u8d70.avi": b"a"}
+    assert there.done.remarks == []
+
+
+def test_a_name_that_is_not_what_the_user_says_is_an_error(there):
+    there.archive.write_bytes(raw_names({b"\x81 .avi": b"a"}))
+    with pytest.raises(ArchiveError, match="its names are not cp932"):
+        unpack(there.archive, there.target, encoding="cp932")
+
+
+def test_the_field_of_info_zip_says_a_name(there):
+    names = ["\u8d70.avi", "\u8d70\u308b/b.avi"]
+    data = raw_names({name.encode("cp932"): b"a" for name in names}, fields=True)
+    assert there(data) == dict.fromkeys(names, b"a")
+    assert there.done.remarks == []
+
+
+def test_a_zip_behind_a_program_is_taken(there):
+    assert there(b"MZ" + bytes(5000) + zip_bytes(FILES)) == FILES
+
+
+def test_a_part_of_a_zip_in_several_says_that_it_is_one(there):
+    there.archive = there.archive.with_suffix(".zip")
+    whole = bytearray(zip_bytes(FILES))
+    end = whole.rindex(b"PK\x05\x06")
+    whole[end + 4 : end + 8] = b"\2\0\2\0"
+    there.refuses(bytes(whole[5000:]), "one part of a zip archive in several")
+    there.refuses(b"PK\x07\x08" + bytes(whole[:5000]), "one part of a zip archive in several")
+
+
+def test_a_zip_made_as_it_is_written_to_a_pipe_is_taken(there, tmp_path):
+    class Pipe(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            written.extend(data)
+            return len(data)
+
+    written = bytearray()
+    with zipfile.ZipFile(Pipe(), "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in FILES.items():
+            with file.open(name, "w", force_zip64=True) as member:
+                member.write(data)
+    assert there(bytes(written)) == FILES
 
 
 def test_a_name_that_is_not_the_utf8_it_claims_to_be_is_refused(there):
