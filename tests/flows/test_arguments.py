@@ -53,7 +53,7 @@ def test_zero_is_a_seed():
     form = properties(train_eval)
     assert (form["seed"]["default"], form["seed"]["minimum"]) == (-1, -1)
     assert OF_TRAINING.given({"seed": 0}) == {"training.seed": 0}
-    assert form["protocols"]["items"]["enum"] == ["official", "random", "group"]
+    assert form["protocols"]["items"]["enum"] == ["official", "random", "group", "auto"]
 
 
 @pytest.mark.parametrize("flow", [build, train_eval], ids=lambda flow: flow.name)
