@@ -9,8 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from araflow.media import _tiff
+
 _ORIENTATION = 274
-_TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 _MARK = b"Exif\0\0"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -62,13 +63,6 @@ def _of_jpeg(data: bytes) -> Iterator[bytes]:
 
 
 def _tag(block: bytes) -> int | None:
-    order = _TIFF.get(block[:4])
-    if order is None:
+    if not _tiff.is_tiff(block):
         return None
-    (start,) = struct.unpack_from(f"{order}I", block, 4)
-    (count,) = struct.unpack_from(f"{order}H", block, start)
-    for number in range(count):
-        tag, kind = struct.unpack_from(f"{order}HH", block, start + 2 + 12 * number)
-        if tag == _ORIENTATION and kind == 3:  # a SHORT
-            return int(struct.unpack_from(f"{order}H", block, start + 2 + 12 * number + 8)[0])
-    return None
+    return next((value for _, value, short in _tiff.entries(block, _ORIENTATION) if short), None)

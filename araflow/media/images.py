@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from araflow.media import _tiff
+
 MOST_PIXELS = 8192 * 8192
 """A frame beyond this is a damaged header or a trap, not a video's; decoding it would take gigabytes."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _NO_SIZE = {0x01, *range(0xD0, 0xD9)}  # JPEG's markers that stand alone: TEM, RST0 to RST7, SOI
 _START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the others of these are DHT, JPG and DAC
-_TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 _NETPBM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
 _HEADER = 4096  # bytes of a Netpbm file among which its size must stand, comments and all
 
@@ -74,8 +75,8 @@ def _size(data: bytes) -> tuple[int, int] | None:
             return struct.unpack_from(">II", data, 16) if data[12:16] == b"IHDR" else None
         if data.startswith(b"\xff\xd8"):
             return _jpeg(data)
-        if data[:4] in _TIFF:
-            return _tiff(data, _TIFF[data[:4]])
+        if _tiff.is_tiff(data):
+            return _tiff_size(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _webp(data)
         if data.startswith(b"BM"):
@@ -104,15 +105,8 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
             at += 2 + max(2, struct.unpack_from(">H", data, at + 2)[0])
 
 
-def _tiff(data: bytes, order: str) -> tuple[int, int] | None:
-    (start,) = struct.unpack_from(f"{order}I", data, 4)
-    (count,) = struct.unpack_from(f"{order}H", data, start)
-    found: dict[int, int] = {}
-    for number in range(count):
-        at = start + 2 + 12 * number
-        tag, kind = struct.unpack_from(f"{order}HH", data, at)
-        if tag in (256, 257):  # ImageWidth, ImageLength: a SHORT (3) or a LONG
-            (found[tag],) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", data, at + 8)
+def _tiff_size(data: bytes) -> tuple[int, int] | None:
+    found = {tag: value for tag, value, _ in _tiff.entries(data, 256, 257)}  # ImageWidth, ImageLength
     return (found[256], found[257]) if len(found) == 2 else None
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laid import lay
 
 from araflow import datasets
 from araflow.acquire.types import Sources
@@ -12,14 +13,6 @@ from araflow.core.errors import ArchiveError, SourceError, SpecError
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import folder
 from araflow.media.source_files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-
-
-def make(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
 
 
 def listed(root: Path, wanted: list[str] | None = None) -> list[Clip]:
@@ -31,7 +24,7 @@ def keys(root: Path, wanted: list[str] | None = None) -> list[str]:
 
 
 def test_a_class_folder_gives_label_key_and_name(tmp_path):
-    make(tmp_path, "walk/a.avi", "run/b.mp4", "run/deep/er/c.MKV")
+    lay(tmp_path, "walk/a.avi", "run/b.mp4", "run/deep/er/c.MKV")
     clips = listed(tmp_path)
     assert [(c.key, c.label, c.name, c.source) for c in clips] == [
         ("run/b", "run", "run/b.mp4", tmp_path / "run/b.mp4"),
@@ -42,13 +35,13 @@ def test_a_class_folder_gives_label_key_and_name(tmp_path):
 
 
 def test_clips_at_the_top_have_no_label(tmp_path):
-    make(tmp_path, "b.avi", "a.mp4", "walk/c.avi")
+    lay(tmp_path, "b.avi", "a.mp4", "walk/c.avi")
     assert [(c.key, c.label) for c in listed(tmp_path)] == [("a", None), ("b", None), ("walk/c", "walk")]
 
 
 @pytest.mark.parametrize("name", ["clip.avi", "clip.AVI", "ünï cödé [1]#&.mp4", "-dash.webm", "no.suffix.at.all.mov"])
 def test_a_single_video(tmp_path, name):
-    path = make(tmp_path, name) / name
+    path = lay(tmp_path, name) / name
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(path)})
     files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
     (clip,) = folder.list_clips(files, None).clips
@@ -57,19 +50,19 @@ def test_a_single_video(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["...avi", "..avi"])
 def test_no_key_leads_out_of_the_output(tmp_path, name):
-    path = make(tmp_path, name) / name
+    path = lay(tmp_path, name) / name
     assert keys(path) == [name]
     assert keys(write_list(tmp_path / "mine.csv", f"path,label\n{name},walk\n")) == [name]
 
 
 @pytest.mark.parametrize("suffix", sorted(VIDEO_SUFFIXES | {s.upper() for s in VIDEO_SUFFIXES}))
 def test_every_kind_of_video_is_seen(tmp_path, suffix):
-    assert keys(make(tmp_path, f"walk/a{suffix}")) == ["walk/a"]
+    assert keys(lay(tmp_path, f"walk/a{suffix}")) == ["walk/a"]
 
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
 def test_a_folder_of_frames_is_one_clip(tmp_path, suffix):
-    make(tmp_path, *(f"walk/one/{n:04d}{suffix}" for n in range(3)), *(f"walk/two.x/{n}{suffix}" for n in range(2)))
+    lay(tmp_path, *(f"walk/one/{n:04d}{suffix}" for n in range(3)), *(f"walk/two.x/{n}{suffix}" for n in range(2)))
     clips = listed(tmp_path)
     assert [(c.key, c.label, c.name, c.source) for c in clips] == [
         ("walk/one", "walk", "walk/one", tmp_path / "walk/one"),
@@ -78,7 +71,7 @@ def test_a_folder_of_frames_is_one_clip(tmp_path, suffix):
 
 
 def test_a_root_that_holds_frames_is_one_clip_called_as_the_folder(tmp_path, monkeypatch):
-    make(tmp_path / "my clip", "0000.png", "0001.png")
+    lay(tmp_path / "my clip", "0000.png", "0001.png")
     (clip,) = listed(tmp_path / "my clip")
     assert (clip.key, clip.label, clip.source) == ("my clip", None, tmp_path / "my clip")
     monkeypatch.chdir(tmp_path / "my clip")
@@ -101,7 +94,7 @@ def test_a_root_that_holds_frames_is_one_clip_called_as_the_folder(tmp_path, mon
     ],
 )
 def test_keys_never_collide(tmp_path, names, expected):
-    assert keys(make(tmp_path, *names)) == expected
+    assert keys(lay(tmp_path, *names)) == expected
 
 
 NAMES = st.lists(
@@ -121,7 +114,7 @@ def test_every_video_is_listed_once_under_its_own_key(tmp_path_factory, names):
     made = set()
     for name in names:
         try:
-            make(root, name)
+            lay(root, name)
         except OSError:  # a file where a folder should be, or the other way round
             continue
         made.add(name)
@@ -140,8 +133,8 @@ def test_every_video_is_listed_once_under_its_own_key(tmp_path_factory, names):
 
 
 def test_hidden_files_and_folders_and_other_files_are_passed_over(tmp_path):
-    make(tmp_path, "walk/a.avi", "walk/._a.avi", "walk/.b.avi", ".git/c.avi", "walk/.frames/0.png")
-    make(tmp_path, "walk/notes.txt", "walk/avi", "walk/x.avi.part", "walk/Thumbs.db", "walk/.cover.jpg")
+    lay(tmp_path, "walk/a.avi", "walk/._a.avi", "walk/.b.avi", ".git/c.avi", "walk/.frames/0.png")
+    lay(tmp_path, "walk/notes.txt", "walk/avi", "walk/x.avi.part", "walk/Thumbs.db", "walk/.cover.jpg")
     assert keys(tmp_path) == ["walk/a"]
 
 
@@ -157,8 +150,8 @@ def test_a_file_name_that_is_not_utf8_is_shown_escaped_and_still_opens(tmp_path)
 
 
 def test_links_to_files_and_folders_are_followed_but_not_in_circles(tmp_path):
-    make(tmp_path / "far", "walk/a.avi", "deep/walk/b.avi")
-    root = make(tmp_path / "near", "run/c.avi")
+    lay(tmp_path / "far", "walk/a.avi", "deep/walk/b.avi")
+    root = lay(tmp_path / "near", "run/c.avi")
     (root / "walk").symlink_to(tmp_path / "far/walk")
     (root / "run/d.avi").symlink_to(tmp_path / "far/deep/walk/b.avi")
     (root / "run/again").symlink_to(root)
@@ -173,7 +166,7 @@ def test_a_dangling_link_is_still_a_row(tmp_path):
 
 
 def test_only_wanted_classes_are_listed_and_one_that_is_not_there_is_an_error(tmp_path):
-    make(tmp_path, "walk/a.avi", "run/b.avi", "push/c.avi", "d.avi")
+    lay(tmp_path, "walk/a.avi", "run/b.avi", "push/c.avi", "d.avi")
     assert keys(tmp_path, ["run", "walk"]) == ["run/b", "walk/a"]
     with pytest.raises(SourceError, match=r"holds no clips of class 'wlak'; its classes: push, run, walk"):
         listed(tmp_path, ["run", "wlak"])
@@ -184,7 +177,7 @@ def test_a_source_that_is_not_there_or_cannot_be_read_is_an_error_and_an_empty_o
     for files in (Sources(None, None), Sources(tmp_path / "nowhere", None)):
         with pytest.raises(SourceError, match="no such file or folder"):
             folder.list_clips(files, None)
-    make(tmp_path, "run/a.avi", "walk/b.avi")
+    lay(tmp_path, "run/a.avi", "walk/b.avi")
     scandir = os.scandir
 
     def refuse(path):
@@ -208,7 +201,7 @@ def test_wrong_settings_say_so(tmp_path, settings, message):
 
 
 def test_a_file_that_is_neither_video_nor_archive_is_an_error(tmp_path):
-    make(tmp_path, "notes.txt")
+    lay(tmp_path, "notes.txt")
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(tmp_path / "notes.txt")})
     with pytest.raises(ArchiveError, match=r"notes\.txt: not a zip, tar or RAR archive"):
         folder.dataset.prepare(spec, tmp_path / "work", report=print)
@@ -221,7 +214,7 @@ def test_the_folders_decide_which_classes_there_are():
 
 
 def test_the_users_home_is_understood(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(make(tmp_path, "videos/walk/a.avi", "b.avi")))
+    monkeypatch.setenv("HOME", str(lay(tmp_path, "videos/walk/a.avi", "b.avi")))
     for source, expected in (("~/videos", ["walk/a"]), ("~/b.avi", ["b"])):
         spec = DatasetSpec.model_validate({"name": "folder", "source": source})
         files = folder.dataset.prepare(spec, tmp_path / "work", report=print)
@@ -238,7 +231,7 @@ def write_list(path: Path, text: str, encoding: str = "utf-8") -> Path:
 
 
 def test_a_list_gives_every_row_with_its_label_split_and_group(tmp_path):
-    make(tmp_path, "set/walk/a.avi", "set/b.mp4", "elsewhere/c.mov", "set/frames/01.png")
+    lay(tmp_path, "set/walk/a.avi", "set/b.mp4", "elsewhere/c.mov", "set/frames/01.png")
     path = write_list(
         tmp_path / "set" / "mine.csv",
         "path,label,split,group\n"
@@ -270,7 +263,7 @@ def test_a_list_may_come_from_a_spreadsheet(tmp_path, newline, encoding):
 
 
 def test_a_list_is_handed_through_and_read_where_it_lies(tmp_path):
-    make(tmp_path, "a.avi")
+    lay(tmp_path, "a.avi")
     path = write_list(tmp_path / "mine.csv", "path,label\na.avi,walk\n")
     spec = DatasetSpec.model_validate({"name": "folder", "source": str(path)})
     folder.dataset.check(spec, accept_licence=False)
@@ -321,7 +314,7 @@ def test_two_videos_outside_of_one_name_and_label_are_an_error_with_both_lines(t
 
 
 def test_a_path_that_is_named_through_a_link_is_the_users_own_business(tmp_path):
-    make(tmp_path, "a.avi")
+    lay(tmp_path, "a.avi")
     (tmp_path / "b.avi").symlink_to(tmp_path / "a.avi")
     path = write_list(tmp_path / "mine.csv", "path,label\na.avi,walk\nb.avi,walk\n")
     assert keys(path) == ["a", "b"]
@@ -379,7 +372,7 @@ def test_every_key_of_a_list_is_a_path_of_its_own_below_the_output(tmp_path_fact
     ],
 )
 def test_a_list_is_read_as_spreadsheets_save_it(tmp_path, text, encoding):
-    make(tmp_path, "ä.mp4")
+    lay(tmp_path, "ä.mp4")
     content = b"\xff\xfe" + text.encode("utf-16-le") if encoding == "utf-16-le-mark" else text.encode(encoding)
     (tmp_path / "mine.tsv").write_bytes(content)
     (clip,) = listed(tmp_path / "mine.tsv")
@@ -396,14 +389,14 @@ def test_a_list_is_read_as_spreadsheets_save_it(tmp_path, text, encoding):
     ],
 )
 def test_a_listed_file_is_found_however_it_is_spelled(tmp_path, written, there):
-    make(tmp_path, there)
+    lay(tmp_path, there)
     found = folder.list_clips(Sources(write_list(tmp_path / "mine.csv", f"path,label\n{written},walk\n"), None), None)
     assert [clip.source for clip in found.clips] == [tmp_path / there]
     assert len(found.remarks) == ("\\" not in written)
 
 
 def test_two_rows_that_mean_one_file_are_an_error(tmp_path):
-    make(tmp_path, "a.mp4")
+    lay(tmp_path, "a.mp4")
     with pytest.raises(SourceError, match=r"'A\.mp4' has the same path as line 2"):
         listed(write_list(tmp_path / "mine.csv", "path,label\na.mp4,walk\nA.mp4,run\n"))
 
@@ -414,7 +407,7 @@ def test_windows_own_paths_are_missing_under_a_key_of_their_label(tmp_path):
 
 
 def test_videos_beside_the_listed_ones_that_are_in_no_row_are_counted(tmp_path):
-    make(tmp_path, "walk/a.mp4", "walk/b.mp4", "walk/c.MP4", "walk/notes.txt", "walk/.d.mp4")
+    lay(tmp_path, "walk/a.mp4", "walk/b.mp4", "walk/c.MP4", "walk/notes.txt", "walk/.d.mp4")
     found = folder.list_clips(Sources(write_list(tmp_path / "l.csv", "path,label\nwalk/a.mp4,walk\n"), None), None)
     assert [(one.why, one.what, one.count, one.example) for one in found.passed_over] == [
         ("not-listed", ".mp4", 2, "walk/b.mp4")

@@ -5,13 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from laid import lay
 
 from araflow.acquire.types import Sources
 from araflow.core.errors import SourceError
 from araflow.core.listing import Listing
 from araflow.core.spec import DatasetSpec
 from araflow.datasets import _folder_labels, folder
-from tests.datasets.test_leftovers import lay
 
 
 def listing(root: Path, wanted: list[str] | None = None) -> Listing:

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from laid import lay
 
 from araflow.acquire.types import Sources
 from araflow.core.errors import SourceError
@@ -15,14 +16,6 @@ CLIPS = {
     "-bcdefghij1": ("air drumming", "val"),
     "abcdefghij2": ("abseiling", "val"),
 }
-
-
-def lay(folder: Path, *names: str, data: bytes = b"x") -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return folder
 
 
 def lists(

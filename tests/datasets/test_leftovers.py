@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from laid import lay
 
 from araflow.acquire.types import Sources
 from araflow.build import plan as planning
@@ -13,14 +14,6 @@ from araflow.core.listing import Leftovers, PassedOver, told
 from araflow.core.spec_file import parse
 from araflow.datasets import folder
 from araflow.recognition.prediction.predict import list_videos
-
-
-def lay(root: Path, *names: str) -> Path:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    return root
 
 
 def over(root: Path, wanted: list[str] | None = None) -> set[tuple[str, str, int, str]]:

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from laid import lay
 
 from araflow.acquire.types import Sources
 from araflow.build import stages
@@ -19,14 +20,6 @@ CLASSES = ("push", "run", "walk")
 STEMS = {label: [f"Film{n}_{label}_f_cm_np1_ri_med_{n}" for n in range(4)] for label in CLASSES}
 UCF = ("Archery", "HandstandPushups")
 UCF_STEMS = {label: [f"v_{label}_g{group:02d}_c01" for group in (1, 2, 8)] for label in UCF}
-
-
-def lay(folder: Path, *names: str, data: bytes = b"x") -> Path:
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return folder
 
 
 def splits(folder: Path, line: str = "{stem}.avi {tag} \n", encoding: str = "ascii", below: str = "") -> Path:
