@@ -1,8 +1,7 @@
-"""``araflow predict`` and ``araflow features``: what a recogniser says of videos, and what it sees in them."""
+"""``araflow predict``: what a recogniser says of videos."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import sys
 import time
@@ -12,37 +11,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from araflow.cli.console import INCOMPLETE
-from araflow.cli.options import DEVICE, FLOW_BACKEND, JSON, OTHER_FLOW, ROTATION, json_option
+from araflow.cli.looking import CHECKPOINT, EXIT_STATUS, MODE, SEGMENTS, as_record
+from araflow.cli.options import DEVICE, FLOW_BACKEND, JSON, ROTATION
 from araflow.core import written
 from araflow.core.errors import AraflowError
 from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
-    from araflow.core.clip import ClipRecord
-    from araflow.recognition.prediction.features import Features
     from araflow.recognition.prediction.predict import Prediction
     from araflow.recognition.prediction.runners import Device
-    from araflow.recognition.spec import EvaluationMode
-
-_EXIT_STATUS = (
-    "Exit status: 0 all done; 1 failed, or a setting or file is wrong; 2 wrong options; 3 finished, but some videos "
-    "could not be used; 130 interrupted."
-)
-_CHECKPOINT = click.argument("checkpoint", type=click.Path(path_type=Path))
-_MODES = click.Choice(["center", "conv", "all"])
-_SEGMENTS = click.option("--segments", type=click.IntRange(1), default=10, show_default=True, help="Windows of conv.")
+    from araflow.recognition.spec import EvaluationMode, ModelSpec
 
 
-@click.command(epilog=_EXIT_STATUS)
-@_CHECKPOINT
+@click.command(epilog=EXIT_STATUS)
+@CHECKPOINT
 @click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEO...")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
 @click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Slide a window of so many frames.")
 @click.option(
     "--stride", type=click.IntRange(1), metavar="FRAMES", help="From one window to the next.  [default: no overlap]"
 )
-@click.option("--mode", type=_MODES, help="Windows that are averaged over a whole video.  [default: center]")
-@_SEGMENTS
+@MODE
+@SEGMENTS
 @FLOW_BACKEND
 @ROTATION
 @DEVICE
@@ -63,7 +53,7 @@ def predict(
     window: int | None,
     stride: int | None,
     mode: EvaluationMode | None,
-    segments: int,
+    segments: int | None,
     backend: str | None,
     rotation: str,
     device: Device,
@@ -85,8 +75,8 @@ def predict(
     """
     if window is None and stride is not None:
         raise click.UsageError("--stride is for sliding windows; give --window, too")
-    if window is not None and mode is not None:
-        raise click.UsageError("--mode is for whole videos; leave it out, or leave --window out")
+    if window is not None and (mode is not None or segments is not None):
+        raise click.UsageError("--mode and --segments are for whole videos; leave them out, or leave --window out")
     from araflow.cli.console import progress
     from araflow.deploy.runners import open_runner
     from araflow.recognition.prediction import predict as predicting
@@ -101,7 +91,7 @@ def predict(
     failed = same = 0
     with progress() as (on_start, advance):
         predictions = functools.partial(
-            predicting.predict, top=top, window=window, stride=stride, mode=mode or "center", segments=segments
+            predicting.predict, top=top, window=window, stride=stride, mode=mode, segments=segments
         )
         upright = rotation == "apply"
         flow = flow_maker(runner.spec, backend)
@@ -118,7 +108,7 @@ def predict(
             found = None if answer is None else answer[0]
             same += 0 if answer is None else answer[1]
             name = str(clip.source or clip.name)
-            advance(_record(name, reason))
+            advance(as_record(name, reason))
             failed += found is None
             rows += (
                 [{"video": name, "reason": reason}]
@@ -128,7 +118,8 @@ def predict(
     if parquet is not None:
         _write_table(parquet, rows)
     if as_json:
-        content: dict[str, Any] = {"checkpoint": str(checkpoint), "predictions": rows}
+        looked = {} if window else {"views": runner.spec.looking(mode, segments).model_dump()}
+        content: dict[str, Any] = {"checkpoint": str(checkpoint), **looked, "predictions": rows}
         if warnings := [*(flow.warnings if flow else ()), *(other_flow.warnings if other_flow else ())]:
             content["warnings"] = warnings
         if against is not None:
@@ -141,6 +132,7 @@ def predict(
         count = len(rows) - failed
         echo(
             f"{len(clips) - failed} of {len(clips)} videos, {count} predictions in {time.monotonic() - start:.1f} s"
+            + ("" if window else f"; {_looked(runner.spec, mode, segments)}")
             + ("" if against is None else f"; same first class as {against} in {same} of {count}")
         )
     if against is not None and same < len(rows) - failed:
@@ -148,113 +140,12 @@ def predict(
     sys.exit(INCOMPLETE if failed else 0)
 
 
-@click.command(epilog=_EXIT_STATUS)
-@_CHECKPOINT
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the files.")
-@click.option("--split", help="Of a manifest, only these clips: train, val, test.  [default: all]")
-@click.option("--mode", type=_MODES, default="center", show_default=True, help="Windows that are averaged.")
-@_SEGMENTS
-@FLOW_BACKEND
-@ROTATION
-@DEVICE
-@OTHER_FLOW
-@json_option("text")
-def features(
-    checkpoint: Path,
-    source: Path,
-    out: Path,
-    split: str | None,
-    mode: EvaluationMode,
-    segments: int,
-    backend: str | None,
-    rotation: str,
-    device: Device,
-    allow_other_flow: bool,
-    as_json: bool,
-) -> None:
-    """Write what the classifier sees of each clip: a vector per clip, and a picture of all in the plane.
-
-    SOURCE is a manifest or a build's folder, whose files are read; or videos, as araflow predict takes them.
-
-    Writes features.parquet (key, label, split, embedding) and features.png (the two directions along which the vectors
-    vary most).
-
-    \b
-    araflow features best.safetensors data/hmdb5 --split test --out features/
-    araflow features best.safetensors videos/ --out features/
-    """
-    from araflow.cli.console import progress
-    from araflow.recognition import require
-
-    require.packages("matplotlib")
-    from araflow.deploy.runners import open_runner
-    from araflow.recognition.prediction import features as seeing
-    from araflow.recognition.prediction import predict as predicting
-    from araflow.recognition.prediction.video_flow import flow_maker
-    from araflow.store.layout import MANIFEST
-
-    built = source.suffix == ".parquet" or (source / MANIFEST).is_file()
-    if built and backend is not None:
-        raise click.UsageError("--backend is for videos; flow of a manifest is read from its files")
-    if built and rotation != "apply":
-        raise click.UsageError("--rotation is for videos; frames of a manifest are read as they are")
-    if not built and split is not None:
-        raise click.UsageError("--split is for manifests; videos have no splits")
-    if not built and allow_other_flow:
-        raise click.UsageError("--allow-other-flow is for manifests; flow of videos is computed: see --backend")
-    start = time.monotonic()
-    warnings: tuple[str, ...] = ()
-    written.check([out / seeing.TABLE, out / seeing.PICTURE], out)
-    runner = open_runner(checkpoint, device)
-    with progress() as (on_start, advance):
-        if built:
-            from araflow.recognition import same_flow
-            from araflow.store.manifest import Manifest
-
-            manifest = Manifest.read(source)
-            warnings = same_flow.hold(checkpoint, runner.spec, manifest, source, allow=allow_other_flow)
-            found = seeing.of_manifest(
-                runner,
-                manifest,
-                None if split == "all" else split,
-                mode=mode,
-                segments=segments,
-                on_start=on_start,
-                on_clip=lambda: advance(None),
-            )
-        else:
-            flow = flow_maker(runner.spec, backend)
-            warnings = flow.warnings if flow else ()
-            clips = predicting.list_videos([source])
-            on_start(len(clips))
-            found = seeing.of_videos(
-                runner,
-                clips,
-                mode=mode,
-                segments=segments,
-                flow=flow,
-                upright=rotation == "apply",
-                on_clip=lambda key, reason: advance(_record(key, reason)),
-            )
-    found = dataclasses.replace(found, warnings=warnings)
-    files = found.write(out)
-    if as_json:
-        echo_json(_summary(found, files))
-    else:
-        echo(f"features: {files[0]}\npicture:  {files[1]}")
-        bad = f", {len(found.failed)} could not be used" if found.failed else ""
-        echo(
-            f"{len(found.keys)} clips{bad}, {found.vectors.shape[1]} features each, in {time.monotonic() - start:.1f} s"
-        )
-    sys.exit(INCOMPLETE if found.failed else 0)
-
-
-def _record(key: str, reason: str) -> ClipRecord | None:
-    """What the progress display is told of a video that could not be used."""
-    from araflow.core.clip import ClipRecord, Outcome
-
-    return ClipRecord(key, Outcome.QUARANTINED, reason) if reason else None
+def _looked(spec: ModelSpec, mode: EvaluationMode | None, segments: int | None) -> str:
+    """Say by which windows whole videos were looked at, and whose choice that was."""
+    told = spec.looking(mode, segments).told()
+    if mode is not None:
+        return told
+    return f"{told}, {'as in its evaluation' if spec.views else 'since it does not say how it was evaluated'}"
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
@@ -282,14 +173,3 @@ def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
     from araflow.recognition.prediction.predict import table
 
     written.write({path: files.parquet(table(rows))})
-
-
-def _summary(found: Features, files: list[Path]) -> dict[str, Any]:
-    return {
-        "features": str(files[0]),
-        "picture": str(files[1]),
-        "clips": len(found.keys),
-        "size": int(found.vectors.shape[1]),
-        "failed": found.failed,
-        **({"warnings": list(found.warnings)} if found.warnings else {}),
-    }

@@ -6,13 +6,18 @@ import contextlib
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from araflow.cli import running
 from araflow.cli.console import logged
+from araflow.cli.looking import MODE, SEGMENTS
 from araflow.cli.options import NO_PREFECT, OTHER_FLOW, json_option
 from araflow.core.screen import echo, echo_json
+
+if TYPE_CHECKING:
+    from araflow.recognition.spec import EvaluationMode
 
 
 @click.command("train-eval")
@@ -76,8 +81,8 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect:
 @click.option("--manifest", required=True, type=click.Path(path_type=Path), help="A manifest, or a build's folder.")
 @click.option("--split", default="test", show_default=True, help="Which clips: train, val, test, or all.")
 @click.option("--protocol", help="Split anew: official, random or group.  [default: as it was trained]")
-@click.option("--mode", default="center", show_default=True, help="center, conv or all.")
-@click.option("--segments", default=10, show_default=True, help="Windows of conv.")
+@MODE
+@SEGMENTS
 @click.option("--compat", default="none", show_default=True, help="tao: count the first window twice, as TAO does.")
 @click.option(
     "--fuse", type=click.Path(path_type=Path), help="Another checkpoint, whose scores are added (two-stream)."
@@ -93,8 +98,8 @@ def evaluate(
     manifest: Path,
     split: str,
     protocol: str | None,
-    mode: str,
-    segments: int,
+    mode: EvaluationMode | None,
+    segments: int | None,
     compat: str,
     fuse: Path | None,
     weights: str,
@@ -116,7 +121,7 @@ def evaluate(
     from araflow.recognition.evaluation import tables as evaluation_tables
     from araflow.recognition.evaluation.write import write
 
-    done, leakage = results.evaluate_files(
+    found = results.evaluate_files(
         [checkpoint, *([fuse] if fuse else [])],
         manifest,
         split=split,
@@ -126,11 +131,14 @@ def evaluate(
         allow_other_flow=allow_other_flow,
     )
     if out is not None:
-        write(done, out, leakage=leakage)
+        write(found.evaluation, out, leakage=found.leakage)
     if as_json:
-        echo_json(done.to_json())
-    else:
-        evaluation_tables.print_evaluation(done, leakage=leakage)
+        echo_json(found.to_json())
+        return
+    evaluation_tables.print_evaluation(found.evaluation, leakage=found.leakage)
+    if len(found.parts) > 1:
+        evaluation_tables.fused(found.parts, found.evaluation).print()
+    echo(f"windows: {'; '.join(dict.fromkeys(views.told() for views in found.views))}")
 
 
 def _numbers(text: str) -> list[float]:

@@ -14,7 +14,7 @@ from araflow.core.errors import ManifestError, SpecError
 from araflow.core.leakage import Leakage
 from araflow.recognition import _checks, same_flow, tao
 from araflow.recognition.flow_storage import FlowStorage, one_way
-from araflow.recognition.spec import ExperimentSpec, ModelSpec
+from araflow.recognition.spec import ExperimentSpec, ModelSpec, Views
 from araflow.recognition.streams import STREAMS
 from araflow.store.address import is_remote
 from araflow.store.manifest import Manifest
@@ -191,6 +191,7 @@ def _dealt(spec: ExperimentSpec, known: _Clips) -> Prepared:
         short_side=spec.data.short_side,
         center_crop=spec.data.center_crop,
         flow=known.flow,
+        views=Views(mode=spec.evaluation.mode, segments=spec.evaluation.segments),
         split=spec.split,
         manifest_sha256=known.sha256,
         software=_software(),

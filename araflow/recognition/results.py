@@ -15,7 +15,7 @@ from araflow.core.screen import echo
 from araflow.core.spec import SplitSpec
 from araflow.recognition import checkpoint, experiment, same_flow
 from araflow.recognition.experiment import Prepared
-from araflow.recognition.spec import EvaluationSpec, ExperimentSpec, ModelSpec
+from araflow.recognition.spec import EvaluationSpec, ExperimentSpec, ModelSpec, Views
 from araflow.recognition.training.run import Trained
 from araflow.store.manifest import Manifest
 
@@ -88,6 +88,30 @@ def evaluate(prepared: Prepared, checkpoint: Path) -> Evaluation:
     return done
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evaluated:
+    """What recognisers, or what several say together, are worth on clips of a manifest.
+
+    Attributes:
+        evaluation: Of the one recogniser, or of all fused.
+        parts: Of each recogniser, by its file and what it sees.
+        views: By which windows each looked at the clips.
+        leakage: Of the split, in all.
+    """
+
+    evaluation: Evaluation
+    parts: Mapping[str, Evaluation]
+    views: tuple[Views, ...]
+    leakage: Leakage
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures JSON-ready; where there are several recognisers, those of each, too."""
+        found = {**self.evaluation.to_json(), "views": [own.model_dump() for own in self.views]}
+        if len(self.parts) > 1:
+            found["parts"] = {name: own.to_json() for name, own in self.parts.items()}
+        return found
+
+
 def evaluate_files(
     files: Sequence[Path],
     manifest: Path,
@@ -97,7 +121,7 @@ def evaluate_files(
     settings: Mapping[str, Any],
     weights: Sequence[float] | None = None,
     allow_other_flow: bool = False,
-) -> tuple[Evaluation, Leakage]:
+) -> Evaluated:
     """Evaluate one recogniser, or several whose scores are averaged, on clips of a manifest.
 
     Args:
@@ -105,13 +129,11 @@ def evaluate_files(
         manifest: A manifest, or a build's output folder.
         split: ``train``, ``val``, ``test``, or ``all``.
         protocol: Split anew by this; ``None``: as the recognisers were trained.
-        settings: Fields of ``EvaluationSpec``.
+        settings: Fields of ``EvaluationSpec``; of ``mode`` and ``segments`` those that are absent or ``None`` are each
+            recogniser's own (``ModelSpec.looking``).
         weights: Of the checkpoints' scores; ``None``: all alike.
         allow_other_flow: Score flow of another quantiser, bound or algorithm than training's, too: the evaluation then
             has a warning.
-
-    Returns:
-        The evaluation, and the leakage of the split in all.
 
     Raises:
         SpecError: A setting is wrong, or a checkpoint's classes or its flow are not the manifest's.
@@ -123,7 +145,8 @@ def evaluate_files(
 
     if split not in (*_SIDES, "all"):
         raise SpecError(f"--split: {split!r} is not allowed; allowed: {', '.join(_SIDES)}, all")
-    checked = spec_file.validate(settings, EvaluationSpec, "evaluate")
+    given = {name: value for name, value in settings.items() if value is not None}
+    spec_file.validate(given, EvaluationSpec, "evaluate")
     read = Manifest.read(manifest)
     models = [checkpoint.read_spec(file) for file in files]
     split_of = clips.split_of(read, _split(models, protocol))
@@ -141,11 +164,15 @@ def evaluate_files(
         same_flow.hold(file, model, read, manifest, allow=allow_other_flow)
         for file, model in zip(files, models, strict=True)
     ]
+    views = tuple(model.looking(given.get("mode"), given.get("segments")) for model in models)
     found = []
-    for file, own in zip(files, warnings, strict=True):
+    for file, own, looking in zip(files, warnings, views, strict=True):
+        checked = spec_file.validate({**given, **looking.model_dump()}, EvaluationSpec, "evaluate")
         scored = evaluation.evaluate(file, wanted, checked, split=None if split == "all" else split)
         found.append(dataclasses.replace(scored, warnings=own))
-    return (found[0] if len(found) == 1 else fusion.fuse_streams(found, weights)), clips.leakage(read, split_of).total
+    names = [f"{file} ({model.network.modality})" for file, model in zip(files, models, strict=True)]
+    fused = found[0] if len(found) == 1 else fusion.fuse_streams(found, weights)
+    return Evaluated(fused, dict(zip(names, found, strict=True)), views, clips.leakage(read, split_of).total)
 
 
 def _split(models: Sequence[ModelSpec], protocol: str | None) -> SplitSpec | None:

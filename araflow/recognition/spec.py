@@ -145,7 +145,7 @@ class EvaluationSpec(Settings):
     mode: EvaluationMode = Field(
         "center", description="center: one window; conv: `segments` windows; all: every window without overlap."
     )
-    segments: int = Field(10, ge=1, description="Windows of conv.")
+    segments: int = Field(10, ge=1, le=10_000, description="Windows of conv.")
     batch_size: int = Field(
         8, ge=1, description="Windows at once on a GPU; a CPU takes 4. Does not change the answers."
     )
@@ -155,6 +155,19 @@ class EvaluationSpec(Settings):
     compat: Compatibility = Field(
         "none", description="tao: count each video's first window twice, as NVIDIA TAO's evaluation does."
     )
+
+
+class Views(Settings):
+    """By which windows a recogniser was evaluated, so that it looks at new videos in the same way."""
+
+    mode: EvaluationMode = "conv"
+    segments: int = Field(10, ge=1, le=10_000)
+
+    def told(self) -> str:
+        """Return a few words that say which windows these are."""
+        if self.mode == "conv":
+            return f"conv: {self.segments} {'window' if self.segments == 1 else 'windows'} over the whole video"
+        return {"center": "center: one window in the middle", "all": "all: every window"}[self.mode]
 
 
 class DeploySpec(Settings):
@@ -227,6 +240,8 @@ class ModelSpec(Settings):
     short_side: int = Field(256, ge=16, le=8192)
     center_crop: bool = False
     flow: FlowStorage | None = None
+    views: Views | None = None
+    """The windows that it was evaluated by; ``None``: not known, as of recognisers before there was this field."""
     split: SplitSpec | None = None
     """How training clips were told from test clips; ``None``: as the manifest says."""
     manifest_sha256: str | None = None
@@ -242,6 +257,16 @@ class ModelSpec(Settings):
     def windows(self) -> dict[Stream, StreamSpec]:
         """The window of each of its streams, in order."""
         return {name: getattr(self.network, name) for name in STREAMS[self.network.modality]}
+
+    def looking(self, mode: EvaluationMode | None = None, segments: int | None = None) -> Views:
+        """Return the windows by which it looks at a video: as asked for, else as in its evaluation, else ``conv``.
+
+        Args:
+            mode: ``center``, ``conv`` or ``all``; ``None``: as in its evaluation.
+            segments: Windows of ``conv``; ``None``: as in its evaluation, or 10.
+        """
+        own = self.views or Views()
+        return Views(mode=mode or own.mode, segments=segments or own.segments)
 
     def stream(self, name: str) -> StreamSpec:
         """Return the stream's own settings."""

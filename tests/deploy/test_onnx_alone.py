@@ -160,7 +160,9 @@ def test_the_script_in_the_docs_answers_as_araflow_does_and_a_slip_would_show(ki
     checkpoint.save(tmp_path / "best.safetensors", network, spec)
     model = export(tmp_path / "best.safetensors", tmp_path / "m.onnx").path
     folder, clips = world
-    right, _ = results.evaluate_files([tmp_path / "best.safetensors"], folder, settings=evaluation)
+    right = results.evaluate_files(
+        [tmp_path / "best.safetensors"], folder, settings={"mode": "center", **evaluation}
+    ).evaluation
     order = [clips[[f"{clip.parent.name}/{clip.name}" for clip in clips].index(key)] for key in right.keys]
     windows = {"SEGMENTS = 1 ": f"SEGMENTS = {evaluation.get('segments', 10)} "} if evaluation else {}
     assert np.abs(answers(model, order, **windows) - right.probabilities).max() <= ALLOWED

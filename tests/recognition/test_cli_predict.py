@@ -14,11 +14,13 @@ import video_world
 from click.testing import CliRunner
 
 from araflow import optical
+from araflow.cli.features import features
 from araflow.cli.options import Group
-from araflow.cli.predict import features, predict
+from araflow.cli.predict import predict
 from araflow.deploy.runners import open_runner
 from araflow.optical import Availability
 from araflow.recognition.prediction.predict import predict as by_library
+from araflow.recognition.spec import Views
 
 COMMANDS = Group(commands={"predict": predict, "features": features})
 
@@ -112,6 +114,28 @@ def test_windows_slide(checkpoint, videos):
     assert "0–7" in shown.stdout
 
 
+def test_a_video_is_looked_at_as_the_recogniser_was_evaluated(built, videos, tmp_path):
+    video = next((videos / "walk").iterdir())
+    model = video_world.prepare(built, "rgb").model
+
+    def seen(views, *options):
+        file = video_world.recogniser(tmp_path / "rgb.safetensors", model.model_copy(update={"views": views}))
+        found = json.loads(run("predict", file, video, "--json", *options).stdout)
+        return found["views"]["mode"], found["predictions"][0]["windows"], run("predict", file, video, *options).stdout
+
+    assert model.views == Views(mode="center")  # what the experiment's evaluation asks for
+    mode, windows, shown = seen(model.views)
+    assert (mode, windows) == ("center", 1)
+    assert shown.endswith("; center: one window in the middle, as in its evaluation\n")
+    mode, windows, shown = seen(Views(segments=3))
+    assert (mode, windows) == ("conv", 3)
+    assert shown.endswith("; conv: 3 windows over the whole video, as in its evaluation\n")
+    assert seen(Views(segments=3), "--mode", "center")[:2] == ("center", 1)
+    mode, windows, shown = seen(None)  # of an araflow that did not write it down
+    assert (mode, windows) == ("conv", 10)
+    assert "10 windows over the whole video, since it does not say how it was evaluated" in shown
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
@@ -199,7 +223,7 @@ def test_features_refuse_options_that_would_be_idle(checkpoint, built, videos, t
 def test_help_shows_examples_and_imports_nothing_heavy(command):
     assert importlib.util.find_spec("torch")
     code = (
-        f"import sys\nfrom araflow.cli.predict import {command}\n"
+        f"import sys\nfrom araflow.cli.{command} import {command}\n"
         f"try:\n    {command}(['--help'])\nexcept SystemExit:\n    pass\n"
         "print([n for n in ('torch', 'numpy', 'pydantic', 'cv2', 'pyarrow', 'rich') if n in sys.modules])"
     )

@@ -160,13 +160,27 @@ def test_evaluate_fuses_two_streams_by_their_weights(data, pair, tmp_path):
         out = tmp_path / str(number)
         result = call("evaluate", *arguments, "--manifest", data, "--json", "--out", out)
         assert result.exit_code == 0, result.output
-        assert json.loads(result.stdout) == json.loads((out / "metrics.json").read_text())
-        found.append(read_predictions(out).probabilities)
-    flow, rgb, weighted, even = found
+        said = json.loads(result.stdout)
+        sides = said.pop("parts", {})
+        assert said.pop("views") == [{"mode": "center", "segments": 10}] * max(1, len(sides))
+        assert said == json.loads((out / "metrics.json").read_text())
+        assert [one["top1"]["hits"] for one in sides.values()] == [
+            found[side].metrics.top1.hits for side in range(len(sides))
+        ]
+        found.append(read_predictions(out))
+    flow, rgb, weighted, even = (one.probabilities for one in found)
     assert weighted == pytest.approx((flow + 2 * rgb) / 3)
     assert even == pytest.approx((flow + rgb) / 2)
     table = call("evaluate", pair[0], "--manifest", data, "--split", "all", "--mode", "conv", "--segments", "2")
     assert "12 videos, 3 classes" in table.stdout
+    assert table.stdout.splitlines()[-1] == "windows: conv: 2 windows over the whole video"
+    lines = call("evaluate", pair[0], "--fuse", pair[1], "--manifest", data).stdout.splitlines()
+    beside = lines[lines.index("each alone, and fused") + 2 :][:3]
+    for line, name, one in zip(
+        beside, (f"{pair[0]} (flow)", f"{pair[1]} (rgb)", "fused"), (*found[:2], found[3]), strict=True
+    ):
+        assert line.startswith(name)
+        assert f"{100 * one.metrics.top1.value:.1f} %" in line
 
 
 def test_evaluating_again_is_identical(data, pair, tmp_path):
@@ -183,8 +197,8 @@ def test_evaluating_again_is_identical(data, pair, tmp_path):
         (["--weights", "1;2", "--fuse", "SAME"], 2, "numbers with commas"),
         (["--weights", "1", "--fuse", "SAME"], 1, "weight"),
         (["--fuse", "nowhere.safetensors"], 1, "no such checkpoint"),
-        (["--mode", "centre"], 1, "did you mean center?"),
-        (["--segments", "0"], 1, "segments"),
+        (["--mode", "centre"], 2, "'center', 'conv', 'all'"),
+        (["--segments", "0"], 2, "segments"),
         (["--compat", "tao2"], 1, "allowed: none, tao"),
         (["--split", "val"], 1, "no finished clip for val"),
         (["--protocol", "groups"], 1, "did you mean group?"),

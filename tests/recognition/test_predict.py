@@ -23,7 +23,7 @@ from araflow.recognition.prediction import _video_plans as video_plans
 from araflow.recognition.prediction import _video_windows as video_windows
 from araflow.recognition.prediction.predict import attempted, list_videos, predict, table
 from araflow.recognition.prediction.video_flow import flow_maker
-from araflow.recognition.spec import EvaluationSpec, ModelSpec
+from araflow.recognition.spec import EvaluationSpec, ModelSpec, Views
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,7 +54,8 @@ def model(frames=8, sampler="consecutive", modality="rgb", **settings) -> ModelS
     network = {"architecture": "arn_2d", "modality": modality, "rgb": stream, "flow": stream}
     flow = FlowStorage(backend="opencv", algorithm="dis", preset="fast", quantizer="bound", bound=20.0)
     return ModelSpec.model_validate(
-        {"network": network, "labels": ["a", "b", "c"], "sampler": sampler, "flow": flow, **settings}
+        {"network": network, "labels": ["a", "b", "c"], "sampler": sampler, "flow": flow}
+        | {"views": {"mode": "center"}, **settings}
     )
 
 
@@ -98,7 +99,7 @@ def test_a_video_is_seen_and_scored_as_evaluation_sees_and_scores_its_clip(
         at = 0
         for number, clip in enumerate(prepared.test):
             source = videos / clip.row["source"]
-            for window in video_windows.whole(source, runner.spec, flow, mode=mode, segments=3):
+            for window in video_windows.whole(source, runner.spec, flow, Views(mode=mode, segments=3)):
                 for stream in runner.spec.streams:
                     np.testing.assert_array_equal(window.tensors[stream], windows[at][stream].numpy())
                 at += 1
@@ -217,7 +218,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path, way):
         if way == "sliding":
             windows = video_windows.sliding(folder, spec, None, window=16, stride=2)
         else:
-            windows = video_windows.whole(folder, spec, None, mode="all")
+            windows = video_windows.whole(folder, spec, None, Views(mode="all"))
         for window in windows:
             del window
         peaks.append(tracemalloc.get_traced_memory()[1])
@@ -260,14 +261,14 @@ def test_one_frame_shows_no_motion_and_a_refused_short_video_says_so(tmp_path):
     folder = counting_frames(tmp_path / "one", 1)
     spec = model(modality="flow")
     for windows in (
-        video_windows.whole(folder, spec, flow_maker(spec)),
+        video_windows.whole(folder, spec, flow_maker(spec), Views(mode="center")),
         video_windows.sliding(folder, spec, flow_maker(spec), window=8, stride=8),
     ):
         with pytest.raises(ClipError, match="one-frame"):
             next(windows)
     with pytest.raises(ClipError, match=r"too-short.* 1 frames"):
-        next(video_windows.whole(folder, model(short_clip="refuse"), None))
-    assert seen(next(video_windows.whole(folder, model(2), None))) == [0, 0]
+        next(video_windows.whole(folder, model(short_clip="refuse"), None, Views(mode="center")))
+    assert seen(next(video_windows.whole(folder, model(2), None, Views(mode="center")))) == [0, 0]
 
 
 def test_other_videos_go_on_after_a_bad_one(tmp_path, videos):

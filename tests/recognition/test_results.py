@@ -68,11 +68,8 @@ def test_an_evaluation_is_written_and_a_second_one_says_the_same(prepared, train
     assert {row["split"] for row in pq.read_table(folder / "predictions.parquet").to_pylist()} == {"test"}
     results.evaluate(prepared, trained.checkpoint)
     assert files(folder) == first
-    by_files, leakage = results.evaluate_files(
-        [trained.checkpoint],
-        prepared.manifest.folder,
-        settings={"mode": "conv"},
-    )
+    again = results.evaluate_files([trained.checkpoint], prepared.manifest.folder, settings={"mode": "conv"})
+    by_files, leakage = again.evaluation, again.leakage
     assert by_files.metrics.to_json() == done.metrics.to_json()
     assert (by_files.probabilities == done.probabilities).all()
     assert leakage == prepared.leakage
@@ -81,7 +78,7 @@ def test_an_evaluation_is_written_and_a_second_one_says_the_same(prepared, train
 def test_a_split_or_all_clips_may_be_evaluated(data, trained):
     sizes = {"train": 9, "test": 3, "all": 12}
     for split, size in sizes.items():
-        done, _ = results.evaluate_files([trained.checkpoint], data, split=split, settings=CENTER)
+        done = results.evaluate_files([trained.checkpoint], data, split=split, settings=CENTER).evaluation
         assert len(done.keys) == size
         assert {row["split"] for row in done.rows} == ({"train", "test"} if split == "all" else {split})
     with pytest.raises(SpecError, match=r"--split: .* has no finished clip for val"):
@@ -92,10 +89,10 @@ def test_a_split_or_all_clips_may_be_evaluated(data, trained):
 
 def test_two_streams_are_fused_by_weight(data, trained, rgb):
     pair = [trained.checkpoint, rgb]
-    alone = [results.evaluate_files([file], data, settings=CENTER)[0].probabilities for file in pair]
-    fused, _ = results.evaluate_files(pair, data, settings=CENTER, weights=[1, 3])
+    alone = [results.evaluate_files([file], data, settings=CENTER).evaluation.probabilities for file in pair]
+    fused = results.evaluate_files(pair, data, settings=CENTER, weights=[1, 3]).evaluation
     assert fused.probabilities == pytest.approx((alone[0] + 3 * alone[1]) / 4)
-    even, _ = results.evaluate_files(pair, data, settings=CENTER)
+    even = results.evaluate_files(pair, data, settings=CENTER).evaluation
     assert even.probabilities == pytest.approx((alone[0] + alone[1]) / 2)
     for weights in ([1, 2, 3], [1], [0, 0], [-1, 2], [float("nan"), 1]):
         with pytest.raises(SpecError, match="weight"):

@@ -14,8 +14,9 @@ from safetensors import safe_open
 
 from araflow import optical
 from araflow.cli.export import export
+from araflow.cli.features import features
 from araflow.cli.options import Group
-from araflow.cli.predict import features, predict
+from araflow.cli.predict import predict
 from araflow.cli.train import evaluate
 from araflow.core.errors import SpecError, UnavailableError
 from araflow.recognition import experiment, results
@@ -203,17 +204,17 @@ def test_a_recogniser_of_before_is_warned_of_unless_it_was_trained_on_this_very_
     model = read_spec(files["flow"])
     old = model.model_copy(update={"flow": model.flow.model_copy(update={"parameters": None})})
     file = video_world.recogniser(tmp_path / "old.safetensors", old)
-    done, _ = results.evaluate_files([file], built, settings={"mode": "center"})
+    done = results.evaluate_files([file], built, settings={"mode": "center"}).evaluation
     assert done.warnings == ()
     (tmp_path / "again").mkdir()
-    done, _ = results.evaluate_files([file], changed(built, tmp_path / "again", lambda row: {}), settings={})
+    done = results.evaluate_files([file], changed(built, tmp_path / "again", lambda row: {}), settings={}).evaluation
     assert len(done.warnings) == 1 and "not known of: the numbers of the preset" in done.warnings[0]
 
 
 def test_a_recogniser_that_says_nothing_of_its_flow_is_warned_of_and_not_refused(files, built, tmp_path):
     bare = read_spec(files["flow"]).model_copy(update={"flow": None, "manifest_sha256": None})
     file = video_world.recogniser(tmp_path / "bare.safetensors", bare)
-    done, _ = results.evaluate_files([file], built, settings={})
+    done = results.evaluate_files([file], built, settings={}).evaluation
     (warning,) = done.warnings
     assert "not known of: algorithm, backend, quantiser, JPEG quality" in warning
 

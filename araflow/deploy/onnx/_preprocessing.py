@@ -50,6 +50,7 @@ def preprocessing(spec: ModelSpec, *, inputs: Mapping[str, str], output: str) ->
         "span": DENSE_FRAMES if spec.sampler == "dense" else None,
         "short_clip": spec.short_clip if neighbours else None,
         "rule": "; ".join([_RULES[spec.sampler], *([_SHORT[spec.short_clip]] if neighbours else [])]),
+        "views": spec.views.model_dump() if spec.views else "not known",
         "counts": "0-based; n is the number of " + ("flow fields" if "flow" in spec.streams else "frames"),
         "shorter_input": "of an input with F < length frames, frame i is floor(length / F / 2 + length / F * i) of the "
         "window's",

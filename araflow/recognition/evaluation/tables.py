@@ -132,6 +132,18 @@ def side_by_side(results: Mapping[str, tuple[Evaluation, Leakage | None]]) -> Ta
     return Table((*names("protocol"), *figures(*shown)), rows, title="protocols side by side")
 
 
+def fused(parts: Mapping[str, Evaluation], together: Evaluation) -> Table:
+    """Return what several recognisers are worth each, and fused: one per row, of the same videos.
+
+    Args:
+        parts: A recogniser's name to its evaluation.
+        together: What they say fused.
+    """
+    rows = [(name, *_figures(own.metrics)) for name, own in {**parts, "fused": together}.items()]
+    columns = (*names("recogniser"), *figures("videos", "top-1", "95 % interval", "mean class"))
+    return Table(columns, rows, title="each alone, and fused")
+
+
 def _figures(metrics: Metrics) -> tuple[str, ...]:
     top1 = metrics.top1
     return f"{top1.count:,}", _percent(top1.value), _interval(top1), _percent(metrics.mean_class)

@@ -27,7 +27,7 @@ from araflow.media.fields import GrayFrame
 from araflow.recognition.data import samplers, transforms
 from araflow.recognition.prediction._video_plans import Listed, Plan, Seen, Sliding, Span, longest, per_stream, within
 from araflow.recognition.prediction.video_flow import FlowMaker, gains, stored
-from araflow.recognition.spec import EvaluationMode, ModelSpec
+from araflow.recognition.spec import ModelSpec, Views
 from araflow.recognition.streams import Stream
 
 
@@ -52,9 +52,8 @@ def whole(
     source: Path,
     spec: ModelSpec,
     flow: FlowMaker | None,
+    views: Views,
     *,
-    mode: EvaluationMode = "center",
-    segments: int = 10,
     upright: bool = True,
 ) -> Iterator[VideoWindow]:
     """Yield the windows by which evaluation would score the whole video.
@@ -65,8 +64,7 @@ def whole(
         source: A video file, or a folder of frames.
         spec: What the recogniser knows of itself.
         flow: What ``flow_maker`` returned.
-        mode: ``center``, ``conv`` or ``all``.
-        segments: Windows of ``conv``.
+        views: By which windows.
         upright: As of ``video.read``.
 
     Raises:
@@ -81,8 +79,8 @@ def whole(
             sampler=spec.sampler,
             sample_rate=spec.sample_rate,
             short_clip=spec.short_clip,
-            mode=mode,
-            segments=segments,
+            mode=views.mode,
+            segments=views.segments,
         )
     plan = Listed([Span.over(per_stream(window, spec)) for window in windows])
     yield from _gather(source, spec, flow, plan, upright)

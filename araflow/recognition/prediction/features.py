@@ -106,8 +106,8 @@ def of_manifest(
     manifest: Manifest,
     split: str | None = None,
     *,
-    mode: EvaluationMode = "center",
-    segments: int = 10,
+    mode: EvaluationMode | None = None,
+    segments: int | None = None,
     on_start: Callable[[int], None] = lambda clips: None,
     on_clip: Callable[[], None] = lambda: None,
 ) -> Features:
@@ -117,8 +117,8 @@ def of_manifest(
         runner: The recogniser.
         manifest: The clips.
         split: Only those of this split; ``None`` takes all.
-        mode: Windows as in evaluation.
-        segments: Windows of ``conv``.
+        mode: ``center``, ``conv`` or ``all``; ``None``: as it was evaluated (``ModelSpec.looking``).
+        segments: Windows of ``conv``; ``None`` likewise.
         on_start: Called with the number of clips.
         on_clip: Called after each clip.
 
@@ -130,7 +130,8 @@ def of_manifest(
 
     clips = finished(manifest, split)
     on_start(len(clips))
-    evaluation = EvaluationSpec(mode=mode, segments=segments)
+    views = runner.spec.looking(mode, segments)
+    evaluation = EvaluationSpec(mode=views.mode, segments=views.segments)
     vectors = []
     for clip in clips:
         windows = EvaluationWindows([clip], runner.spec, evaluation)
@@ -171,8 +172,8 @@ def of_videos(
     runner: Runner,
     videos: Sequence[Clip],
     *,
-    mode: EvaluationMode = "center",
-    segments: int = 10,
+    mode: EvaluationMode | None = None,
+    segments: int | None = None,
     flow: FlowMaker | None = None,
     upright: bool = True,
     on_clip: Callable[[str, str], None] = lambda key, reason: None,
@@ -182,8 +183,8 @@ def of_videos(
     Args:
         runner: The recogniser.
         videos: What ``predict.list_videos`` returned.
-        mode: Windows as in evaluation.
-        segments: Windows of ``conv``.
+        mode: ``center``, ``conv`` or ``all``; ``None``: as it was evaluated (``ModelSpec.looking``).
+        segments: Windows of ``conv``; ``None`` likewise.
         flow: What ``flow_maker`` returned; ``None`` settles it.
         upright: Rotate and mirror frames as the file asks for.
         on_clip: Called after each video with its name, and why it could not be used (empty if it could).
@@ -194,9 +195,10 @@ def of_videos(
     flow = flow or flow_maker(runner.spec)
     kept: list[tuple[Clip, NDArray[np.float32]]] = []
     failed: dict[str, str] = {}
+    views = runner.spec.looking(mode, segments)
 
     def seen(video: Path) -> NDArray[np.float32]:
-        windows = whole(video, runner.spec, flow, mode=mode, segments=segments, upright=upright)
+        windows = whole(video, runner.spec, flow, views, upright=upright)
         return _mean(runner, (tensors for _, tensors in batches(windows)))
 
     for clip, vector, reason in attempted(videos, seen):

@@ -66,8 +66,8 @@ def predict(
     top: int = 5,
     window: int | None = None,
     stride: int | None = None,
-    mode: EvaluationMode = "center",
-    segments: int = 10,
+    mode: EvaluationMode | None = None,
+    segments: int | None = None,
     flow: FlowMaker | None = None,
     upright: bool = True,
 ) -> list[Prediction]:
@@ -83,8 +83,9 @@ def predict(
         window: Length of a sliding window in frames; ``_video_plans.within`` says which of these are looked at.
             ``None``: one prediction for the whole video.
         stride: Frames from one window's start to the next's; ``None``: windows without overlap.
-        mode: ``center``, ``conv`` or ``all``; for a whole video only.
-        segments: Windows of ``conv``.
+        mode: ``center``, ``conv`` or ``all``, for a whole video only; ``None``: as it was evaluated
+            (``ModelSpec.looking``).
+        segments: Windows of ``conv``; ``None`` likewise.
         flow: What ``flow_maker`` returned; ``None`` settles it.
         upright: Rotate and mirror frames as the file asks for; else they are seen as they are coded.
 
@@ -107,7 +108,7 @@ def predict(
     if window is None:
         if stride is not None:
             raise SpecError("stride: is for sliding windows; give window, too")
-        windows = whole(video, runner.spec, flow, mode=mode, segments=segments, upright=upright)
+        windows = whole(video, runner.spec, flow, runner.spec.looking(mode, segments), upright=upright)
         return [_one(runner, video, list(_scored(runner, windows)), top)]
     windows = sliding(video, runner.spec, flow, window=window, stride=stride or window, upright=upright)
     return [_one(runner, video, [scored], top) for scored in _scored(runner, windows)]
