@@ -132,7 +132,7 @@ def _official(clips: Sequence[Clip], fold: int) -> dict[str, str]:
         lacks = f"{lacking.key!r} has no {'split' if no_folds else f'fold {fold}'}"
         raise SpecError(
             f"split.protocol: official needs official split files, or folders named train, val and test, and {lacks}: "
-            "set dataset.splits, or use random or group"
+            "set dataset.splits, or use split.protocol=random or group"
         )
     return result
 
@@ -147,7 +147,9 @@ def _grouped(clips: Sequence[Clip], spec: SplitSpec, by_class: Mapping[str, Sequ
     sizes: dict[str, Counter[str]] = defaultdict(Counter)
     for clip in clips:
         if clip.group is None:
-            raise SpecError(f"split.protocol: group needs source groups, and {clip.key!r} has none: use random")
+            raise SpecError(
+                f"split.protocol: group needs source groups, and {clip.key!r} has none: use split.protocol=random"
+            )
         sizes[clip.group][clip.label or ""] += 1
     missing = {label: share(spec.test_fraction, len(members)) for label, members in by_class.items()}
     test: set[str] = set()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -100,6 +101,25 @@ def write_json(path: Path, content: object) -> None:
         OutputError: See ``write``.
     """
     write({path: files.as_json(content)})
+
+
+def remove(path: Path, root: Path | None = None) -> None:
+    """Remove a file that araflow wrote, and its folder with the list if it was the last there; another file stays.
+
+    Args:
+        path: The file; there may be none.
+        root: See ``check``.
+
+    Raises:
+        OutputError: It cannot be removed.
+    """
+    if root is not None:
+        refuse_links(root, path.parent)
+    with explained(path, "cannot be removed"):
+        if path.parent.is_dir() and _is_ours(path, _read(path.parent)):
+            path.unlink(missing_ok=True)
+            if [one.name for one in path.parent.iterdir()] in ([], [LIST]):
+                shutil.rmtree(path.parent)
 
 
 @contextlib.contextmanager

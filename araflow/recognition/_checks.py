@@ -91,7 +91,7 @@ def notes(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> li
         if not clips:
             raise SpecError(
                 f"split: {spec.manifest} has no finished clip for {side}; set split.protocol (official, random, "
-                "group), or split.test_fraction higher"
+                "group), or split.test_fraction higher, or take the split that the manifest has: split=null"
             )
         shown_classes = set(clips.column("label_index"))
         absent = [label for index, label in enumerate(model.labels) if index not in shown_classes]

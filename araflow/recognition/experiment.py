@@ -12,6 +12,7 @@ from araflow import __version__
 from araflow.core import spec_file
 from araflow.core.errors import ManifestError, SpecError
 from araflow.core.leakage import Leakage
+from araflow.core.spec import SplitSpec
 from araflow.recognition import _checks, same_flow, tao
 from araflow.recognition.flow_storage import FlowStorage, one_way
 from araflow.recognition.spec import ExperimentSpec, ModelSpec, Views
@@ -181,7 +182,7 @@ def _dealt(spec: ExperimentSpec, known: _Clips) -> Prepared:
     """Settle the split, and hold the settings against the clips of each side."""
     from araflow.recognition.data import clips
 
-    split_of = clips.split_of(known.manifest, spec.split)
+    split_of = _split_of(known.manifest, spec.split)
     model = ModelSpec(
         network=spec.network,
         labels=known.labels,
@@ -202,6 +203,16 @@ def _dealt(spec: ExperimentSpec, known: _Clips) -> Prepared:
     notes = _checks.notes(spec, model, sides)
     leakage = clips.leakage(known.manifest, split_of).total
     return Prepared(spec, Path(spec.out), known.manifest, model, **sides, leakage=leakage, notes=notes)
+
+
+def _split_of(manifest: Manifest, split: SplitSpec | None) -> dict[str, str]:
+    """Deal the clips out; where that cannot be, say how it can."""
+    from araflow.recognition.data import clips
+
+    try:
+        return clips.split_of(manifest, split)
+    except SpecError as error:
+        raise SpecError(f"{error}; split=null takes the split that the manifest has") from None
 
 
 def labels_of(manifest: Manifest) -> tuple[str, ...]:

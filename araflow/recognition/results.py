@@ -218,9 +218,16 @@ def last_line(spec: ExperimentSpec, results: Mapping[str, Result], seconds: floa
         shown = f"top-1 {100 * top1.value:.1f} % ({top1.hits} of {top1.count} test clips; 95 % interval "
         shown += f"{100 * low:.0f} to {100 * high:.0f} %)"
         parts.append(f"{name}: {shown}" if len(results) > 1 else shown)
-    trained = sum(result.trained.new_epochs for result in results.values())
     where = ", ".join(str(result.trained.checkpoint) for result in results.values())
-    return f"{spec.name}: {'; '.join(parts)}; {trained} epochs trained, {seconds:.1f} s; {where}"
+    return f"{spec.name}: {'; '.join(parts)}; {_epochs(results)}, {seconds:.1f} s; {where}"
+
+
+def _epochs(results: Mapping[str, Result]) -> str:
+    """Say how long recognisers were trained in all, and how much of it in this run, which may have gone on with one."""
+    epochs = sum(result.trained.epochs for result in results.values())
+    new = sum(result.trained.new_epochs for result in results.values())
+    shown = f"{epochs} epoch{'s' if epochs != 1 else ''}"
+    return f"{shown} trained" if new == epochs else f"{shown} ({new} in this run)"
 
 
 def plan(prepared: Prepared) -> dict[str, Any]:

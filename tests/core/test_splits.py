@@ -166,13 +166,15 @@ def test_official_tags_are_read_as_0_unused_1_train_2_test():
 def test_official_without_folds_says_what_to_do():
     clips = [clip("walk", "a"), clip("walk", "b", folds=(1, None, None))]
     assert assign(clips, spec("official", fold=1))["walk/b"] == "train"
-    with pytest.raises(SpecError, match=r"'walk/b' has no fold 2.*dataset\.splits, or use random or group"):
+    with pytest.raises(
+        SpecError, match=r"'walk/b' has no fold 2.*dataset\.splits, or use split\.protocol=random or group"
+    ):
         assign(clips, spec("official", fold=2))
 
 
 @pytest.mark.parametrize("val", [0.0, 0.5])
 def test_group_without_sources_says_what_to_do(val):
-    with pytest.raises(SpecError, match="'walk/b' has none: use random"):
+    with pytest.raises(SpecError, match=r"'walk/b' has none: use split\.protocol=random"):
         assign([clip("walk", "a"), clip("walk", "b", group=None)], spec("group", val_fraction=val))
 
 

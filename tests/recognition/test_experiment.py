@@ -123,6 +123,14 @@ def test_a_side_without_clips_is_refused(prepare, changed, side):
         prepare(changed(lambda row: {**row, "split": None}))
 
 
+def test_a_split_that_cannot_be_names_those_that_can(prepare, changed):
+    alone = changed(lambda row: {**row, "group": None})
+    words = r"has none: use split\.protocol=random; split=null takes the split that the manifest has"
+    with pytest.raises(SpecError, match=words):
+        prepare(alone, split={"protocol": "group"})
+    assert len(prepare(alone).test) == 3
+
+
 def test_one_class_is_not_enough(prepare, changed):
     with pytest.raises(SpecError, match="has 1 classes; a recogniser needs at least 2"):
         prepare(changed(lambda row: row if row["label"] == "walk" else None, labels=["walk"]))

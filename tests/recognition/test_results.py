@@ -1,5 +1,6 @@
 """Evaluations of trained recognisers: of an experiment, of files, side by side; and the plan."""
 
+import dataclasses
 import json
 import shutil
 
@@ -149,6 +150,8 @@ def test_protocols_stand_side_by_side_with_their_leakage(data, folder):
     assert leaked["group"].startswith("0 of ")
     line = results.last_line(spec, found, 1.25)
     assert line.startswith("tiny: official: top-1 ") and "3 epochs trained, 1.2 s" in line
+    gone_on = dataclasses.replace(found["random"], trained=dataclasses.replace(found["random"].trained, new_epochs=0))
+    assert "; 3 epochs (2 in this run), " in results.last_line(spec, found | {"random": gone_on}, 1.25)
     for name, result in found.items():
         content = json.loads(json.dumps(result.to_json()))
         assert content["checkpoint"] == f"{folder}/protocols/{name}/last.safetensors"

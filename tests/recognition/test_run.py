@@ -12,12 +12,12 @@ from pathlib import Path
 
 import filelock
 import numpy as np
+import psutil
 import pytest
 import torch
 import training_world as world
 from safetensors.torch import load_file
 
-from araflow.core import written
 from araflow.core.errors import AraflowError, OutputError, SourceError, SpecError, TrainingError, UnavailableError
 from araflow.core.files import is_draft
 from araflow.core.written import LIST
@@ -59,6 +59,16 @@ def whole(data, tmp_path_factory):
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="module")
+def unfinished(data, tmp_path_factory):
+    """A training that was cut off in its third epoch, with Lightning's checkpoints."""
+    folder = tmp_path_factory.mktemp("unfinished")
+    with pytest.raises(CutError):
+        world.train(data, folder / "run", training__epochs=3, on_epoch=cut_in(3), **VALIDATED)
+    yield folder / "run"
+    shutil.rmtree(folder)
+
+
 def state(out, name="last"):
     return load_file(out / f"{name}.safetensors")
 
@@ -92,6 +102,10 @@ def cut_in(epoch):
     return stop
 
 
+def cut(*arguments):
+    raise CutError
+
+
 def test_a_run_leaves_its_settings_its_figures_and_the_recogniser(whole, data):
     out, trained = whole
     assert (trained.epochs, trained.new_epochs) == (3, 3)
@@ -108,6 +122,7 @@ def test_a_run_leaves_its_settings_its_figures_and_the_recogniser(whole, data):
     assert model.manifest_sha256 == known["identity"]["manifest_sha256"]
     assert list((out / "tensorboard").glob("events*"))
     assert leftovers(out) == []
+    assert not (out / "checkpoints").exists(), "they are for going on"
 
 
 def test_the_best_checkpoint_is_the_first_of_the_epochs_with_the_highest_val_top1(data, out, whole):
@@ -249,10 +264,13 @@ def test_two_devices_train_alike_twice_and_go_on(data, out):
     two = {**settings, "training__epochs": 2}
     world.train(data, out / "two", **two)
     assert json.loads((out / "two/history.json").read_text())[:1] == trained.history
-    # As if the training of two epochs had been killed after the first.
-    (out / "cut/checkpoints").mkdir(parents=True)
-    for name in ("last.ckpt", LIST):
-        shutil.copy(out / "one/checkpoints" / name, out / "cut/checkpoints")
+    (out / "spec.json").write_text(json.dumps(world.tree(data, out / "cut", **two)))
+    killed = child(out / "spec.json")
+    while not (out / "cut/checkpoints/last.ckpt").exists() and killed.poll() is None:
+        time.sleep(0.0005)
+    for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
+        process.send_signal(signal.SIGKILL)
+    killed.communicate()
     again = world.train(data, out / "cut", **two)
     assert again.new_epochs == 1
     assert again.history == json.loads((out / "two/history.json").read_text())
@@ -316,6 +334,14 @@ def test_a_finished_training_is_found_done(whole, data):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_checkpoints_that_an_earlier_version_left_go_when_it_is_found_done(data, out, whole, unfinished):
+    shutil.copytree(whole[0], out)
+    shutil.copytree(unfinished / "checkpoints", out / "checkpoints")
+    (out / "checkpoints/mine.ckpt").write_bytes(b"mine")
+    assert world.train(data, out, training__epochs=3, **VALIDATED).new_epochs == 0
+    assert {file.name for file in (out / "checkpoints").iterdir()} == {"mine.ckpt", LIST}
+
+
 def test_what_does_not_change_the_weights_may_change(whole, data):
     out, _ = whole
     settings = {"data__workers": 1, "training__tensorboard": False, "evaluation__mode": "conv"}
@@ -330,6 +356,7 @@ def test_another_experiment_in_the_same_folder_is_refused_with_what_differs(whol
     assert "network.dropout: 0.5 there, 0.1 now" in message
     assert "training.optimizer.lr: 0.0005 there, 0.25 now" in message
     assert "training.epochs" not in message
+    assert f"network.weights.flow={out}/best.safetensors" in message
     assert str(out) in message
     other = world.manifest(tmp_path / "other", frames=13)
     with pytest.raises(SpecError, match="manifest_sha256"):
@@ -413,7 +440,7 @@ def test_a_layer_to_freeze_that_is_not_there_is_an_error_with_those_that_are(dat
         world.train(data, out, network__freeze=["layer9"])
 
 
-def test_early_stopping_ends_a_training_and_stays_ended(data, out):
+def test_early_stopping_ends_a_training_and_stays_ended(data, out, monkeypatch):
     """A rate at which val_loss cannot fall for long."""
     settings = {
         "training__epochs": 8,
@@ -429,10 +456,12 @@ def test_early_stopping_ends_a_training_and_stays_ended(data, out):
     known = json.loads((out / "run.json").read_text())
     assert known["finished"] == trained.epochs
     # Killed between the last checkpoint and the recogniser: nothing more is trained.
-    written.write_json(out / "run.json", {**known, "finished": 0})
     before = (out / "last.safetensors").read_bytes()
-    (out / "last.safetensors").unlink()
-    again = world.train(data, out, **settings)
+    with monkeypatch.context() as patched, pytest.raises(CutError):
+        patched.setattr(checkpoint, "save", cut)
+        world.train(data, out.parent / "killed", **settings)
+    again = world.train(data, out.parent / "killed", **settings)
+    out = out.parent / "killed"
     assert (again.epochs, again.new_epochs) == (trained.epochs, 0)
     assert (out / "last.safetensors").read_bytes() == before
 
@@ -488,31 +517,32 @@ def test_settings_of_the_loss_change_what_is_learned(data, out):
 @pytest.mark.parametrize(
     "name", ["best.safetensors", "last.safetensors", "checkpoints/last.ckpt", "checkpoints/best.ckpt"]
 )
-def test_what_another_training_made_is_not_reported_as_this_ones(data, out, whole, name):
+def test_what_another_training_made_is_not_reported_as_this_ones(data, out, whole, unfinished, name):
+    theirs = (unfinished if name.endswith(".ckpt") else whole[0]) / name
     (out / name).parent.mkdir(parents=True)
-    shutil.copy(whole[0] / name, out / name)
+    shutil.copy(theirs, out / name)
     with pytest.raises(OutputError, match=f"{Path(name).name}: is there already"):
         world.train(data, out, training__epochs=1)
-    assert (out / name).read_bytes() == (whole[0] / name).read_bytes()
+    assert (out / name).read_bytes() == theirs.read_bytes()
     assert not (out / "run.json").exists()
 
 
 @pytest.mark.parametrize("left", ["everything", "checkpoints", "tensorboard"])
-def test_a_training_whose_note_is_gone_is_not_taken_up(data, out, whole, left):
+def test_a_training_whose_note_is_gone_is_not_taken_up(data, out, whole, unfinished, left):
     if left == "everything":
         shutil.copytree(whole[0], out)
         (out / "run.json").unlink()
     else:
-        shutil.copytree(whole[0] / left, out / left)
+        shutil.copytree(unfinished / left, out / left)
     with pytest.raises(SpecError, match=r"no run\.json says which"):
         world.train(data, out, training__epochs=1)
 
 
-def test_checkpoints_of_another_training_are_not_gone_on_from(data, out, whole):
+def test_checkpoints_of_another_training_are_not_gone_on_from(data, out, unfinished):
     with pytest.raises(CutError):
         world.train(data, out, training__epochs=4, on_epoch=cut_in(2), **VALIDATED)
     shutil.rmtree(out / "checkpoints")
-    shutil.copytree(whole[0] / "checkpoints", out / "checkpoints")  # with the list of what araflow wrote there
+    shutil.copytree(unfinished / "checkpoints", out / "checkpoints")  # with the list of what araflow wrote there
     with pytest.raises(OutputError, match=r"last\.ckpt: is of another training"):
         world.train(data, out, training__epochs=4, **VALIDATED)
 

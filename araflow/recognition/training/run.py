@@ -3,7 +3,7 @@
 ::
 
     <out>/run.json                 settings, manifest and versions; what a later call is held against
-    <out>/checkpoints/*.ckpt       Lightning's own, for going on
+    <out>/checkpoints/*.ckpt       Lightning's own, for going on; gone once the training has ended
     <out>/{best,last}.safetensors  the recogniser; best where there were val clips to choose by
     <out>/history.json             figures of each epoch; curves.png shows them
     <out>/tensorboard/             the same for TensorBoard
@@ -115,13 +115,15 @@ def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
             raise SpecError(f"out: {out} holds a training, and no run.json says which; choose another out")
     else:
         changed = [*_other_flow(known.flow, prepared.model.flow), *_differences(known.identity, identity)]
+        checkpoint, modality = _checkpoint(prepared), prepared.spec.network.modality
+        onward = f"; to start from its recogniser: network.weights.{modality}={checkpoint}" if checkpoint else ""
         # An experiment that failed in its first epoch left nothing to lose, and may be mended.
         if changed and _begun(out):
             raise SpecError(
-                f"out: {out} holds another experiment ({brief('; '.join(changed), 500)}); choose another out"
+                f"out: {out} holds another experiment ({brief('; '.join(changed), 500)}); choose another out{onward}"
             )
-        checkpoint = _checkpoint(prepared)
         if known.finished and checkpoint is not None:
+            _tidy(out)
             log.info("trained already: %s, %d epochs", checkpoint, known.finished)
             return Trained(checkpoint, known.finished, 0, _history(out))
     _note(prepared, identity, finished=0)
@@ -178,6 +180,12 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:  # noqa: ANN4
             for line in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
         ]
     return [] if old == new else [f"{path}: {old} there, {new} now"]
+
+
+def _tidy(out: Path) -> None:
+    """Remove Lightning's checkpoints, from which nothing goes on: each is three times the recogniser's size."""
+    for name in _KEPT:
+        written.remove(out / "checkpoints" / f"{name}.ckpt", out)
 
 
 def _begun(out: Path) -> bool:
@@ -261,6 +269,7 @@ def _train(
     rows = json.loads((out / "history.json").read_text(encoding="utf-8"))
     written.write({out / "curves.png": pictures.curves(rows)})
     _note(prepared, identity, finished=len(rows))
+    _tidy(out)
     chosen = _checkpoint(prepared)
     assert chosen is not None
     return Trained(chosen, len(rows), len(rows) - before, rows)
