@@ -13,8 +13,8 @@ import click
 from araflow.cli.console import INCOMPLETE
 from araflow.cli.looking import CHECKPOINT, EXIT_STATUS, MODE, SEGMENTS, as_record
 from araflow.cli.options import DEVICE, FLOW_BACKEND, JSON, ROTATION
-from araflow.core import written
-from araflow.core.errors import AraflowError
+from araflow.core import files, written
+from araflow.core.errors import AraflowError, SpecError
 from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
@@ -42,10 +42,15 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Another recogniser, which must name the same first class.",
 )
-@JSON
 @click.option(
-    "--parquet", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write the rows to FILE."
+    "--save",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what is found: .csv, .parquet, .srt (subtitles) or .mp4 (the video with labels); may be repeated.",
 )
+@JSON
+@click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", hidden=True)
 def predict(
     checkpoint: Path,
     videos: tuple[Path, ...],
@@ -58,6 +63,7 @@ def predict(
     rotation: str,
     device: Device,
     against: Path | None,
+    save: tuple[Path, ...],
     as_json: bool,
     parquet: Path | None,
 ) -> None:
@@ -67,10 +73,14 @@ def predict(
     VIDEO is a video, a folder of frames, a folder with videos somewhere below, or a CSV list. A recogniser knows its
     own classes only, and names one of these for a video of anything else, too.
 
+    Of a whole video it says one thing, by the windows that it was evaluated by; with --window, or for subtitles and
+    labels in the video, what it says of each moment.
+
     \b
     araflow predict best.safetensors clip.mp4
     araflow predict best.safetensors videos/ --mode conv --json
-    araflow predict best.safetensors long.mp4 --window 32 --stride 8 --top 1 --parquet actions.parquet
+    araflow predict best.safetensors long.mp4 --window 32 --stride 8 --save actions.csv
+    araflow predict best.safetensors long.mp4 --save labelled.mp4 --save labels.srt
     araflow predict model.onnx videos/ --against best.safetensors
     """
     if window is None and stride is not None:
@@ -80,14 +90,21 @@ def predict(
     from araflow.cli.console import progress
     from araflow.deploy.runners import open_runner
     from araflow.recognition.prediction import predict as predicting
+    from araflow.recognition.prediction import saving
     from araflow.recognition.prediction.video_flow import flow_maker
 
     start = time.monotonic()
-    if parquet is not None:
-        written.check([parquet])
+    saving.check(save)
+    written.check([] if parquet is None else [parquet])
     runner, other = open_runner(checkpoint, device), None if against is None else open_runner(against, device)
     clips = predicting.list_videos(videos)
+    films = [path for path in save if path.suffix.lower() in saving.FILMS]
+    if films and len(clips) != 1:
+        raise SpecError(f"{films[0]}: shows one video, and there are {len(clips):,}; name one, or save a .csv")
+    if films and window is None and mode is None:
+        window, stride = predicting.moments(runner.spec)
     rows: list[dict[str, Any]] = []
+    said: list[Prediction] = []
     failed = same = 0
     with progress() as (on_start, advance):
         predictions = functools.partial(
@@ -110,13 +127,17 @@ def predict(
             name = str(clip.source or clip.name)
             advance(as_record(name, reason))
             failed += found is None
+            said += found or []
             rows += (
                 [{"video": name, "reason": reason}]
                 if found is None
                 else [{**one.to_json(), "reason": None} for one in found]
             )
+    for path in save:
+        if said or path not in films:
+            saving.write(path, rows, said, upright=upright)
     if parquet is not None:
-        _write_table(parquet, rows)
+        written.write({parquet: files.parquet(predicting.table(rows))})
     if as_json:
         looked = {} if window else {"views": runner.spec.looking(mode, segments).model_dump()}
         content: dict[str, Any] = {"checkpoint": str(checkpoint), **looked, "predictions": rows}
@@ -127,12 +148,14 @@ def predict(
         echo_json(content)
     else:
         _print(rows)
-        if parquet is not None:
-            echo(f"predictions: {parquet}")
+        for path in (*save, *([parquet] if parquet else [])):
+            echo(f"saved: {path}" if said or path not in films else f"not saved, since there is nothing: {path}")
         count = len(rows) - failed
         echo(
-            f"{len(clips) - failed} of {len(clips)} videos, {count} predictions in {time.monotonic() - start:.1f} s"
-            + ("" if window else f"; {_looked(runner.spec, mode, segments)}")
+            f"{len(clips) - failed} of {len(clips)} videos, {count} prediction{'s' * (count != 1)} in "
+            f"{time.monotonic() - start:.1f} s; "
+            + (f"windows of {window} frames" if window else _looked(runner.spec, mode, segments))
+            + (f", one every {stride}" if window and stride else "")
             + ("" if against is None else f"; same first class as {against} in {same} of {count}")
         )
     if against is not None and same < len(rows) - failed:
@@ -153,9 +176,12 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from araflow.core.table import Table
 
     ranks = [str(rank) for rank in range(1, 1 + max(len(row.get("labels", ("",))) for row in rows))]
+    videos = {row["video"] for row in rows}
+    alone = len({Path(video).name for video in videos}) == len(videos)  # then a file's name says which one it is
     shown = []
     for row in rows:
-        line = dict.fromkeys(("video", "frames", "seconds", *ranks), "") | {"video": row["video"]}
+        name = Path(row["video"]).name if alone else row["video"]
+        line = dict.fromkeys(("video", "frames", "seconds", *ranks), "") | {"video": name}
         if row["reason"]:
             line["1"] = row["reason"]
         else:
@@ -166,10 +192,3 @@ def _print(rows: list[dict[str, Any]]) -> None:
             line |= {rank: f"{label} {100 * share:.1f} %" for rank, label, share in pairs}
         shown.append(line)
     Table.of(shown).print()
-
-
-def _write_table(path: Path, rows: list[dict[str, Any]]) -> None:
-    from araflow.core import files
-    from araflow.recognition.prediction.predict import table
-
-    written.write({path: files.parquet(table(rows))})

@@ -13,6 +13,7 @@ __all__ = [
     "fields",
     "flow_files",
     "images",
+    "mp4",
     "numbering",
     "png",
     "png_reader",

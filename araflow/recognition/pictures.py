@@ -190,6 +190,17 @@ def embedding_plot(
     return _png(figure)
 
 
+def line_of_text(text: str, height: int) -> NDArray[np.float32]:
+    """Return where the letters of a line are, 0 to 1: float32 (height, width)."""
+    figure = _figure(max(1, len(text)) * height / _DPI, height / _DPI)  # no letter is wider than it is tall, or a few
+    with _no_glyph_warnings():
+        figure.text(0, 0.5, text, va="center", fontsize=0.7 * height * 72 / _DPI, parse_math=False)
+        figure.canvas.draw()
+    shown = np.asarray(figure.canvas.buffer_rgba(), np.float32)[..., 0]  # type: ignore[attr-defined] # Agg's
+    used = np.flatnonzero((shown < 255).any(axis=0))
+    return np.asarray(1 - shown[:, : used[-1] + 1 if len(used) else 1] / 255, np.float32)
+
+
 def _legend(axes: Axes, names: Sequence[str], colours: Any, present: NDArray[np.integer[Any]]) -> None:  # noqa: ANN401
     from matplotlib.lines import Line2D
 

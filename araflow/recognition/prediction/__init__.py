@@ -1,3 +1,3 @@
 """From video files to labels and embeddings, by the same windows that evaluation sees."""
 
-__all__ = ["features", "predict", "runners", "video_flow"]
+__all__ = ["features", "predict", "runners", "saving", "video_flow"]

@@ -56,6 +56,16 @@ def within(places: int, spec: ModelSpec) -> NDArray[np.int64]:
     return first
 
 
+def span(spec: ModelSpec) -> int:
+    """Return how many places a window spans in training: what slides over a video where nobody says how long.
+
+    A recogniser that looks at frames of the whole clip has no such length; it gets that of ``dense``.
+    """
+    return (
+        longest(spec) * spec.sample_rate if spec.sampler == "consecutive" else max(longest(spec), samplers.DENSE_FRAMES)
+    )
+
+
 def per_stream(window: NDArray[np.int64], spec: ModelSpec) -> StreamIndices:
     """Return the places of each stream; a shorter stream's are drawn from the longer's.
 

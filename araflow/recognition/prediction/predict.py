@@ -16,10 +16,11 @@ from araflow.core.errors import ClipError, SourceError, SpecError
 from araflow.core.listing import say, told
 from araflow.datasets import folder
 from araflow.recognition.evaluation.scores import Scores, fuse
+from araflow.recognition.prediction._video_plans import span
 from araflow.recognition.prediction._video_windows import VideoWindow, sliding, whole
 from araflow.recognition.prediction.runners import Runner, Tensors
 from araflow.recognition.prediction.video_flow import FlowMaker, flow_maker
-from araflow.recognition.spec import EvaluationMode
+from araflow.recognition.spec import EvaluationMode, ModelSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -112,6 +113,16 @@ def predict(
         return [_one(runner, video, list(_scored(runner, windows)), top)]
     windows = sliding(video, runner.spec, flow, window=window, stride=stride or window, upright=upright)
     return [_one(runner, video, [scored], top) for scored in _scored(runner, windows)]
+
+
+def moments(spec: ModelSpec) -> tuple[int, int]:
+    """Return window and stride, in frames, by which moments of a video are told: a window as in training, and half one.
+
+    Args:
+        spec: What the recogniser knows of itself.
+    """
+    window = span(spec)
+    return window, max(1, window // 2)
 
 
 def batches(
