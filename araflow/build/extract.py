@@ -1,7 +1,8 @@
 """One pass per clip: decode → RGB PNG → gray → optical flow → 8-bit u and v → JPEG. Runs in a worker process.
 
-N decoded frames give N PNG files and N - 1 u and v files; flow k belongs to frames k and k+1. Frames stream: memory
-does not grow with the clip's length, and nothing is decoded twice.
+N frames give N PNG files and N - 1 u and v files; flow k belongs to frames k and k+1. Frames stream: memory does not
+grow with the clip's length, and no video is decoded twice. Flow is that of the frames as they are stored, scaled and
+through JPEG where that is asked for, so that whoever computes it from the files gets the same.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from araflow.build.recipe import Recipe
 from araflow.build.source import hash_source, stamp
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import ClipError, OutputError, UnavailableError
-from araflow.media import flow_files, png, quantize, video
+from araflow.media import flow_files, frame_files, quantize, video
 from araflow.media.fields import GrayFrame
+from araflow.media.png_reader import read_png
 from araflow.store.draft import ClipDraft
 from araflow.store.layout import LOSSLESS, stem
 from araflow.store.store import Store
@@ -78,6 +80,9 @@ class Job:
             quantizer=self.recipe.quantizer,
             bound=self.recipe.bound,
             jpeg_quality=self.recipe.jpeg_quality,
+            rgb_format=self.recipe.frames.format,
+            rgb_quality=self.recipe.frames.jpeg_quality,
+            short_side=self.recipe.frames.short_side,
             fingerprint=self.recipe.fingerprint,
             rgb_fingerprint=self.recipe.rgb_fingerprint,
             software=software(self.recipe.backend),
@@ -143,20 +148,25 @@ def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
     expected = min(info.header_frames or 0, recipe.max_frames or info.header_frames or 0)
     jpeg = (cv2.IMWRITE_JPEG_QUALITY, recipe.jpeg_quality)
     names: list[str] = []
+    lossy = recipe.frames.format == "jpeg"
 
     def grays() -> Iterator[GrayFrame]:
-        encoder: png.PngEncoder | None = None
+        encode: Callable[[video.RgbFrame], bytes] | None = None
         for index, rgb in enumerate(frames):
             if index == recipe.max_frames:
                 measured["cut"] = True
                 break
             names.append(stem(recipe.naming, index, expected))
-            if not job.keep_rgb:
-                encoder = encoder or png.PngEncoder(rgb.shape[0], rgb.shape[1])
-                draft.write("rgb", names[-1] + ".png", encoder.encode(rgb))
-            measured["frames"] = index + 1
+            seen = frame_files.scaled(rgb, recipe.frames)
+            if lossy or not job.keep_rgb:
+                encode = encode or frame_files.encoder(recipe.frames, seen.shape[1], seen.shape[0])
+                data = encode(seen)
+                seen = read_png(data) if lossy else seen
+                if not job.keep_rgb:
+                    draft.write("rgb", names[-1] + recipe.frames.suffix, data)
+            measured.update(frames=index + 1, size=(seen.shape[1], seen.shape[0]))
             # Full-range luma of the RGB frame, as every cv2 script computes it; the decoder's Y plane is limited-range.
-            yield cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)  # type: ignore[misc]
+            yield cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)  # type: ignore[misc]
 
     backend = optical.load(recipe.backend)
     with contextlib.closing(frames):
@@ -197,8 +207,9 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
     if info is None:
         return {}
     known: dict[str, Any] = {"fps": info.fps, "header_frames": info.header_frames, "frames": measured["frames"]}
-    if info.width > 0 and info.height > 0:  # a damaged header may say anything
-        known |= {"width": info.width, "height": info.height}
+    width, height = measured.get("size", (info.width, info.height))
+    if width > 0 and height > 0:  # a damaged header may say anything
+        known |= {"width": width, "height": height}
     if info.applied is not None:
         known |= {"rotation": info.applied.rotation, "mirrored": info.applied.mirrored}
     if partial:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from araflow import optical
 from araflow.core.fingerprint import digest
+from araflow.media.frame_form import AS_DECODED, FrameForm
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
     from araflow.core.spec import BuildSpec, Naming, Quantizer, Rotation
@@ -36,6 +37,7 @@ class Recipe:
         lossless: Store each flow field as a 16-bit PNG, too.
         rotation: What is done where a source asks for its frames to be rotated or mirrored. In no fingerprint, since it
             changes no other clip: what was done is in each record (``turned``).
+        frames: In what form frames are kept.
     """
 
     naming: Naming
@@ -49,6 +51,7 @@ class Recipe:
     jpeg_quality: int
     lossless: bool = False
     rotation: Rotation = "apply"
+    frames: FrameForm = AS_DECODED
 
     @classmethod
     def of(cls, spec: BuildSpec, choice: optical.Choice) -> Recipe:
@@ -70,6 +73,7 @@ class Recipe:
             jpeg_quality=flow.jpeg_quality,
             lossless=flow.lossless,
             rotation=spec.video.rotation,
+            frames=FrameForm.of(spec.rgb),
         )
 
     @functools.cached_property  # asked for by each clip, as the others are
@@ -80,13 +84,14 @@ class Recipe:
     @functools.cached_property
     def rgb_fingerprint(self) -> str:
         """Digest of what decides the ``rgb`` files."""
-        return digest({"format": _RGB_FORMAT, "naming": self.naming, "max_frames": self.max_frames})
+        known = {"format": _RGB_FORMAT, "naming": self.naming, "max_frames": self.max_frames}
+        return digest(known | self.frames.changes())
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Digest of what decides any of the files. The preset counts by what it resolves to, not by its name."""
         settings = dataclasses.asdict(self) | {"rgb": self.rgb_fingerprint, "format": _FLOW_FORMAT}
-        del settings["preset"], settings["rotation"]
+        del settings["preset"], settings["rotation"], settings["frames"]
         if not self.lossless:
             del settings["lossless"]  # clips made before there was this setting stay what they are
         return digest(settings)

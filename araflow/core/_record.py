@@ -49,7 +49,7 @@ _FIELDS: Mapping[str, _Check] = {
     "key": lambda value: type(value) is str and bool(value),  # of a file name that need not be text
     "outcome": _text,
     "reason": lambda value: type(value) is str and bool(value),
-    **dict.fromkeys(("width", "height", "frames", "flows"), _whole(32)),
+    **dict.fromkeys(("width", "height", "short_side", "frames", "flows"), _whole(32)),
     **dict.fromkeys(("source_bytes", "header_frames", "rgb_bytes", "flow_bytes", "lossless_bytes"), _whole(64)),
     **dict.fromkeys(("source_sha256", "rgb_sha256", "flow_sha256"), _digest),
     "rotation": lambda value: type(value) is int and value in (0, 90, 180, 270),
@@ -59,7 +59,8 @@ _FIELDS: Mapping[str, _Check] = {
     "saturated": _number(1.0),
     "radii": _radii,
     "damaged": lambda value: type(value) is bool,
-    "jpeg_quality": _whole(8),
+    **dict.fromkeys(("jpeg_quality", "rgb_quality"), _whole(8)),
+    "rgb_format": lambda value: type(value) is str and value in ("png", "jpeg"),
     **dict.fromkeys(("backend", "algorithm", "preset", "flow_parameters", "quantizer"), _text),
     **dict.fromkeys(("fingerprint", "rgb_fingerprint", "software"), _text),
 }

@@ -116,12 +116,15 @@ class ClipRecord:
         mirrored: Left and right were exchanged before that; ``None`` as above.
         fps: Frames per second as the container states it.
         header_frames: Frame count that the container states. Often wrong, never used to decode.
-        frames: Frames decoded, which is the number of PNG files.
+        short_side: What the shorter side of larger frames was scaled to, in pixels; ``None``: they are as decoded.
+        rgb_format: Of the frames' files, ``png`` or ``jpeg``; ``None`` where an older araflow made them: ``png``.
+        rgb_quality: Of frames that are JPEG, 1 to 100.
+        frames: Frames made, which is the number of their files.
         flows: Flow fields computed: ``frames - 1``, the number of files in ``u`` and in ``v``.
-        rgb_bytes: Total size of the PNG files.
+        rgb_bytes: Total size of the frames' files.
         flow_bytes: Total size of the u and v JPEG files.
         lossless_bytes: Total size of the 16-bit flow files, where they were asked for.
-        rgb_sha256: Digest of names and bytes of the PNG files; ``None`` where an older araflow made them.
+        rgb_sha256: Digest of names and bytes of the frames' files; ``None`` where an older araflow made them.
         flow_sha256: Digest of names and bytes of the u, v and 16-bit flow files; ``None`` as above.
         backend: Optical-flow backend that ran.
         algorithm: Its algorithm.
@@ -152,6 +155,9 @@ class ClipRecord:
     mirrored: bool | None = None
     fps: float | None = None
     header_frames: int | None = None
+    short_side: int | None = None
+    rgb_format: str | None = None
+    rgb_quality: int | None = None
     frames: int | None = None
     flows: int | None = None
     rgb_bytes: int | None = None

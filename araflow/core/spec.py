@@ -9,34 +9,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from araflow.core import resources
+from araflow.core._frame_spec import Algorithm as Algorithm
+from araflow.core._frame_spec import FrameFormat as FrameFormat
+from araflow.core._frame_spec import Naming as Naming
+from araflow.core._frame_spec import OpticalSpec, VideoSpec
+from araflow.core._frame_spec import Preset as Preset
+from araflow.core._frame_spec import Quantizer as Quantizer
+from araflow.core._frame_spec import RgbSpec as RgbSpec
+from araflow.core._frame_spec import Rotation as Rotation
+from araflow.core._frame_spec import Settings as Settings
 from araflow.core.fingerprint import digest
 from araflow.core.kinds import Address, Output, plugin
 
 _NO_OUTPUT: dict[str, Any] = {"changes_output": False}
 if TYPE_CHECKING:
     DatasetName = str
-    BackendName = str
 else:  # the names are found by listing folders, which a type checker cannot follow
     DatasetName = plugin("datasets")
-    BackendName = plugin("optical/backends", "auto")
-Algorithm = Literal["auto", "dis", "farneback", "tvl1", "deepflow", "brox", "hardware"]
-Preset = Literal["fastest", "fast", "balanced", "accurate"]
-Rotation = Literal["apply", "ignore"]
-Quantizer = Literal["bound", "max_radius"]
-Naming = Literal["card", "recipe"]
 Protocol = Literal["official", "random", "group", "auto"]
 OnError = Literal["quarantine", "stop"]
 Executor = Literal["local", "workers", "dask"]
 Subset = Literal["train", "val", "test"]
-
-
-class Settings(BaseModel):
-    """Base of every group of settings: frozen, no unknown keys, no infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SampleSpec(Settings):
@@ -123,41 +119,6 @@ class SplitSpec(Settings):
     test_fraction: float = Field(0.10, gt=0, lt=1, description="Test share of each class (random, group, auto).")
     val_fraction: float = Field(0.0, ge=0, lt=1, description="Share of each class's training clips set aside as val.")
     seed: int = Field(0, ge=0, description="Seed of random and group splits and of val.")
-
-
-class VideoSpec(Settings):
-    """How videos are read."""
-
-    rotation: Rotation = Field(
-        "apply", description="apply: frames are rotated and mirrored as the file asks; ignore: they stay as coded."
-    )
-
-
-class RgbSpec(Settings):
-    """How frames are written."""
-
-    naming: Naming = Field(
-        "card", description="card: 0000.png from 0, wider where a clip needs it; recipe: 000001.png from 1."
-    )
-    max_frames: int | None = Field(None, ge=2, description="Stop after this many frames; null takes all.")
-
-
-class OpticalSpec(Settings):
-    """How optical flow is computed and stored."""
-
-    backend: BackendName = Field("auto", description="auto takes the best one present and says which.")
-    algorithm: Algorithm = Field(
-        "auto", description="Optical-flow algorithm; auto takes the backend's own best: its engine, or dis on a CPU."
-    )
-    preset: Preset = Field("balanced", description="Speed against error; see `araflow flow --list`.")
-    quantizer: Quantizer = Field(
-        "bound", description="bound: fixed ±bound pixels per frame; max_radius: NVIDIA's per-frame scale."
-    )
-    bound: float = Field(20.0, gt=0, le=4096, description="Largest storable |u|, |v| in pixels per frame.")
-    jpeg_quality: int = Field(95, ge=1, le=100, description="JPEG quality of the u and v images.")
-    lossless: bool = Field(
-        False, description="Also store each flow field as a 16-bit PNG (KITTI's convention, steps of 1/64 pixel)."
-    )
 
 
 class RunSpec(Settings):
@@ -254,6 +215,7 @@ class BuildSpec(Settings):
             del settings["optical"]["preset"]
         if self.video.rotation == "apply":
             del settings["video"]
+        settings["rgb"] = self.rgb.changes()
         if not self.optical.lossless:
             del settings["optical"]["lossless"]
         if self.split.protocol == "official":

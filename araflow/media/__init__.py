@@ -1,8 +1,9 @@
 """Video in; PNG, JPEG and flow files in and out.
 
-Others use: ``video`` (decoding, and what a file says of itself), ``png`` and ``png_reader``, ``quantize`` (flow to 8
-bits and back), ``flow_files`` (``.flo``, 16-bit PNG), ``colours`` (flow as a picture), ``fields`` (what a frame and a
-field are), and what else ``__all__`` lists.
+Others use: ``video`` (decoding, and what a file says of itself), ``png`` and ``png_reader``, ``frame_form`` and
+``frame_files`` (frames scaled, as PNG or JPEG), ``quantize`` (flow to 8 bits and back), ``flow_files`` (``.flo``,
+16-bit PNG), ``colours`` (flow as a picture), ``fields`` (what a frame and a field are), and what
+else ``__all__`` lists.
 
 May import ``core``.
 """
@@ -12,6 +13,8 @@ __all__ = [
     "containers",
     "fields",
     "flow_files",
+    "frame_files",
+    "frame_form",
     "images",
     "mp4",
     "numbering",

@@ -121,7 +121,7 @@ def _check_foreign(counts: Mapping[str, int], names: Set[str]) -> Iterator[str]:
 
 
 def _own(row: _Row, sizes: Mapping[str, int]) -> set[str]:
-    numbers = {name: row[name] for name in ("frames", "flows", "lossless_bytes")}
+    numbers = {name: row[name] for name in ("frames", "flows", "lossless_bytes", "rgb_format")}
     return own_names(ClipRecord(row["key"], Outcome.DONE, "complete", **numbers), sizes)
 
 

@@ -28,7 +28,7 @@ RECORDS = f"{STATE}/records"
 _FIRST: Mapping[Naming, int] = {"card": 0, "recipe": 1}
 _DIGITS = {"card": 4, "recipe": 6}
 _MOST_DIGITS = 20
-_SUFFIXES = {"rgb": ".png", "u": ".jpg", "v": ".jpg", LOSSLESS: ".png"}
+_FLOW_SUFFIXES = {"u": ".jpg", "v": ".jpg", LOSSLESS: ".png"}
 
 
 def stem(naming: Naming, index: int, total: int) -> str:
@@ -77,8 +77,9 @@ def own_names(record: ClipRecord, there: Collection[str]) -> set[str]:
         there: The folder's files, named from there.
     """
     counts, best = _counts(record), set[str]()
+    suffixes = {"rgb": ".jpg" if record.rgb_format == "jpeg" else ".png", **_FLOW_SUFFIXES}
     for naming in _FIRST:
-        found = {name for name in there if _is_listed(name, counts, naming)}
+        found = {name for name in there if _is_listed(name, counts, suffixes, naming)}
         if len(found) == sum(counts.values()):  # usual: all are there
             return found
         best = max(best, found, key=len)
@@ -91,9 +92,9 @@ def _counts(record: ClipRecord) -> dict[str, int]:
     return counts if record.lossless_bytes is None else {**counts, LOSSLESS: flows}
 
 
-def _is_listed(name: str, counts: Mapping[str, int], naming: Naming) -> bool:
+def _is_listed(name: str, counts: Mapping[str, int], suffixes: Mapping[str, str], naming: Naming) -> bool:
     kind, _, file = name.partition("/")
-    number = file.removesuffix(_SUFFIXES.get(kind, "/"))
+    number = file.removesuffix(suffixes.get(kind, "/"))
     if not 0 < len(number) < min(len(file), _MOST_DIGITS) or not (number.isascii() and number.isdecimal()):
         return False
     index = int(number) - _FIRST[naming]

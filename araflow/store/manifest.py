@@ -25,71 +25,16 @@ from araflow.core.clip import Attributes, Clip, ClipRecord, Outcome, source_stat
 from araflow.core.errors import ManifestError
 from araflow.core.files import parquet, replace
 from araflow.store import _reading, _rows
+from araflow.store._schema import ADDED
+from araflow.store._schema import SCHEMA as SCHEMA
 from araflow.store.address import open_place
 from araflow.store.layout import clip_name
 
 SCHEMA_VERSION = 1
 _META, _DIGEST = "araflow", "sha256"
 
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("dataset", pa.string()),
-        ("label", pa.string()),
-        ("label_index", pa.int32()),
-        ("split", pa.string()),
-        ("fold1", pa.int8()),
-        ("fold2", pa.int8()),
-        ("fold3", pa.int8()),
-        ("subset", pa.string()),
-        ("group", pa.string()),
-        ("body", pa.string()),
-        ("camera", pa.string()),
-        ("people", pa.int16()),
-        ("view", pa.string()),
-        ("quality", pa.string()),
-        ("source", pa.string()),
-        ("source_bytes", pa.int64()),
-        ("source_sha256", pa.string()),
-        ("status", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("rotation", pa.int16()),
-        ("mirrored", pa.bool_()),
-        ("fps", pa.float64()),
-        ("header_frames", pa.int64()),
-        ("frames", pa.int32()),
-        ("flows", pa.int32()),
-        ("rgb_bytes", pa.int64()),
-        ("flow_bytes", pa.int64()),
-        ("lossless_bytes", pa.int64()),
-        ("rgb_sha256", pa.string()),
-        ("flow_sha256", pa.string()),
-        ("backend", pa.string()),
-        ("algorithm", pa.string()),
-        ("preset", pa.string()),
-        ("flow_parameters", pa.string()),
-        ("quantizer", pa.string()),
-        ("bound", pa.float64()),
-        ("jpeg_quality", pa.int8()),
-        ("radii", pa.list_(pa.float32())),
-        ("saturated", pa.float64()),
-        ("damaged", pa.bool_()),
-        ("outcome", pa.string()),
-        ("reason", pa.string()),
-        ("fingerprint", pa.string()),
-        ("software", pa.string()),
-        ("path", pa.string()),
-    ]
-)
-"""Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
 _ROWS_AT_ONCE = 8192
 """As many are Python objects at a time."""
-_ADDED = (
-    *("subset", "status", "rotation", "mirrored", "lossless_bytes", "rgb_sha256", "flow_sha256"),
-    *("flow_parameters", "jpeg_quality", "saturated", "damaged"),
-)
-"""Columns that came later, in the order of the schema: null in a file from before."""
 _OF_RECORD = {field.name for field in dataclasses.fields(ClipRecord)}
 _OF_ATTRIBUTES = tuple(field.name for field in dataclasses.fields(Attributes))
 _OF_CLIP = ("dataset", "key", "label", "group", "fold1", "fold2", "fold3", "subset", "source", *_OF_ATTRIBUTES)
@@ -287,7 +232,7 @@ class Manifest:
                 be: a key or path that leads elsewhere, an unknown outcome, a negative size, a clip twice.
             OutputError: It cannot be read, or the address not be reached.
         """
-        file, table, metadata = _reading.read(path, SCHEMA, _ADDED, columns, _META, SCHEMA_VERSION)
+        file, table, metadata = _reading.read(path, SCHEMA, ADDED, columns, _META, SCHEMA_VERSION)
         found = cls(table, metadata, file.parent)
         found._read_from = file, found.metadata.pop(_DIGEST, None)
         return found

@@ -23,6 +23,7 @@ from araflow.core.errors import OutputError
 from araflow.core.files import PROOF
 from araflow.core.spec_file import parse
 from araflow.media import quantize, video
+from araflow.media.frame_form import FrameForm
 from araflow.store import draft, layout
 from araflow.store.address import open_store
 
@@ -148,6 +149,7 @@ def test_the_record_tells_what_was_made(clip, tmp_path):
         height=48,
         rotation=0,
         mirrored=False,
+        rgb_format="png",
         fps=25.0,
         header_frames=12,
         frames=12,
@@ -609,6 +611,7 @@ CHANGED = {
     "bound": 19.0,
     "jpeg_quality": 94,
     "lossless": True,
+    "frames": FrameForm(short_side=20),
 }
 
 
@@ -617,7 +620,7 @@ def test_the_fingerprint_covers_exactly_what_matters(field):
     recipe = recipe_of()
     changed = dataclasses.replace(recipe, **{field: CHANGED.get(field, "another name")})
     assert (changed.fingerprint != recipe.fingerprint) == (field not in ("preset", "rotation"))
-    assert (changed.rgb_fingerprint != recipe.rgb_fingerprint) == (field in ("naming", "max_frames"))
+    assert (changed.rgb_fingerprint != recipe.rgb_fingerprint) == (field in ("naming", "max_frames", "frames"))
 
 
 def test_settings_without_effect_do_not_change_the_fingerprint():
