@@ -12,6 +12,7 @@ import click
 from araflow import __version__
 from araflow.cli import (
     build,
+    compare,
     deepstream,
     doctor,
     engine,
@@ -85,6 +86,7 @@ for command in (
     flow_quality.flow_quality,
     train.train_eval,
     train.evaluate,
+    compare.compare,
     predict.predict,
     features.features,
     models.models,

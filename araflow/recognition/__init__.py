@@ -7,7 +7,7 @@
   flow of another making.
 - ``experiment``, ``results``: an experiment from its file to its figures; ``tao`` reads NVIDIA TAO's files as ours.
 - ``training``, ``weights``, ``checkpoint``: the loop (Lightning's), what it starts from, and what it leaves behind.
-- ``evaluation``: windows, scores per video, figures; ``pictures`` shows them.
+- ``evaluation``: windows, scores per video, figures; ``pictures`` shows them, ``comparison`` holds runs side by side.
 - ``prediction``: from video files to labels and embeddings.
 
 One layout everywhere: (batch, channel, time, height, width), float32; rgb channels are R, G, B, flow channels u, v.
@@ -18,6 +18,7 @@ May import ``datasets`` and what lies below it; not ``build``, ``report``, ``exp
 
 __all__ = [
     "checkpoint",
+    "comparison",
     "data",
     "evaluation",
     "experiment",

@@ -183,6 +183,17 @@ def test_evaluate_fuses_two_streams_by_their_weights(data, pair, tmp_path):
         assert f"{100 * one.metrics.top1.value:.1f} %" in line
 
 
+def test_real_runs_stand_side_by_side(data, pair):
+    for file in pair:
+        assert call("evaluate", file, "--manifest", data, "--out", file.parent / "evaluation").exit_code == 0
+    result = call("compare", *(file.parent for file in pair), "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["settings"] == {"network.modality": ["flow", "rgb"]}
+    assert [run["epochs"] for run in found["runs"]] == [1, 1]
+    assert found["pairs"][0]["videos"] == 3
+
+
 def test_evaluating_again_is_identical(data, pair, tmp_path):
     for name in ("one", "other"):
         assert call("evaluate", pair[0], "--manifest", data, "--mode", "all", "--out", tmp_path / name).exit_code == 0

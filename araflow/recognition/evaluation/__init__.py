@@ -1,3 +1,3 @@
 """From windows to figures: scores per video, fusion of streams, metrics, tables."""
 
-__all__ = ["answers", "evaluate", "fusion", "metrics", "scores", "tables", "write"]
+__all__ = ["answers", "evaluate", "fusion", "metrics", "paired", "scores", "tables", "write"]

@@ -126,7 +126,7 @@ def side_by_side(results: Mapping[str, tuple[Evaluation, Leakage | None]]) -> Ta
     """
     shown = ("test clips", "top-1", "95 % interval", "mean class", "leaked", "leaked across classes")
     rows = tuple(
-        (protocol, *_figures(evaluation.metrics), *_leaked(leakage))
+        (protocol, *figure_cells(evaluation.metrics), *_leaked(leakage))
         for protocol, (evaluation, leakage) in results.items()
     )
     return Table((*names("protocol"), *figures(*shown)), rows, title="protocols side by side")
@@ -139,12 +139,13 @@ def fused(parts: Mapping[str, Evaluation], together: Evaluation) -> Table:
         parts: A recogniser's name to its evaluation.
         together: What they say fused.
     """
-    rows = [(name, *_figures(own.metrics)) for name, own in {**parts, "fused": together}.items()]
+    rows = [(name, *figure_cells(own.metrics)) for name, own in {**parts, "fused": together}.items()]
     columns = (*names("recogniser"), *figures("videos", "top-1", "95 % interval", "mean class"))
     return Table(columns, rows, title="each alone, and fused")
 
 
-def _figures(metrics: Metrics) -> tuple[str, ...]:
+def figure_cells(metrics: Metrics) -> tuple[str, ...]:
+    """Return the cells of a row: videos, top-1, its 95 % interval, mean class accuracy."""
     top1 = metrics.top1
     return f"{top1.count:,}", _percent(top1.value), _interval(top1), _percent(metrics.mean_class)
 
