@@ -23,7 +23,7 @@ from araflow.build.recipe import Recipe
 from araflow.build.source import hash_source, stamp
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import ClipError, OutputError, UnavailableError
-from araflow.media import flow_files, frame_files, quantize, video
+from araflow.media import flow_files, frame_files, quantize, steady, video
 from araflow.media.fields import GrayFrame
 from araflow.media.png_reader import read_png
 from araflow.store.draft import ClipDraft
@@ -145,7 +145,12 @@ def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
     recipe = job.recipe
     info, frames = video.read(job.source, upright=recipe.rotation == "apply")
     measured.update(info=info, frames=0, flows=0, radii=[], saturated=0, components=0, cut=False)
-    expected = min(info.header_frames or 0, recipe.max_frames or info.header_frames or 0)
+    fps = recipe.frames.fps
+    expected = steady.count(info.header_frames or 0, info.fps, fps)
+    expected = min(expected, recipe.max_frames or expected)
+    if fps is not None:
+        frames = steady.steady(frames, info, fps)
+        measured["rgb_fps"] = fps if info.fps else None
     jpeg = (cv2.IMWRITE_JPEG_QUALITY, recipe.jpeg_quality)
     names: list[str] = []
     lossy = recipe.frames.format == "jpeg"
@@ -212,6 +217,8 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
         known |= {"width": width, "height": height}
     if info.applied is not None:
         known |= {"rotation": info.applied.rotation, "mirrored": info.applied.mirrored}
+    if measured.get("rgb_fps"):
+        known["rgb_fps"] = measured["rgb_fps"]
     if partial:
         return known | {"flows": 0}
     radii = tuple(measured["radii"]) or None
@@ -226,7 +233,7 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
 
 def _completion(measured: Mapping[str, Any]) -> str:
     info: video.VideoInfo = measured["info"]
-    frames, header = measured["frames"], info.header_frames or 0
+    frames, header = info.decoded or measured["frames"], info.header_frames or 0
     details = []
     # One frame fewer than the header says is usual (every HMDB51 file seen); more means that some were lost in silence.
     if frames < header - 1 and not measured["cut"]:

@@ -14,6 +14,7 @@ from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import is_address
 from araflow.acquire.types import Sources
 from araflow.build import stages
+from araflow.build.recipe import Recipe
 from araflow.build.resolved import ResolvedBuild, resolve
 from araflow.core import leakage, splits
 from araflow.core.addresses import masked
@@ -111,7 +112,7 @@ def _measure(build: ResolvedBuild, present: list[Clip], scratch: Path) -> tuple[
 
     # A spread that does not depend on the order of files.
     spread = sorted(present, key=lambda clip: digest({"key": clip.key}))
-    lengths = [length for clip in spread[:_CLIPS_PROBED] if (length := _header_frames(clip, recipe.max_frames))]
+    lengths = [length for clip in spread[:_CLIPS_PROBED] if (length := _header_frames(clip, recipe))]
     records: list[ClipRecord] = []
     spent, start, length = 0.0, time.monotonic(), 8
     for number, clip in enumerate([spread[0], *spread[:_CLIPS_TIMED]]):
@@ -147,7 +148,8 @@ def _measure(build: ResolvedBuild, present: list[Clip], scratch: Path) -> tuple[
     }, len(records)
 
 
-def _header_frames(clip: Clip, most: int | None) -> int | None:
+def _header_frames(clip: Clip, recipe: Recipe) -> int | None:
+    from araflow.media.steady import count
     from araflow.media.video import read
 
     try:
@@ -155,4 +157,7 @@ def _header_frames(clip: Clip, most: int | None) -> int | None:
         frames.close()
     except (ClipError, OSError):
         return None
-    return min(info.header_frames, most or info.header_frames) if info.header_frames else None
+    if not info.header_frames:
+        return None
+    made = count(info.header_frames, info.fps, recipe.frames.fps)
+    return min(made, recipe.max_frames or made)

@@ -54,13 +54,23 @@ class RgbSpec(Settings):
     )
     jpeg_quality: int = Field(95, ge=1, le=100, description="Quality of frames as JPEG, 4:2:0; read for jpeg only.")
 
+    fps: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Take so many frames of each second: those that a player shows then, some left out or twice; null "
+        "takes each as it comes.",
+        examples=[15],
+    )
+
     def changes(self) -> dict[str, Any]:
         """Return the settings of this group that change a file; of those that came later, only what is switched on."""
         found = self.model_dump()
         if self.format == "png":
             del found["format"], found["jpeg_quality"]
-        if self.short_side is None:
-            del found["short_side"]
+        for name in ("short_side", "fps"):
+            if found[name] is None:
+                del found[name]
         return found
 
 

@@ -54,7 +54,7 @@ _FIELDS: Mapping[str, _Check] = {
     **dict.fromkeys(("source_sha256", "rgb_sha256", "flow_sha256"), _digest),
     "rotation": lambda value: type(value) is int and value in (0, 90, 180, 270),
     "mirrored": lambda value: type(value) is bool,
-    "fps": _number(1e300),
+    **dict.fromkeys(("fps", "rgb_fps"), _number(1e300)),
     "bound": _number(1e300),
     "saturated": _number(1.0),
     "radii": _radii,

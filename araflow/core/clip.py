@@ -116,6 +116,7 @@ class ClipRecord:
         mirrored: Left and right were exchanged before that; ``None`` as above.
         fps: Frames per second as the container states it.
         header_frames: Frame count that the container states. Often wrong, never used to decode.
+        rgb_fps: Frames that were taken of a second; ``None``: each as it was decoded, ``fps``.
         short_side: What the shorter side of larger frames was scaled to, in pixels; ``None``: they are as decoded.
         rgb_format: Of the frames' files, ``png`` or ``jpeg``; ``None`` where an older araflow made them: ``png``.
         rgb_quality: Of frames that are JPEG, 1 to 100.
@@ -155,6 +156,7 @@ class ClipRecord:
     mirrored: bool | None = None
     fps: float | None = None
     header_frames: int | None = None
+    rgb_fps: float | None = None
     short_side: int | None = None
     rgb_format: str | None = None
     rgb_quality: int | None = None

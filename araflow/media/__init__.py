@@ -1,9 +1,9 @@
 """Video in; PNG, JPEG and flow files in and out.
 
 Others use: ``video`` (decoding, and what a file says of itself), ``png`` and ``png_reader``, ``frame_form`` and
-``frame_files`` (frames scaled, as PNG or JPEG), ``quantize`` (flow to 8 bits and back), ``flow_files`` (``.flo``,
-16-bit PNG), ``colours`` (flow as a picture), ``fields`` (what a frame and a field are), and what
-else ``__all__`` lists.
+``frame_files`` (frames scaled, as PNG or JPEG), ``steady`` (at an even rate), ``quantize`` (flow to 8 bits and back),
+``flow_files`` (``.flo``, 16-bit PNG), ``colours`` (flow as a picture), ``fields`` (what a frame and a field are), and
+what else ``__all__`` lists.
 
 May import ``core``.
 """
@@ -24,5 +24,6 @@ __all__ = [
     "series",
     "signs",
     "source_files",
+    "steady",
     "video",
 ]

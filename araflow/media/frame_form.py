@@ -18,16 +18,18 @@ class FrameForm:
             are.
         format: Of their files.
         jpeg_quality: 1 to 100, for ``jpeg``.
+        fps: Frames that are taken of a second; ``None``: each as it comes.
     """
 
     short_side: int | None = None
     format: FrameFormat = "png"
     jpeg_quality: int | None = None
+    fps: float | None = None
 
     @classmethod
     def of(cls, spec: RgbSpec) -> FrameForm:
         """Return the form that settings ask for."""
-        return cls(spec.short_side, spec.format, spec.jpeg_quality if spec.format == "jpeg" else None)
+        return cls(spec.short_side, spec.format, spec.jpeg_quality if spec.format == "jpeg" else None, spec.fps)
 
     def changes(self) -> dict[str, Any]:
         """Return, JSON-ready, in what frames kept so are not as they were decoded; nothing by default."""

@@ -53,6 +53,8 @@ class VideoInfo:
         complaints: Errors that the decoder reported and went on from, repetitions left out; grows while decoding.
         faults: What the file lacks, or seems to: known when it was decoded to its end.
         notes: What else there is to say of the file, such as what is not applied; grows while decoding.
+        time: When the frame that came last is to be shown, in seconds, as the container says; ``None`` if it does not.
+        decoded: How many frames were decoded, where others are made of them (``steady``).
         applied: What made the coded frames upright, from the first frame on; ``None`` before, and where the file asks
             for something that was to be ignored.
     """
@@ -64,6 +66,8 @@ class VideoInfo:
     complaints: list[str] = dataclasses.field(default_factory=list)
     faults: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    time: float | None = None
+    decoded: int | None = None
     applied: Orientation | None = None
 
     def note(self, text: str) -> None:
@@ -207,6 +211,7 @@ def _decode(container: InputContainer, stream: VideoStream, info: VideoInfo, upr
                 rgb = to_rgb(frame, info.decide(asked, upright=upright, at=count))
             except (av.FFmpegError, ValueError, MemoryError) as error:
                 raise ClipError("decode-error", f"frame {count} to RGB: {_message(error)}") from error
+            info.time = frame.time
             yield info.hold(rgb, at=count)
             count += 1
 

@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         ("mirrored", pa.bool_()),
         ("fps", pa.float64()),
         ("header_frames", pa.int64()),
+        ("rgb_fps", pa.float64()),
         ("short_side", pa.int32()),
         ("rgb_format", pa.string()),
         ("rgb_quality", pa.int8()),
@@ -60,8 +61,18 @@ SCHEMA = pa.schema(
 )
 """Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
 ADDED = (
-    *("subset", "status", "rotation", "mirrored", "short_side", "rgb_format", "rgb_quality", "lossless_bytes"),
-    *("rgb_sha256", "flow_sha256"),
+    *(
+        "subset",
+        "status",
+        "rotation",
+        "mirrored",
+        "rgb_fps",
+        "short_side",
+        "rgb_format",
+        "rgb_quality",
+        "lossless_bytes",
+    ),
+    *("lossless_bytes", "rgb_sha256", "flow_sha256"),
     *("flow_parameters", "jpeg_quality", "saturated", "damaged"),
 )
 """Columns that came later, in the order of the schema: null in a file from before."""

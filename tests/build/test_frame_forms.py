@@ -1,5 +1,8 @@
 """``rgb.short_side``, ``rgb.format`` and what flow, records, resume and readers make of them."""
 
+import itertools
+
+import av
 import cv2
 import numpy as np
 import pytest
@@ -134,3 +137,42 @@ def test_a_clip_of_jpeg_frames_is_whole_and_its_damage_is_found(source, tmp_path
     whole = frame.read_bytes()
     frame.write_bytes(whole[:-2] + b"\0\0")
     assert checks.damage(store.place, record) == ["rgb: names and bytes are not those that were written"]
+
+
+def video_of(path, count=12, rate=30):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
+        for index in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index, 64, 48), format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_fewer_frames_of_a_second_are_the_clips_own_and_flow_is_from_one_to_the_next(tmp_path):
+    clip = video_of(tmp_path / "clip.avi")
+    make(clip, tmp_path / "all", recipe_of())
+    record = make(clip, tmp_path / "half", recipe_of(fps=15))
+    assert (record.reason, record.fps, record.rgb_fps) == ("complete", 30, 15)
+    assert (record.frames, record.flows) == (6, 5)
+    every, half = stored(tmp_path / "all"), stored(tmp_path / "half")
+    np.testing.assert_array_equal(np.stack(half), np.stack(every[::2]))
+    engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    u, _, _ = quantize.quantize(
+        engine.calc(*(cv2.cvtColor(every[k], cv2.COLOR_BGR2GRAY) for k in (2, 4)), None), "bound", 20.0
+    )
+    expected = cv2.imdecode(cv2.imencode(".jpg", u, (cv2.IMWRITE_JPEG_QUALITY, 95))[1], cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(stored(tmp_path / "half", "u")[1], expected)
+
+
+def test_a_frame_that_is_shown_twice_is_there_twice_and_names_are_wide_enough(tmp_path):
+    record = make(video_of(tmp_path / "clip.avi"), tmp_path, recipe_of(fps=60, max_frames=7))
+    frames = stored(tmp_path)
+    assert (record.reason, record.frames, len(frames)) == ("complete", 7, 7)
+    assert [np.array_equal(one, other) for one, other in itertools.pairwise(frames)] == [True, False] * 3
+
+
+def test_a_folder_of_frames_has_no_rate_and_stays_as_it_is(source, tmp_path):
+    record = make(source, tmp_path, recipe_of(fps=5))
+    assert record.reason == "complete: no frame rate is known, frames are taken as they come"
+    assert (record.frames, record.rgb_fps) == (COUNT, None)

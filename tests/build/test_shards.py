@@ -261,6 +261,7 @@ def test_a_clip_whose_source_becomes_unreadable_after_it_was_made_stays_made(cli
         ({"rgb": {"max_frames": 5}}, False),
         ({"rgb": {"format": "jpeg"}}, False),
         ({"rgb": {"short_side": 20}}, False),
+        ({"rgb": {"fps": 5}}, False),
     ],
 )
 def test_frames_are_kept_where_only_flow_changes(clips, store, change, kept):

@@ -53,6 +53,7 @@ FIELDS: dict[str, tuple[object, bool, list[str]]] = {
     "rgb.short_side": (256, True, []),
     "rgb.format": ("jpeg", True, []),
     "rgb.jpeg_quality": (90, False, ["rgb.format=jpeg"]),
+    "rgb.fps": (15.0, True, []),
     "optical.backend": ("opencv", True, []),
     "optical.algorithm": ("tvl1", True, []),
     "optical.preset": ("fast", True, ["optical.algorithm=farneback"]),

@@ -199,6 +199,7 @@ def test_a_row_joins_clip_and_record(made: Path):
         "mirrored": None,
         "fps": 29.97,
         "header_frames": FRAMES + 1,
+        "rgb_fps": None,
         "short_side": None,
         "rgb_format": None,
         "rgb_quality": None,
