@@ -27,6 +27,7 @@ from araflow.recognition.experiment import Experiment, Prepared
 from araflow.recognition.results import Result
 from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.training import run as running
+from araflow.recognition.training import timing
 from araflow.recognition.training.run import Trained
 from flows import show
 from flows.arguments import Argument, Arguments
@@ -146,7 +147,7 @@ def train_eval(  # noqa: D417
     """Train a recogniser from a manifest, and evaluate it.
 
     Args:
-        spec: Experiment: a YAML file (ours or NVIDIA TAO's), or a shipped name.
+        spec: Experiment: a YAML file (ours or NVIDIA TAO's), or a shipped name; quick: chosen for the manifest.
         overrides: Any other settings, each dotted.key=value.
     """
     resolved = resolved_by_command(_Resolved)
@@ -177,6 +178,8 @@ def staged(
     results: dict[str, Result] = {}
     for own in prepared or experiment.prepare_all(found):
         name = f"-{own.spec.split.protocol}" if found.spec.protocols and own.spec.split else ""
+        for line in timing.opening(own):
+            log.info("%s", line)
         for note in own.notes:
             log.warning("%s", note)
         # Called and not submitted: on the main thread Ctrl-C ends a training. A task that is called hands back its

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 @click.command("train-eval")
-@click.option("--spec", "file", required=True, metavar="FILE", help="Experiment: a YAML file, or a shipped name.")
+@click.option(
+    "--spec",
+    "file",
+    default="quick",
+    show_default=True,
+    metavar="FILE",
+    help="Experiment: a YAML file, or a shipped name; quick: what is not set is chosen.",
+)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Show what would be trained on what, and train nothing.")
 @NO_PREFECT
@@ -29,11 +36,13 @@ if TYPE_CHECKING:
 def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect: bool, as_json: bool) -> None:
     """Train a recogniser from a manifest and evaluate it, as a Prefect flow.
 
-    FILE is araflow's own experiment file, the name of a shipped one (see configs/train), or NVIDIA TAO's experiment
-    YAML as it is: what became of each of its fields is shown first. Settings are overridden by KEY=VALUE. Run it again
-    to go on with a training that was interrupted.
+    Without FILE, settings are chosen from the manifest's clips and this machine, and shown with the reasons. FILE is
+    araflow's own experiment file, the name of a shipped one (see configs/train), or NVIDIA TAO's experiment YAML as it
+    is: what became of each of its fields is shown first. Settings are overridden by KEY=VALUE. Run it again to go on
+    with a training that was interrupted.
 
     \b
+    araflow train-eval manifest=data/mine
     araflow train-eval --spec sample_flow
     araflow train-eval --spec hmdb5_arn_3d_flow manifest=data/hmdb5 training.epochs=40
     araflow train-eval --spec hmdb5_arn_2d_rgb protocols='[official, random, group]'

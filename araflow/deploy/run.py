@@ -11,6 +11,7 @@ from araflow.recognition import results as outcome
 from araflow.recognition.experiment import Experiment, Prepared
 from araflow.recognition.results import Result
 from araflow.recognition.training import run as training
+from araflow.recognition.training import timing
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ def carry_out(found: Experiment, prepared: Sequence[Prepared]) -> dict[str, Resu
     """
     results: dict[str, Result] = {}
     for own in prepared:
+        for line in timing.opening(own):
+            log.info("%s", line)
         for note in own.notes:
             log.warning("%s", note)
         trained = training.train(own)

@@ -5,7 +5,8 @@
 - ``data``: from manifest rows to tensors.
 - ``flow_storage``, ``same_flow``: how flow was stored, in numbers, and what every command asks where a recogniser meets
   flow of another making.
-- ``experiment``, ``results``: an experiment from its file to its figures; ``tao`` reads NVIDIA TAO's files as ours.
+- ``experiment``, ``results``: an experiment from its file to its figures; ``tao`` reads NVIDIA TAO's files as ours;
+  ``quick`` chooses what is not set.
 - ``training``, ``weights``, ``checkpoint``: the loop (Lightning's), what it starts from, and what it leaves behind.
 - ``evaluation``: windows, scores per video, figures; ``pictures`` shows them, ``comparison`` holds runs side by side.
 - ``prediction``: from video files to labels and embeddings.
@@ -28,6 +29,7 @@ __all__ = [
     "networks",
     "pictures",
     "prediction",
+    "quick",
     "require",
     "results",
     "same_flow",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from araflow.core.errors import SourceError, SpecError
+from araflow.core.spec import SplitSpec
 from araflow.recognition import checkpoint, models
 from araflow.recognition.flow_storage import FlowStorage
 from araflow.recognition.spec import ExperimentSpec, ModelSpec
@@ -72,6 +74,20 @@ def _other_flow(spec: ExperimentSpec, model: ModelSpec) -> list[str]:
             unknown = ", ".join(differ.unknown)
             found.append(f"{where}: it is not known of the flow that it was trained on: {unknown}; here: {model.flow}")
     return found
+
+
+def split_anew(split: SplitSpec | None, split_of: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+    """Note where an experiment's clips are dealt out otherwise than its manifest says.
+
+    Args:
+        split: How the experiment deals them out.
+        split_of: Each clip's split, thus.
+        own: That of the manifest.
+    """
+    if split is None or all(split_of.get(key) in (side, side.replace("train", "val")) for key, side in own.items()):
+        return []
+    how = f"fold {split.fold}" if split.protocol == "official" else f"{100 * split.test_fraction:.0f} % for test"
+    return [f"split anew by {split.protocol}, {how}; the manifest's own split is not used (split=null takes it)"]
 
 
 def notes(spec: ExperimentSpec, model: ModelSpec, sides: dict[str, Clips]) -> list[str]:

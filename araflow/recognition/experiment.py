@@ -15,6 +15,7 @@ from araflow.core.leakage import Leakage
 from araflow.core.spec import SplitSpec
 from araflow.recognition import _checks, same_flow, tao
 from araflow.recognition.flow_storage import FlowStorage, one_way
+from araflow.recognition.quick import settle
 from araflow.recognition.spec import ExperimentSpec, ModelSpec, Views
 from araflow.recognition.streams import STREAMS
 from araflow.store.address import is_remote
@@ -33,12 +34,14 @@ class Experiment:
         fields: Of a TAO file, what became of each of its fields; else empty.
         folders: The clips that a TAO file names; ``None`` where a manifest is there.
         labels: The classes that a TAO file numbers, where a manifest stands for its folders.
+        chosen: What was chosen for it and why, a line each; empty where it has a file.
     """
 
     spec: ExperimentSpec
     fields: list[tao.Field] = dataclasses.field(default_factory=list)
     folders: tao.Folders | None = None
     labels: tuple[str, ...] | None = None
+    chosen: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -60,6 +63,7 @@ class Prepared:
         test: Clips to evaluate on.
         leakage: Test clips, of all classes together, whose source is also in training.
         notes: What a person should know before training.
+        chosen: See ``Experiment``.
     """
 
     spec: ExperimentSpec
@@ -71,6 +75,7 @@ class Prepared:
     test: Clips
     leakage: Leakage
     notes: list[str]
+    chosen: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,15 +89,20 @@ class _Clips:
 
 
 def read(file: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment's file; its data are not looked at, and nothing is written.
+    """Read an experiment's file; its data are not looked at (but by ``quick``), and nothing is written.
 
     Args:
-        file: Path of a YAML file, or the bare name of a shipped one (``sample_flow``).
+        file: Path of a YAML file, or the bare name of a shipped one (``sample_flow``); ``quick``: no file, and what is
+            not set follows from the manifest.
         overrides: Settings on top, each ``dotted.key=value``: our keys, and for a TAO file its own too.
 
     Raises:
         SpecError: No such file, not YAML, an unknown key, or a value that is not allowed.
+        ManifestError: Of ``quick``: there is no such manifest.
     """
+    if str(file) == settle.NAME:
+        settled = settle.settle(overrides)
+        return Experiment(settled.spec, chosen=settled.chosen)
     path = spec_file.find_config(file, "train")
     origin = f"{path} with overrides" if overrides else str(path)
     tree = spec_file.read(path)
@@ -146,7 +156,7 @@ def prepare_all(experiment: Experiment, scratch: Path | None = None) -> list[Pre
             f"dataset.label_map: numbers the classes {', '.join(experiment.labels)}; {spec.manifest} has "
             f"{', '.join(clips.labels)}; leave label_map out (dataset.label_map=null), or build the manifest for it"
         )
-    return [_dealt(own, clips) for own in under_protocols(spec)]
+    return [dataclasses.replace(_dealt(own, clips), chosen=experiment.chosen) for own in under_protocols(spec)]
 
 
 def prepare(spec: ExperimentSpec) -> Prepared:
@@ -200,9 +210,11 @@ def _dealt(spec: ExperimentSpec, known: _Clips) -> Prepared:
     sides = {side: clips.clips_of(known.manifest, split_of, side) for side in ("train", "val", "test")}
     if spec.shuffle_labels:
         sides["train"] = clips.shuffled(sides["train"], spec.training.seed)
-    notes = _checks.notes(spec, model, sides)
+    notes = _checks.split_anew(spec.split, split_of, clips.split_of(known.manifest))
+    notes += _checks.notes(spec, model, sides)
     leakage = clips.leakage(known.manifest, split_of).total
-    return Prepared(spec, Path(spec.out), known.manifest, model, **sides, leakage=leakage, notes=notes)
+    own = (sides["train"], sides["val"], sides["test"])
+    return Prepared(spec, Path(spec.out), known.manifest, model, *own, leakage=leakage, notes=notes)
 
 
 def _split_of(manifest: Manifest, split: SplitSpec | None) -> dict[str, str]:

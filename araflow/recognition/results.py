@@ -16,6 +16,7 @@ from araflow.core.spec import SplitSpec
 from araflow.recognition import checkpoint, experiment, same_flow
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import EvaluationSpec, ExperimentSpec, ModelSpec, Views
+from araflow.recognition.training import timing
 from araflow.recognition.training.run import Trained
 from araflow.store.manifest import Manifest
 
@@ -242,6 +243,7 @@ def plan(prepared: Prepared) -> dict[str, Any]:
         "leakage": dataclasses.asdict(prepared.leakage),
         "parameters": networks.count(networks.outline(model)),
         "notes": prepared.notes,
+        "chosen": list(timing.opening(prepared)),
     }
 
 
@@ -257,6 +259,8 @@ def print_plan(prepared: Prepared) -> None:
     shown = ", ".join(f"{count} {side}" for side, count in counts.items())
     echo(f"  {len(content['labels'])} classes; clips: {shown}")
     echo(f"  test clips whose source, or very bytes, are also in training: {leaked.told(leaked.any_class)}")
+    for line in content["chosen"]:
+        echo(f"  chosen: {line}")
     for note in prepared.notes:
         echo(f"  note: {note}")
     settings = prepared.spec.training

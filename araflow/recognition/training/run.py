@@ -1,4 +1,4 @@
-"""Train a prepared experiment, go on with it, or find that it is done.
+"""Train a prepared experiment, go on with it, or find it done.
 
 ::
 
@@ -21,9 +21,9 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from araflow.core import written
 from araflow.core.errors import OutputError, SpecError, UnavailableError, brief
@@ -32,8 +32,8 @@ from araflow.core.fingerprint import digest
 from araflow.core.processes import usable_cores
 from araflow.core.reading import SMALL, read_file
 from araflow.recognition.experiment import Prepared
-from araflow.recognition.flow_storage import FlowStorage
 from araflow.recognition.spec import ExperimentSpec
+from araflow.recognition.training import _note as note
 
 log = logging.getLogger("araflow")
 _KEPT = ("best", "last")
@@ -81,6 +81,12 @@ def train(prepared: Prepared, on_epoch: Callable[[dict[str, float]], None] | Non
             raise OutputError(f"{where}: cannot be written: {error.strerror or error}") from error
 
 
+def is_done(prepared: Prepared) -> bool:
+    """Whether a training has been there already, and has ended."""
+    known = note.read(prepared.out / "run.json")
+    return known is not None and bool(known.finished) and _checkpoint(prepared) is not None
+
+
 def _identity(prepared: Prepared) -> dict[str, Any]:
     """What must be the same for two calls to be one training."""
     spec = prepared.spec
@@ -96,25 +102,17 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-class _Note(BaseModel):
-    """What is read of a run's note."""
-
-    identity: dict[str, Any]
-    finished: Annotated[int, Field(ge=0)]
-    flow: FlowStorage | None = None
-
-
 def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
     """Hold the folder against the experiment; return the training if it is finished already."""
     out = prepared.out
-    known = _noted(out / "run.json")
+    known = note.read(out / "run.json")
     written.check(_own(out), out, adopt=known is not None)
     written.refuse_links(out, out / "tensorboard")
     if known is None:
         if _begun(out) or any(out.glob("tensorboard/*")):
             raise SpecError(f"out: {out} holds a training, and no run.json says which; choose another out")
     else:
-        changed = [*_other_flow(known.flow, prepared.model.flow), *_differences(known.identity, identity)]
+        changed = note.differences(known, prepared, identity)
         checkpoint, modality = _checkpoint(prepared), prepared.spec.network.modality
         onward = f"; to start from its recogniser: network.weights.{modality}={checkpoint}" if checkpoint else ""
         # An experiment that failed in its first epoch left nothing to lose, and may be mended.
@@ -126,25 +124,8 @@ def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
             _tidy(out)
             log.info("trained already: %s, %d epochs", checkpoint, known.finished)
             return Trained(checkpoint, known.finished, 0, _history(out))
-    _note(prepared, identity, finished=0)
+    note.write(prepared, identity, finished=0)
     return None
-
-
-def _other_flow(before: FlowStorage | None, now: FlowStorage | None) -> list[str]:
-    """Say how the flow differs that a training began with: a digest of the manifest says no more."""
-    found = before.differs(now) if before is not None and now is not None else None
-    lines = () if found is None else (*found.wrong, *found.lesser)
-    return [f"flow: {before} there, {now} now: {', '.join(lines)}"] if lines else []
-
-
-def _noted(file: Path) -> _Note | None:
-    try:
-        return _Note.model_validate_json(read_file(file, SMALL))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not araflow's"
-        raise OutputError(f"{file}: {why}; remove the folder, or choose another out") from None
 
 
 def _own(out: Path) -> list[Path]:
@@ -159,27 +140,6 @@ def _history(out: Path) -> list[dict[str, float]]:
         return TypeAdapter(list[dict[str, float]]).validate_json(read_file(out / "history.json", SMALL))
     except (OSError, ValueError):  # lost, which matters to nobody who has the recogniser
         return []
-
-
-def _note(prepared: Prepared, identity: dict[str, Any], finished: int) -> None:
-    content = {
-        "identity": identity,
-        "finished": finished,
-        "spec": prepared.spec.model_dump(mode="json"),
-        "software": prepared.model.software,
-        "flow": prepared.model.flow and prepared.model.flow.model_dump(mode="json"),
-    }
-    written.write_json(prepared.out / "run.json", content)
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:  # noqa: ANN401 - JSON
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for key in sorted(old.keys() | new.keys())
-            for line in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if old == new else [f"{path}: {old} there, {new} now"]
 
 
 def _tidy(out: Path) -> None:
@@ -268,7 +228,7 @@ def _train(
             checkpoint.save(out / f"{name}.safetensors", network, prepared.model)
     rows = json.loads((out / "history.json").read_text(encoding="utf-8"))
     written.write({out / "curves.png": pictures.curves(rows)})
-    _note(prepared, identity, finished=len(rows))
+    note.write(prepared, identity, finished=len(rows))
     _tidy(out)
     chosen = _checkpoint(prepared)
     assert chosen is not None
