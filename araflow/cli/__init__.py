@@ -26,6 +26,7 @@ from araflow.cli import (
     operate,
     predict,
     serve,
+    sweep,
     train,
     unpack,
 )
@@ -87,6 +88,7 @@ for command in (
     train.train_eval,
     train.evaluate,
     compare.compare,
+    sweep.sweep,
     predict.predict,
     features.features,
     models.models,

@@ -6,8 +6,9 @@ import dataclasses
 
 import click
 
-from araflow.cli import running
+from araflow.cli import running, settled
 from araflow.cli.options import EXIT_STATUS, JSON, NO_PREFECT, VERIFY
+from araflow.cli.settled import CFG
 from araflow.core.screen import echo_json
 
 
@@ -18,6 +19,7 @@ from araflow.core.screen import echo_json
 @click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
 @VERIFY
 @click.option("--dry-run", is_flag=True, help="Show the plan and write nothing (the same as araflow plan).")
+@CFG
 @NO_PREFECT
 @JSON
 @click.pass_context
@@ -29,6 +31,7 @@ def build(
     accept_licence: bool,
     verify: bool,
     dry_run: bool,
+    cfg: bool,
     no_prefect: bool,
     as_json: bool,
 ) -> None:
@@ -41,6 +44,11 @@ def build(
     araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/ out=data/hmdb5
     araflow build hmdb5 dataset.source=hmdb51/ split.protocol=group optical.algorithm=tvl1
     """
+    if cfg:
+        from araflow.core import spec_file
+
+        settled.show(spec_file.load(config, overrides), as_json)
+        return
     if dry_run:
         ctx.invoke(plan, config=config, overrides=overrides, as_json=as_json)
         return

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from araflow.cli import running
+from araflow.cli import running, settled
 from araflow.cli.console import logged
 from araflow.cli.looking import MODE, SEGMENTS
 from araflow.cli.options import NO_PREFECT, OTHER_FLOW, json_option
+from araflow.cli.settled import CFG
 from araflow.core.screen import echo, echo_json
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ if TYPE_CHECKING:
 )
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dry-run", is_flag=True, help="Show what would be trained on what, and train nothing.")
+@CFG
 @NO_PREFECT
 @json_option("tables")
-def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect: bool, as_json: bool) -> None:
+def train_eval(
+    file: str, overrides: tuple[str, ...], dry_run: bool, cfg: bool, no_prefect: bool, as_json: bool
+) -> None:
     """Train a recogniser from a manifest and evaluate it, as a Prefect flow.
 
     Without FILE, settings are chosen from the manifest's clips and this machine, and shown with the reasons. FILE is
@@ -51,6 +55,9 @@ def train_eval(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect:
     from araflow.recognition import experiment, require, results, tao
     from araflow.recognition.training import rehearsal
 
+    if cfg:
+        settled.show(experiment.read(file, overrides).spec, as_json)
+        return
     require.packages("torch", "lightning", "safetensors", "matplotlib")
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory())) if dry_run else None

@@ -8,7 +8,8 @@
 - ``experiment``, ``results``: an experiment from its file to its figures; ``tao`` reads NVIDIA TAO's files as ours;
   ``quick`` chooses what is not set.
 - ``training``, ``weights``, ``checkpoint``: the loop (Lightning's), what it starts from, and what it leaves behind.
-- ``evaluation``: windows, scores per video, figures; ``pictures`` shows them, ``comparison`` holds runs side by side.
+- ``evaluation``: windows, scores per video, figures; ``pictures`` shows them, ``comparison`` holds runs side by side,
+  ``sweep`` says what many are worth together.
 - ``prediction``: from video files to labels and embeddings.
 
 One layout everywhere: (batch, channel, time, height, width), float32; rgb channels are R, G, B, flow channels u, v.
@@ -35,6 +36,7 @@ __all__ = [
     "same_flow",
     "spec",
     "streams",
+    "sweep",
     "tao",
     "training",
     "weights",
