@@ -10,20 +10,23 @@ from collections.abc import Iterator, Sequence
 
 from araflow.core.errors import SpecError, did_you_mean
 from flows.build import build
-from flows.executors.workers import extract_range
+from flows.executors.workers import RANGES
 from flows.server.deployment import Deployment
 from flows.train_eval import train_eval
 
-build_sample = build.with_options(name="build-sample")
+build_folder = build.with_options(name="build-folder")
 build_hmdb5 = build.with_options(name="build-hmdb5")
 build_hmdb51 = build.with_options(name="build-hmdb51")
 build_ucf101 = build.with_options(name="build-ucf101")
 build_kinetics400 = build.with_options(name="build-kinetics400")
 build_kinetics600 = build.with_options(name="build-kinetics600")
 build_kinetics700_2020 = build.with_options(name="build-kinetics700_2020")
+build_sample = build.with_options(name="build-sample")
+extract_range = RANGES.flow
 
+HERE = "local"
 _WHERE = {
-    "local": "Clips are made on the machine that runs it.",
+    HERE: "Clips are made on the machine that runs it.",
     "workers": "Clips are made by every machine that polls the work pool.",
     "dask": "Clips are made on the Dask cluster at dask_address.",
 }
@@ -34,21 +37,26 @@ def _all() -> Iterator[Deployment]:
         if not attribute.startswith("build_"):
             continue
         config = flow.name.removeprefix("build-")
+        what = "your own videos, one folder per class," if config == "folder" else f"the videos of {config}"
         for executor, text in _WHERE.items():
-            parameters = {"config": config} | ({} if executor == "local" else {"engine": executor})
-            about = f"Turn a dataset's videos into RGB frames, optical flow and a manifest. {text}"
-            yield Deployment(flow, executor, attribute, parameters, about)
+            parameters = {"config": config} | ({} if executor == HERE else {"engine": executor})
+            yield Deployment(
+                flow,
+                executor,
+                attribute,
+                parameters,
+                f"Turn {what} into RGB frames, optical flow and a manifest. {text}",
+            )
     about = "Train a recogniser from a manifest, evaluate it, export it and build its engine."
-    yield Deployment(train_eval, "local", "train_eval", {"spec": "sample_flow"}, about)
-    about = "A range of clips of a build with run.engine=workers, which starts it."
-    yield Deployment(extract_range, "workers", "extract_range", {}, about, on_pool=True)
+    yield Deployment(train_eval, HERE, "train_eval", {"spec": "sample_flow"}, about)
+    yield RANGES
 
 
 DEPLOYMENTS: tuple[Deployment, ...] = tuple(_all())
 
 
 def find(names: Sequence[str]) -> tuple[Deployment, ...]:
-    """Return the deployments of these names; all where there are none.
+    """Return the deployments of these names to be served; those of this machine where there are none.
 
     Args:
         names: Each ``FLOW`` or ``FLOW/DEPLOYMENT``.
@@ -56,14 +64,13 @@ def find(names: Sequence[str]) -> tuple[Deployment, ...]:
     Raises:
         SpecError: There is no such deployment.
     """
-    if not names:
-        return DEPLOYMENTS
-    known = {one.full_name for one in DEPLOYMENTS} | {one.flow.name for one in DEPLOYMENTS}
+    served = [one for one in DEPLOYMENTS if not one.on_pool]
+    here = {one.flow.name: one for one in served if one.name == HERE}
+    known = here | {one.full_name: one for one in served}
     for name in names:
         if name not in known:
-            shown = ", ".join(dict.fromkeys(one.flow.name for one in DEPLOYMENTS))
-            raise SpecError(f"no deployment {name!r}; there are {shown}{did_you_mean(name, sorted(known))}")
-    return tuple(one for one in DEPLOYMENTS if one.on_pool or {one.full_name, one.flow.name} & set(names))
+            raise SpecError(f"no deployment {name!r}; there are {', '.join(here)}{did_you_mean(name, sorted(known))}")
+    return tuple(known[name] for name in dict.fromkeys(names)) or tuple(here.values())
 
 
 def prefect_yaml() -> str:

@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec
-from urllib.parse import quote
 from uuid import UUID
 
 import httpx
 from prefect.artifacts import (
     create_image_artifact,
-    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -99,11 +97,9 @@ class Progress:
 def manifest(written: Manifest, spec: BuildSpec) -> None:
     """Show where the manifest lies, what it comes from, its picture, and the clips that are not done."""
     folder = spec.out if "://" in spec.out else str(Path(spec.out).absolute())
-    link = quote(folder, safe=":/%") if "://" in folder else Path(folder).as_uri()
     shown(
-        create_link_artifact,
-        link=f"{link}/manifest.parquet",
-        link_text=as_markdown(f"{folder}/manifest.parquet"),
+        create_markdown_artifact,  # as text: no browser opens what lies on another machine's disk
+        markdown=f"{as_markdown(f'{folder}/manifest.parquet')}\n",
         key="manifest",
         description="One row per listed clip. Read it with araflow manifest show, pandas or pyarrow.",
     )

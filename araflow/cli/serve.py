@@ -26,14 +26,15 @@ _NAMES = click.argument("names", nargs=-1, metavar="[FLOW[/DEPLOYMENT]]...")
 @click.option("--port", default=4200, show_default=True, type=click.IntRange(1, 65535), help="Port to listen on.")
 @_LIMIT
 def up(names: tuple[str, ...], host: str, port: int, limit: int) -> None:
-    """Start a Prefect server, wait until it answers, and serve all deployments, until Ctrl-C.
+    """Start a Prefect server, wait until it answers, and serve this machine's deployments, until Ctrl-C.
 
-    The server asks for a password, which is shown, and which commands in other terminals find in Prefect's profile. One
-    of ours that answers there already is used, and stays. Nothing is sent to Prefect's makers: its telemetry is off.
+    The server asks for a password, which is shown, and which commands in other terminals find in Prefect's profile
+    until it ends. One of ours that answers there already is used, and stays. Nothing is sent to Prefect's makers: its
+    telemetry is off.
 
     \b
     araflow up                                    # then, in another terminal:
-    prefect deployment run build-sample/local --watch
+    araflow run build-sample
     """
     from flows.server import settings
 
@@ -53,7 +54,7 @@ def up(names: tuple[str, ...], host: str, port: int, limit: int) -> None:
 @_NAMES
 @_LIMIT
 def serve(names: tuple[str, ...], limit: int) -> None:
-    """Register all deployments (or those named) with the Prefect server at PREFECT_API_URL, and run what is asked.
+    """Register deployments with the Prefect server at PREFECT_API_URL, and run what is asked.
 
     \b
     PREFECT_API_URL=http://head:4200/api araflow serve
@@ -75,8 +76,7 @@ def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whos
 
     def tell() -> None:
         for one in chosen:
-            if not one.on_pool:
-                echo(f"  prefect deployment run {one.full_name}")
+            echo(f"  araflow run {one.typed}")
         echo("serving; Ctrl-C ends it, and what runs")
 
     own.serve(chosen, limit, tell)
@@ -84,7 +84,14 @@ def _serve(chosen: Any, limit: int) -> None:  # noqa: ANN401 - deployments, whos
 
 @click.command()
 @click.argument("flow")
-@click.option("--on", "deployment", default="local", show_default=True, help="local, workers or dask.")
+@click.option(
+    "--on",
+    "deployment",
+    type=click.Choice(["local", "workers", "dask"]),
+    default="local",
+    show_default=True,
+    help="Where clips are made.",
+)
 @click.option(
     "-p", "--param", "given", multiple=True, metavar="NAME=VALUE", help="An argument of the flow; repeatable."
 )
@@ -96,6 +103,7 @@ def run(flow: str, deployment: str, given: tuple[str, ...], watch: bool, as_json
     Ctrl-C ends the watching, not the run; cancel it in the UI or with prefect flow-run cancel.
 
     \b
+    araflow run build-folder -p source=videos/ -p out=data/mine
     araflow run build-hmdb5 -p backend=opencv -p bound=15
     araflow run build-kinetics400 --on workers -p out=/shared/k400 -p accept_licence=true
     araflow run train-eval -p spec=hmdb5_arn_3d_flow
@@ -106,9 +114,11 @@ def run(flow: str, deployment: str, given: tuple[str, ...], watch: bool, as_json
     from flows import deployments
     from flows.server import runs
 
-    name = flow if "/" in flow else f"{flow}/{deployment}"
-    deployments.find([name])
-    asked = runs.ask(name, dict(_parameter(text) for text in given))
+    name, _, on = flow.partition("/")
+    (chosen,) = deployments.find([name])
+    on = on or deployment
+    where = {} if on == deployments.HERE else {"engine": on}
+    asked = runs.ask(chosen.full_name, where | dict(_parameter(text) for text in given))
 
     def tell(now: Asked) -> None:
         if not as_json:

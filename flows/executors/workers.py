@@ -23,7 +23,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Cancelled, Cancelling, Completed, Crashed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -39,10 +38,11 @@ from araflow.store.store import Store
 from flows.executors import limits
 from flows.executors.apart import everywhere, pack, pool_for, unpack
 from flows.executors.base import SHARDS_AT_ONCE, Executor, Future, extract
+from flows.server import pool as work_pool
+from flows.server.deployment import Deployment
 from flows.states import StageResult, without_traceback
 
 log = logging.getLogger("araflow.flows")
-DEPLOYMENT = "extract-range/workers"
 _RANGES_AT_ONCE = 256
 """Threads that wait for ranges, and nothing else."""
 _TRIES = 3
@@ -61,6 +61,7 @@ def start(build: ResolvedBuild, store: Store, on_clip: Callable[[int], None]) ->
 
     See ``flows.executors.start``; ``on_clip`` is not called.
     """
+    work_pool.ensure(RANGES)
     stop = threading.Event()
     with ThreadPoolTaskRunner[StageResult](_RANGES_AT_ONCE) as runner:
 
@@ -103,6 +104,16 @@ def extract_range(
         parent: Session of the build that asked.
     """
     return _extract_range(out, name, parent)
+
+
+RANGES = Deployment(
+    extract_range,
+    "workers",
+    "extract_range",
+    {},
+    "A range of clips of a build with run.engine=workers, which starts it.",
+    on_pool=True,
+)
 
 
 @without_traceback
@@ -162,13 +173,7 @@ def extract_elsewhere(
 
 def _start(name: str, spec: BuildSpec, store: Store) -> FlowRun:
     parameters = {"out": everywhere(spec).out, "name": name, "parent": store.session_id}
-    try:
-        return cast(FlowRun, run_deployment(DEPLOYMENT, parameters=parameters, timeout=0, flow_run_name=name))
-    except ObjectNotFound as error:
-        raise AraflowError(
-            f"run.engine=workers: this Prefect server has no deployment {DEPLOYMENT}: register it with araflow serve, "
-            "araflow up, or prefect deploy --all"
-        ) from error
+    return cast(FlowRun, run_deployment(RANGES.full_name, parameters=parameters, timeout=0, flow_run_name=name))
 
 
 def _wait(run: FlowRun, name: str, stop: threading.Event) -> FlowRun:

@@ -40,6 +40,11 @@ class Deployment:
         """Flow and deployment, as Prefect wants it."""
         return f"{self.flow.name}/{self.name}"
 
+    @property
+    def typed(self) -> str:
+        """The shortest that ``araflow run`` takes."""
+        return self.full_name.removesuffix("/local")
+
     def for_runner(self) -> RunnerDeployment:
         """Return what Prefect serves, or registers with a work pool."""
         deployment = RunnerDeployment.from_flow(

@@ -45,7 +45,7 @@ def kept() -> Iterator[None]:
         with warnings.catch_warnings(action="ignore"):  # of a folder that cannot be made: the server says so
             from prefect.settings import PREFECT_API_URL
 
-            from flows.server import reach
+            from flows.server import reach, undo
         url = PREFECT_API_URL.value()
     except (ImportError, OSError, ValueError) as error:
         raise ServerLostError(
@@ -58,7 +58,7 @@ def kept() -> Iterator[None]:
         with _keeping(None):
             yield
         return
-    if url is not None:
+    if url is not None and url not in undo.take_back():
         why = "the Prefect server at %s was lost" if lost else "no Prefect server answers at %s"
         log.warning(f"{why}: the history of this run goes to the local database (araflow up shows it)", url)
     with _embedded_running():

@@ -13,10 +13,17 @@ from typing import Any
 
 from prefect.logging.handlers import APILogHandler, PrefectConsoleHandler
 
+from araflow.core.errors import AraflowError
 from araflow.core.screen import shown
 
-_FLOWS, _TASKS = "prefect.flow_runs", "prefect.task_runs"
+_FLOWS, _TASKS, _ENGINE = "prefect.flow_runs", "prefect.task_runs", "prefect.engine"
 _FAILED = re.compile(r"(?<=Finished in state Failed)\(.*\)$", re.DOTALL)
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Whether it is the traceback that Prefect adds to an error that the run's state has explained."""
+    error = record.exc_info[1] if record.exc_info else None
+    return isinstance(error, AraflowError) and record.name in (_FLOWS, _ENGINE)
 
 
 class Console(PrefectConsoleHandler):
@@ -32,7 +39,7 @@ class Console(PrefectConsoleHandler):
     def filter(self, record: logging.LogRecord) -> bool:
         """Leave out what a task's end says again."""
         again = record.name == _TASKS and record.getMessage().startswith("Task run failed with state:")
-        return not again and bool(super().filter(record))
+        return not again and not _is_told(record) and bool(super().filter(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, or the lines of a traceback."""
@@ -44,6 +51,10 @@ class Console(PrefectConsoleHandler):
 
 class History(APILogHandler):
     """Prefect's handler that sends lines to the server."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out tracebacks of what the state says."""
+        return not _is_told(record) and bool(super().filter(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, or the lines of a traceback."""

@@ -1,7 +1,6 @@
 """A Prefect server of the user's own: start it, wait until it answers, and tell it what it should know of araflow.
 
-What it is told: the work pool, and the automation that ends runs whose process is gone, which a self-hosted Prefect
-does not have.
+What it is told: the automation that ends runs whose process is gone, which a self-hosted Prefect does not have.
 """
 
 from __future__ import annotations
@@ -18,9 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectAlreadyExists, TerminationSignal
+from prefect.exceptions import TerminationSignal
 from prefect.runner import Runner
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -31,7 +29,7 @@ from prefect.settings import (
 
 from araflow.core.errors import AraflowError
 from araflow.core.processes import ending_signals
-from flows.server import password, profile, reach, settings, standing
+from flows.server import password, profile, reach, settings, standing, undo
 from flows.server.deployment import Deployment
 from flows.server.whose import is_ours
 
@@ -71,6 +69,8 @@ def running(host: str, port: int) -> Iterator[Running]:
     with contextlib.ExitStack() as stack:
         _end_as_by_ctrl_c()
         reach.go_directly(url)
+        undo.take_back()  # of one that was killed
+        stack.callback(undo.take_back)
         if is_ours(url, secret.password):
             log.info("the Prefect server at %s is used", url)
         else:
@@ -102,6 +102,7 @@ def _started(host: str, port: int, url: str, secret: str) -> Iterator[None]:
     environment = os.environ | password.for_server(secret, origins) | {"PREFECT_API_URL": url}
     # Where the pages find their API: on the server that they come from, by whatever name that is known to the browser.
     environment.setdefault("PREFECT_SERVER_UI_API_URL", "/api")
+    log.info("starting Prefect's server at %s, which takes some ten seconds", url.removesuffix("/api"))
     command = [sys.executable, "-P", standing.__file__, host, str(port)]
     # In a session of its own: Ctrl-C goes to the whole terminal, and the runs shall still find it to say that they end.
     server = subprocess.Popen(
@@ -136,16 +137,19 @@ def _started(host: str, port: int, url: str, secret: str) -> Iterator[None]:
         server.stdin.close()
 
 
-def prepare(deployments: Sequence[Deployment]) -> None:
-    """Tell the server of the work pool, of what runs on it, and of the automation."""
+class _Runner(Runner):
+    """Prefect's, which ends by SIGTERM as by Ctrl-C; its own way leaves work that nobody waits for, and a warning."""
+
+    def handle_sigterm(self, *_: object, **__: object) -> None:
+        """End."""
+        _interrupt()
+
+
+def prepare() -> None:
+    """Tell the server of the automation."""
     with get_client(sync_client=True) as client:
-        with contextlib.suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=settings.POOL, type="process"))
         if not client.read_automations_by_name(AUTOMATION):
             client.create_automation(automation())
-    for one in deployments:
-        if one.on_pool:
-            one.for_runner().apply(work_pool_name=settings.POOL)
 
 
 def serve(deployments: Sequence[Deployment], limit: int, on_ready: Callable[[], None]) -> None:
@@ -156,12 +160,11 @@ def serve(deployments: Sequence[Deployment], limit: int, on_ready: Callable[[], 
         limit: Runs at once; more wait.
         on_ready: Called when the server knows all of them, before the first run; ``prefect.serve`` says it too soon.
     """
-    prepare(deployments)
+    prepare()
     # Others may serve the same deployments, and what is scheduled meanwhile runs when somebody serves again.
-    runner = Runner(limit=limit, pause_on_shutdown=False)
+    runner = _Runner(limit=limit, pause_on_shutdown=False)
     for one in deployments:
-        if not one.on_pool:
-            runner.add_deployment(one.for_runner())
+        runner.add_deployment(one.for_runner())
     on_ready()
     with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
         asyncio.run(runner.start())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -13,16 +11,13 @@ from prefect.context import get_settings_context
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
-    PREFECT_PROFILES_PATH,
     PREFECT_SERVER_API_AUTH_STRING,
     load_current_profile,
     load_profiles,
-    save_profiles,
-    temporary_settings,
 )
 
 from araflow.core.errors import AraflowError
-from flows.server import password
+from flows.server import password, undo
 from flows.server.guarded import is_loopback, names_of_this_machine
 
 log = logging.getLogger("araflow.flows")
@@ -67,15 +62,15 @@ def secret() -> Secret:
     if "PREFECT_API_AUTH_STRING" in os.environ and of_client is not None:
         return Secret(of_client, is_users=True)
     if _other_machine() is not None:  # what its profile has is not ours to use
-        aside = load_profiles().profiles_by_name.get(ASIDE)
-        of_client = aside and aside.settings.get(PREFECT_API_AUTH_STRING)
-    return Secret(of_client or password.make(), is_users=False)
+        of_client = None
+    return Secret(of_client or undo.kept_password() or password.make(), is_users=False)
 
 
 def keep(url: str, secret: Secret) -> None:
     """Write a server's address, and a password that was made for it, into Prefect's profile, for this user alone.
 
-    A profile that is for another machine stays; they are then written into one of their own.
+    A profile that is for another machine stays; they are then written into one of their own. ``undo`` remembers what
+    was there.
 
     Args:
         url: The API's address.
@@ -88,7 +83,7 @@ def keep(url: str, secret: Secret) -> None:
         known = url  # else it stays: this machine, by the name that others know it by
     values = {PREFECT_API_URL: known} | ({} if secret.is_users else {PREFECT_API_AUTH_STRING: secret.password})
     try:
-        _write(name, values)
+        _write(url, name, values)
     except OSError as error:
         log.warning(
             "Prefect's profile cannot be written (%s); in other terminals set PREFECT_API_URL and "
@@ -118,18 +113,13 @@ def _is_here(host: str) -> bool:
     return is_loopback(host) or host in ("0.0.0.0", "::", *names_of_this_machine())
 
 
-def _write(name: str, values: dict[Any, str]) -> None:
-    """Change a profile, in a file that appears whole, and that nobody else could read for an instant."""
-    path = Path(PREFECT_PROFILES_PATH.value()).resolve()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    profiles = load_profiles()
-    profiles.update_profile(name, values)
-    number, part = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
-    os.close(number)
-    try:
-        with temporary_settings({PREFECT_PROFILES_PATH: Path(part)}):
-            save_profiles(profiles)
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+def _write(url: str, name: str, values: dict[Any, str]) -> None:
+    """Change a profile, and note how it was."""
+    path, profiles = undo.profiles_file(), load_profiles()
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    was = profiles[name].settings if name in profiles else {}
+    old = {setting.name: None if was.get(setting) is None else str(was[setting]) for setting in values}
+    profiles.update_profile(name, dict(values))
+    undo.save(profiles)
+    made = values.get(PREFECT_API_AUTH_STRING)
+    undo.remember(url, name, old, before, None if made == old.get(PREFECT_API_AUTH_STRING.name) else made)

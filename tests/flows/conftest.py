@@ -20,7 +20,6 @@ from prefect_server import serving
 
 _while_flows_are_tested = contextlib.ExitStack()
 """What ends with the last of these tests. A session goes on, and servers would poll through all of it."""
-PREPARE = "own.prepare(deployments.DEPLOYMENTS)"
 SAMPLE = {"clips_per_class": 8, "sources_per_class": 8, "width": 96, "height": 64}
 
 
@@ -77,14 +76,6 @@ def commands(server: Server) -> Commands:
 def first_run(server: Server) -> dict[str, Any]:
     """What the server knows of the first build, which had a server of its own."""
     return server.runs()[-1]
-
-
-@pytest.fixture(scope="session")
-def told(server: Server, commands: Commands) -> Server:
-    """The server, told of the work pool and the deployments, as ``araflow up`` tells it."""
-    done = commands.python(server.folder, "from flows import deployments\nfrom flows.server import own\n" + PREPARE)
-    assert done.returncode == 0, done.stderr
-    return server
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,10 @@ EXECUTORS = ("local", "workers", "dask")
 
 @pytest.fixture(scope="module", params=["short", pytest.param("long", marks=pytest.mark.proof)])
 def cluster(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, told: Server, commands: Commands
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, server: Server, commands: Commands
 ) -> Iterator[Cluster]:
     clips, machines = (8, 1) if request.param == "short" else (64, 3)
-    with Cluster(tmp_path_factory.mktemp("cluster"), told, commands, clips, machines) as started:
+    with Cluster(tmp_path_factory.mktemp("cluster"), server, commands, clips, machines) as started:
         yield started
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from araflow.core.errors import SourceError
 from flows.server.lines import Console, History
 
 FAILED = "Finished in state Failed('out: \x1b[31m[red]x[/red] :smile:\nhttp://u:S3CRET@host/?S3CRET')"
@@ -38,6 +39,19 @@ def test_a_failure_is_said_once(console: Console):
 def test_a_run_that_a_server_was_asked_for_says_why_it_failed(console: Console):
     line = said(console, "prefect.flow_runs", FAILED, exc_info=(None, None, None))
     assert line == "Finished in state Failed('out: \\x1b[31m[red]x[/red] :smile:\nhttp://…@host/?…')\n"
+
+
+@pytest.mark.parametrize("name", ["prefect.flow_runs", "prefect.engine"])
+def test_what_the_state_explains_has_no_traceback_and_what_is_a_fault_has(console: Console, name: str):
+    for error, told in ((SourceError("/nonexistent: no such folder"), False), (KeyError("x"), True)):
+        try:
+            raise error
+        except (SourceError, KeyError) as raised:
+            trace = (type(raised), raised, raised.__traceback__)
+        line = said(console, name, "Engine execution exited with unexpected exception", exc_info=trace)
+        assert ("Traceback" in line) is told
+        record = logging.LogRecord(name, logging.ERROR, "", 0, "unexpected", (), trace)
+        assert bool(History().filter(record)) is told
 
 
 def test_the_history_keeps_no_secret_and_no_traceback_of_nothing():

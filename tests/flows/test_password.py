@@ -92,9 +92,9 @@ def test_the_profile_keeps_one_password_and_what_is_the_users_stays(do: Do, prof
     # Of this machine.
     profiles.write_text(team.replace("https://team.example", "http://127.0.0.1:4200"))
     second = keep("http://[::1]:4/api")
-    assert second.startswith("araflow:") and second != first
+    assert second == first, "so that browsers and workers need not be told again"
     assert "http://[::1]:4/api" in profiles.read_text() and second in profiles.read_text()
-    assert keep("http://[::1]:5/api") == second, "so that browsers and workers need not be told again"
+    assert keep("http://[::1]:5/api") == second
     # In the environment: it is the user's, and stays there.
     for name in ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING"):
         profiles.write_text(team.replace("https://team.example", "http://127.0.0.1:4200"))
@@ -112,6 +112,35 @@ def test_a_profile_behind_a_link_is_written_where_it_lies(tmp_path: Path, do: Do
     assert done.returncode == 0, done.stderr
     assert profiles.is_symlink() and "http://127.0.0.1:4/api" in kept.read_text() and is_private(kept)
     assert list(kept.parent.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize(
+    "before", [None, '# mine\nactive = "mine"\n\n[profiles.mine]\nPREFECT_API_URL = "http://[::1]:9/api"\n']
+)
+def test_the_profile_is_as_it_was_when_the_server_is_gone(do: Do, profiles: Path, before: str | None):
+    profiles.parent.mkdir()
+    if before is not None:
+        profiles.write_text(before)
+
+    def file() -> str | None:
+        return profiles.read_text() if profiles.exists() else None
+
+    back = "from flows.server import undo\nprint(undo.take_back())"
+    with answering("true", 200) as lives:
+        do(KEEP.format(url="http://[::1]:4/api"))
+        do(KEEP.format(url=f"{lives}/api"))
+        assert lives in file()
+        assert do(back).stdout == "['http://[::1]:4/api']\n", "the first is gone"
+        assert lives in file() and ":4/api" not in file()
+    assert do(back).stdout == f"['{lives}/api']\n"
+    assert file() == before
+    # Somebody sets something meanwhile: only what is ours goes.
+    do(KEEP.format(url="http://[::1]:4/api"))
+    changed = file() + 'PREFECT_LOGGING_LEVEL = "DEBUG"\n'
+    profiles.write_text(changed)
+    assert do("from flows.server import undo\nundo.take_back()").returncode == 0
+    assert "DEBUG" in file() and ":4/api" not in file() and "araflow:" not in file()
+    assert before is None or "http://[::1]:9/api" in file()
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root starts another user's program")

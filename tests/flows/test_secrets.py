@@ -69,8 +69,8 @@ def test_what_is_secret_in_an_address_is_kept_nowhere(
     assert leaks(tmp_path, server.folder) == []
 
 
-def test_a_run_that_is_asked_for_is_given_no_secret(address: str, told: Server, commands: Commands, tmp_path: Path):
+def test_a_run_that_is_asked_for_is_given_no_secret(address: str, server: Server, commands: Commands, tmp_path: Path):
     asked = commands.run(tmp_path, "run", "build-sample", "-p", f'overrides=["dataset.source={address}"]', "--no-watch")
     assert asked.returncode == 1
     assert "overrides: holds an address with a user" in asked.stderr
-    assert leaks(told.folder) == []
+    assert leaks(server.folder) == []

@@ -74,7 +74,7 @@ def test_a_slot_that_the_server_cannot_give_does_not_end_the_work(tmp_path: Path
 
 def test_what_a_user_has_set_on_the_server_stays(tmp_path: Path, server: Server, commands: Commands):
     register = "from flows import deployments\n"
-    register += "for one in deployments.find(['build-ucf101/local']):\n    one.on_pool or one.for_runner().apply()\n"
+    register += "for one in deployments.find(['build-ucf101/local']):\n    one.for_runner().apply()\n"
     assert commands.python(tmp_path, register).returncode == 0
     name = "/deployments/name/build-ucf101/local"
     deployment = server.api.get(name).json()
@@ -97,7 +97,7 @@ def test_what_a_user_has_set_on_the_server_stays(tmp_path: Path, server: Server,
     server.api.delete(f"/deployments/{deployment['id']}").raise_for_status()
 
     shown = commands.run(tmp_path, "run", "build-nothing")
-    assert "no deployment 'build-nothing/local'" in shown.stderr
+    assert "no deployment 'build-nothing'" in shown.stderr
 
 
 def test_a_run_of_the_command_is_cancelled_from_the_server(tmp_path: Path, server: Server, commands: Commands):

@@ -61,19 +61,11 @@ def test_names_are_shown_as_they_are(written: Manifest, given: dict[str, Mapping
     assert "software: a_b_ *1*" in page
 
 
-@pytest.mark.parametrize(
-    ("out", "link"),
-    [
-        ("/data/_x_ [1]", "file:///data/_x_%20%5B1%5D/manifest.parquet"),
-        ("s3://bucket/a b_(1)_", "s3://bucket/a%20b_%281%29_/manifest.parquet"),
-    ],
-)
-def test_the_link_is_that_of_the_manifest(out: str, link: str, written: Manifest, given: dict[str, Mapping[str, Any]]):
+@pytest.mark.parametrize("out", ["/data/_x_ [1]", "s3://bucket/a b_(1)_"])
+def test_where_the_manifest_lies_is_text_since_no_browser_opens_it(
+    out: str, written: Manifest, given: dict[str, Mapping[str, Any]]
+):
     show.manifest(written, spec(out))
-    artifact = given["manifest"]
-    page = MarkdownIt()
-    page.validateLink = lambda url: True  # type: ignore[method-assign]  # it would take no file:
-    shown = page.renderInline(f"[{artifact['link_text']}]({artifact['link']})")  # as Prefect writes it
-    assert artifact["link"] == link
-    assert f'<a href="{link}">' in shown
-    assert html.unescape(re.sub(r"<[^>]*>", "", shown)) == f"{out}/manifest.parquet"
+    shown = MarkdownIt().render(given["manifest"]["markdown"])
+    assert "<a" not in shown
+    assert html.unescape(re.sub(r"<[^>]*>", "", shown)).strip() == f"{out}/manifest.parquet"

@@ -56,7 +56,7 @@ def up(folder: Path, environment: dict[str, str], port: int) -> Iterator[subproc
 
 
 def end(started: subprocess.Popen[str], family: list[psutil.Process], port: int, by: int = signal.SIGHUP) -> None:
-    """Close its terminal: nothing of it lives on."""
+    """Close its terminal, or end it otherwise: nothing of it lives on."""
     started.send_signal(by)
     started.wait(60)
     assert not psutil.wait_procs(family, timeout=30)[1]
@@ -112,7 +112,9 @@ def test_only_who_has_the_password_gets_in_and_other_terminals_have_it(
             client.post(f"/flow_runs/{kept['id']}/set_state", json={"state": {"type": "CANCELLED"}, "force": True})
             everything = json.dumps([kept, client.get("/admin/settings").json()])
             assert secret not in everything
-        end(started, family, port)
+        end(started, family, port, signal.SIGTERM)
+    assert not profiles.exists(), "as it was"
+    assert "never awaited" not in log.read_text() and "Traceback" not in log.read_text()
 
 
 def hostile(known: Client, port: int) -> None:
