@@ -18,7 +18,7 @@ from prefect.utilities.annotations import quote
 
 from araflow.build.portions import Portion, Portions
 from araflow.build.resolved import ResolvedBuild, resolve
-from araflow.core import spec_file
+from araflow.core import spec_file, telling
 from araflow.core.addresses import masked_all
 from araflow.core.clip import Outcome
 from araflow.core.errors import AraflowError
@@ -29,7 +29,7 @@ from araflow.store.address import open_store
 from flows import executors, show
 from flows.arguments import Argument, Arguments
 from flows.executors.base import Executor
-from flows.here import resolved_by_command, run_to_end
+from flows.here import meter_of_command, resolved_by_command, run_to_end
 from flows.states import StageResult, without_traceback
 from flows.tasks import audit, fetch, fetch_part, manifest, select
 
@@ -96,7 +96,7 @@ def build(  # noqa: D417
     spec = resolved.spec
     executors.check(spec.run)
     experiment = _experiment(train, spec)
-    log.info("optical flow: %s", resolved.why)
+    resolved.say_flow()
     start, made = time.monotonic(), 0
     with open_store(spec.out).locked() as store:
         # Here and not on a thread: a download or an unpacking can then be interrupted. A task that is called hands back
@@ -105,7 +105,7 @@ def build(  # noqa: D417
         selected = select.submit(quote(resolved), files, quote(store), return_state=False)
         selection = selected.result()
         show.name_run(f"{resolved.name}-{len(selection.clips)}-clips")
-        progress = show.Progress(len(selection.clips))
+        progress = show.Progress(len(selection.clips), meter_of_command())
         portions = Portions(resolved, files, selection, store)
         extracted: list[PrefectFuture[StageResult]] = []
         # quote: Prefect would look into every clip for futures.
@@ -134,7 +134,7 @@ def build(  # noqa: D417
         checked = audited.result()
     seconds = time.monotonic() - start
     line = summary.last_line(written.result(), made, seconds)
-    log.info("%s", line)
+    log.info("%s", line, extra=telling.DETAIL)
     if strict and set(checked.counts) - {Outcome.DONE, Outcome.FILTERED}:
         raise AraflowError(f"strict: {line}")
     if experiment is not None:
@@ -172,13 +172,16 @@ def _experiment(name: str, spec: BuildSpec) -> Any:  # noqa: ANN401 - an Experim
     return train_eval.read(name, (), {"manifest": spec.out})
 
 
-def run(resolved: ResolvedBuild, config: str, overrides: Sequence[str], *, strict: bool = False) -> StageResult:
+def run(
+    resolved: ResolvedBuild, config: str, overrides: Sequence[str], meter: telling.Meter, *, strict: bool = False
+) -> StageResult:
     """Run the flow here and now, under the name ``build-<name>``.
 
     Args:
         resolved: What ``config`` and ``overrides`` say.
         config: See the flow's argument.
         overrides: See the flow's argument.
+        meter: Shows how far it is.
         strict: See the flow's argument.
 
     Raises:
@@ -190,6 +193,7 @@ def run(resolved: ResolvedBuild, config: str, overrides: Sequence[str], *, stric
         StageResult,
         (spec.dataset.name, recipe.backend, recipe.algorithm),
         resolved,
+        meter,
         config=config,
         overrides=masked_all(list(overrides)),
         accept_licence=resolved.accept_licence,

@@ -22,8 +22,8 @@ from prefect.states import Cancelled
 
 from araflow.core.errors import AraflowError, ServerLostError
 from araflow.core.processes import ended_by_signals
+from araflow.core.telling import Meter, NoMeter
 from flows.server import history, reach, settings
-from flows.server.lines import Console
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_BETWEEN_LOOKS, _MISSED_WHEN_LOST = 5.0, 4
@@ -38,10 +38,12 @@ class _Command:
 
     Attributes:
         resolved: What it has resolved already.
+        meter: Shows how far the run is.
         run: The flow's run, once it has begun.
     """
 
     resolved: object
+    meter: Meter
     run: UUID | None = None
 
 
@@ -59,6 +61,12 @@ def resolved_by_command(kind: type[_Result]) -> _Result | None:
     command.run = UUID(runtime.flow_run.id)
     assert isinstance(command.resolved, kind), "run_to_end was given it"
     return command.resolved
+
+
+def meter_of_command() -> Meter:
+    """Return what shows how far the run is, where a command runs this flow."""
+    command = _command.get()
+    return NoMeter() if command is None else command.meter
 
 
 @contextlib.contextmanager
@@ -117,6 +125,7 @@ def run_to_end(
     kind: type[_Result],
     labels: Sequence[str],
     resolved: object,
+    meter: Meter | None = None,
     **arguments: Any,  # noqa: ANN401 - each flow has its own
 ) -> _Result:
     """Run a flow here and now, and return its result. Call it within ``history.kept()``.
@@ -127,15 +136,15 @@ def run_to_end(
         labels: Tags of the run.
         resolved: What the command has resolved, for the flow to take (``resolved_by_command``). Prefect, which keeps
             and shows a run's arguments, does not see it.
+        meter: Shows how far the run is (``meter_of_command``).
         arguments: The flow's own.
 
     Raises:
         ServerLostError: The server was lost during the run.
         AraflowError: The run failed, or could not begin.
     """
-    command = _Command(resolved)
+    command = _Command(resolved, meter or NoMeter())
     before = _command.set(command)
-    Console.ends_with_error = True
     try:
         with ended_by_signals(), _watched(command), tags(settings.TAG, *labels):
             state = flow(**arguments, return_state=True)
@@ -143,7 +152,6 @@ def run_to_end(
         raise _without_server(error) from error
     finally:
         _command.reset(before)
-        Console.ends_with_error = False
     try:
         result = state.result(raise_on_failure=True)
     except (httpx.HTTPError, CrashedRun) as error:

@@ -29,6 +29,7 @@ from araflow.core.screen import as_markdown
 from araflow.core.screen import shown as shown_text
 from araflow.core.spec import BuildSpec
 from araflow.core.tally import UNKNOWN
+from araflow.core.telling import Meter
 from araflow.store import summary
 from araflow.store.layout import CONTACT_SHEET
 from araflow.store.manifest import Manifest
@@ -71,9 +72,12 @@ class Progress:
 
     Args:
         listed: Number of clips.
+        meter: Shows the same.
     """
 
-    def __init__(self, listed: int) -> None:
+    def __init__(self, listed: int, meter: Meter) -> None:
+        self._meter = meter
+        meter.begin(listed)
         self._listed, self._seen, self._last = listed, 0, time.monotonic()
         self._lock = threading.Lock()
         made = shown(create_progress_artifact, progress=0.0, key="progress", description=self._text())
@@ -84,6 +88,7 @@ class Progress:
 
     def advance(self, clips: int) -> None:
         """Count clips that are settled. Safe to call from several threads."""
+        self._meter.advance(clips)
         with self._lock:
             self._seen += clips
             now = time.monotonic()

@@ -17,6 +17,7 @@ from araflow.build import stages
 from araflow.build.portions import Portion
 from araflow.build.resolved import ResolvedBuild
 from araflow.build.selection import Selection
+from araflow.core import telling
 from araflow.report.contact_sheet import write_contact_sheet
 from araflow.store import audit as auditing
 from araflow.store.manifest import Manifest
@@ -72,6 +73,6 @@ def manifest(build: ResolvedBuild, selection: Selection, files: Sources, store: 
 @without_traceback
 def audit(written: Manifest) -> StageResult:
     """Hold the files against the manifest and test clips against training clips, and publish the counts."""
-    log.info("%s", auditing.check(written))
+    log.info("%s", auditing.check(written), extra=telling.DETAIL)
     show.outcomes(written)
     return StageResult("audit", dict(written.outcomes()))

@@ -16,6 +16,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
+from araflow.core import telling
 from araflow.core.addresses import masked_all
 from araflow.core.screen import as_markdown, visible
 from araflow.deploy import products
@@ -129,7 +130,7 @@ def bench(name: str, prepared: Prepared, exported: Product, built: Product) -> P
 
 
 def _said(made: Product) -> Product:
-    log.info("%s", made.line)
+    log.info("%s", made.line, extra=telling.DETAIL)
     if not made.skipped:
         return made
     # Prefect turns a returned state into its result.
@@ -198,7 +199,7 @@ def staged(
         table = outcome.side_by_side(results)
         show.markdown(table, "protocols", "The same network under each split.")
     line = outcome.last_line(found.spec, results, time.monotonic() - start)
-    log.info("%s", line)
+    log.info("%s", line, extra=telling.DETAIL)
     return line, results
 
 

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from araflow import datasets, optical
 from araflow.build.recipe import Recipe
+from araflow.core import telling
 from araflow.core.addresses import is_masked
 from araflow.core.errors import OutputError, SourceError, SpecError
 from araflow.core.spec import BuildSpec
 from araflow.datasets import Dataset
 from araflow.store.layout import MANIFEST
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class ResolvedBuild:
         recipe: How clips are made.
         fingerprint: The recipe's.
         why: A sentence that says which optical-flow backend runs, and why.
+        absent: See ``araflow.optical.Choice``.
         dataset: That of ``spec.dataset``; ``None`` where the clips are those of ``source``.
         labels: The classes to take, in label order; ``None`` takes those of the clips.
         source: Video, folder or manifest that ``araflow flow`` was given instead of ``spec.dataset``.
@@ -45,6 +50,13 @@ class ResolvedBuild:
     labels: tuple[str, ...] | None = None
     source: Path | None = None
     accept_licence: bool = False
+    absent: str = ""
+
+    def say_flow(self) -> None:
+        """Log which optical-flow backend runs."""
+        log.info("optical flow: %s", self.why)
+        if self.absent:
+            log.info("absent: %s", self.absent, extra=telling.DETAIL)
 
 
 def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | None = None) -> ResolvedBuild:
@@ -77,7 +89,9 @@ def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | Non
     choice = optical.choose(spec.optical.backend, spec.optical.algorithm)
     recipe = Recipe.of(spec, choice)
     name = "-".join([spec.name, recipe.backend, recipe.algorithm, *([recipe.preset] if recipe.preset else [])])
-    return ResolvedBuild(name, spec, recipe, recipe.fingerprint, choice.why, dataset, labels, source, accept_licence)
+    return ResolvedBuild(
+        name, spec, recipe, recipe.fingerprint, choice.why, dataset, labels, source, accept_licence, choice.absent
+    )
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from araflow.build.pool import WorkerPool
 from araflow.build.portions import Portions
 from araflow.build.resolved import ResolvedBuild, readable, resolve
 from araflow.build.selection import Selection
+from araflow.core import telling
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
 from araflow.core.listing import Listing
@@ -79,7 +80,7 @@ def carry_out(
     Raises:
         AraflowError: See ``araflow.core.errors``; a bad clip is a row, not an error.
     """
-    log.info("optical flow: %s", build.why)
+    build.say_flow()
     output, run = open_store(build.spec.out), build.spec.run
     # A source is looked at before the output is made: a wrong one leaves nothing behind.
     with readable(build.source):
@@ -98,7 +99,7 @@ def carry_out(
             portion.close()
         manifest = stages.write_manifest(build, portions.labelled(), store, files=files)
         on_manifest(manifest)
-        log.info("%s", audit.check(manifest))
+        log.info("%s", audit.check(manifest), extra=telling.DETAIL)
     return manifest
 
 

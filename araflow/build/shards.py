@@ -78,6 +78,7 @@ def extract_shard(
                     continue
                 settled.append(record)
                 on_record(record, made)
+                _say_bad(record)
                 if record.outcome is not Outcome.DONE and run.on_error == "stop":
                     raise SourceError(f"{record.key}: {record.outcome}: {record.reason} (run.on_error is stop)")
         if not failed:
@@ -90,6 +91,13 @@ def extract_shard(
         again = {record.key for record in failed}
         clips = [clip for clip in clips if clip.key in again]
     return sorted(settled, key=lambda record: record.key)
+
+
+def _say_bad(record: ClipRecord) -> None:
+    """Warn of a clip that is not made, but of missing ones, which are many or none: the last line counts them."""
+    if record.outcome in (Outcome.QUARANTINED, Outcome.FAILED) and record.reason_code != "missing":
+        about = {"clip": record.key, "outcome": record.outcome, "reason": record.reason}
+        log.warning("%s: %s: %s", record.key, record.outcome, record.reason, extra=about)
 
 
 def _may_pass(record: ClipRecord) -> bool:

@@ -20,6 +20,7 @@ from araflow.core.clip import Outcome
 from araflow.core.errors import SpecError
 from araflow.core.files import PROOF
 from araflow.core.tally import Tally
+from araflow.core.words import counted, duration
 from araflow.store.layout import MANIFEST
 from araflow.store.manifest import Manifest
 
@@ -178,12 +179,13 @@ def last_line(now: Status) -> str:
     if now.listed is None:
         return "at work; its clips are not listed yet" if now.running else "stopped before its clips were listed"
     counts = ", ".join(f"{getattr(now, outcome):,} {outcome}" for outcome in Outcome if getattr(now, outcome))
-    listed = f"{now.listed:,} clip{'s' * (now.listed != 1)} listed: {counts or 'none settled'}"
+    listed = f"{counted(now.listed, 'clip')} listed: {counts or 'none settled'}"
     if now.left:
         listed += f", {now.left:,} left"
     if now.running:
         pace = "" if now.clips_per_minute is None else f"; {now.clips_per_minute:,.1f} clips per minute"
-        return f"at work: {listed}{pace}" + ("" if now.seconds_left is None else f", about {_time(now.seconds_left)}")
+        left = "" if now.seconds_left is None else f", about {duration(now.seconds_left)} left"
+        return f"at work: {listed}{pace}{left}"
     go_on = f"araflow retry {now.out}" if now.begun is not None else "the same araflow build"
     if now.left and not now.built:
         return f"incomplete: {listed}; their folders are gone, and araflow manifest validate names them"
@@ -192,9 +194,3 @@ def last_line(now: Status) -> str:
     if now.manifest != "current":
         return f"stopped: {listed}; its manifest is {now.manifest}: {go_on} writes it"
     return f"complete: {listed}" + (f"; {go_on} tries again what failed" if now.failed else "")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds left"
-    return f"{seconds / 60:.0f} minutes left" if seconds < 5400 else f"{seconds / 3600:.1f} hours left"

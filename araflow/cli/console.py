@@ -5,18 +5,22 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from araflow.core import json_log
+from araflow.core import json_log, telling
 from araflow.core.errors import AraflowError
 from araflow.core.screen import as_one, echo, echo_json, visible
+from araflow.core.words import duration
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.console import Console
+    from rich.progress import Progress, ProgressColumn
 
     from araflow.core.clip import ClipRecord
     from araflow.core.spec import BuildSpec
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 INCOMPLETE = 3
 """Exit status of a command that finished, but some clips were missing, quarantined or failed."""
+_SECONDS_BETWEEN_LINES = 60.0
+"""Between two lines that say how far a command is, where no bar does."""
+_shown_on: Console | None = None
+"""Where log lines are shown now."""
 
 
 def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict: bool = False) -> NoReturn:
@@ -64,6 +72,10 @@ def logged() -> Iterator[Console]:
     from rich.console import Console
     from rich.text import Text
 
+    global _shown_on
+    if _shown_on is not None:
+        yield _shown_on
+        return
     console = Console(stderr=True, soft_wrap=True)
 
     class Lines(logging.Handler):
@@ -71,17 +83,19 @@ def logged() -> Iterator[Console]:
             console.print(Text(as_one(record.getMessage())))  # as text: a key may hold [b] or :smile:
 
     handler = json_log.JsonLines() if json_log.wanted() else Lines()
+    handler.addFilter(telling.is_told)
     ours = logging.getLogger("araflow")
+    propagates = ours.propagate
     ours.setLevel(logging.INFO)
     ours.addHandler(handler)
+    ours.propagate = False  # to Prefect's handler, once a flow is imported, which would show them again
+    _shown_on = console
     try:
         yield console
     finally:
+        _shown_on = None
+        ours.propagate = propagates
         ours.removeHandler(handler)
-
-
-def _no_bar(console: Console) -> bool:
-    return json_log.wanted() or not console.is_terminal
 
 
 def say_error(message: str) -> None:
@@ -100,21 +114,82 @@ def say_traceback(kind: type[BaseException], error: BaseException | None, trace:
         echo("".join(traceback.format_exception(kind, error, trace)).rstrip(), err=True)
 
 
+class Bar:
+    """How far a command is: on a terminal a bar with the time left, elsewhere a line a minute."""
+
+    def __init__(self, shown: Progress, doing: str, unit: str) -> None:
+        self._shown, self._unit = shown, unit
+        self._task = shown.add_task(visible(doing), total=None)
+        self._total = self._seen = self._said = 0
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    def begin(self, total: int) -> None:
+        """Say how many there are."""
+        self._total, self._last = total, time.monotonic()
+        self._shown.update(self._task, total=total, description=self._text())
+
+    def advance(self, count: int = 1) -> None:
+        """Count what is settled. Safe to call from several threads."""
+        with self._lock:
+            self._seen += count
+            now = time.monotonic()
+            seconds, done = now - self._last, self._seen - self._said
+            if self._shown.disable and seconds > _SECONDS_BETWEEN_LINES and self._seen < self._total:
+                self._last, self._said = now, self._seen
+                log.info("%s, about %s left", self._text(), duration((self._total - self._seen) * seconds / done))
+            self._shown.update(self._task, advance=count, description=self._text())
+
+    def _text(self) -> str:
+        return f"{self._seen:,} of {self._total:,} {self._unit}"
+
+
+@contextlib.contextmanager
+def bar(doing: str = "starting", unit: str = "clips") -> Iterator[Bar]:
+    """Show log lines on standard error, and how far a command is.
+
+    Args:
+        doing: What it does before it is known how many there are.
+        unit: What is counted.
+    """
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    with logged() as console:
+        columns = (
+            BarColumn(max(8, min(40, console.width - 52))),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+        )
+        with _bars(console, *columns) as shown:
+            yield Bar(shown, doing, unit)
+
+
+@contextlib.contextmanager
+def progress(unit: str = "clips") -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]]:
+    """Show log lines, bad clips, and how far a command is.
+
+    Yields a function that takes the number of clips, and one to call after each clip.
+    """
+    with bar(unit=unit) as shown:
+
+        def advance(record: ClipRecord | None) -> None:
+            shown.advance()
+            if record is not None and record.outcome in ("quarantined", "failed") and record.reason_code != "missing":
+                about = {"clip": record.key, "outcome": record.outcome, "reason": record.reason}
+                log.warning("%s: %s: %s", record.key, record.outcome, record.reason, extra=about)
+
+        yield shown.begin, advance
+
+
 @contextlib.contextmanager
 def downloads() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Log lines on standard error, and on a terminal a bar per download with rate and time left.
+    """Show log lines on standard error, and on a terminal a bar per download with rate and time left.
 
     Yields a function that takes a file's name, its bytes so far, and all its bytes where they are known.
     """
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -123,48 +198,21 @@ def downloads() -> Iterator[Callable[[str, int, int | None], None]]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with (
-        logged() as console,
-        Progress(*columns, console=console, disable=_no_bar(console), transient=True) as bar,
-    ):
+    with logged() as console, _bars(console, *columns) as shown:
         tasks: dict[str, TaskID] = {}
 
         def advance(name: str, done: int, total: int | None) -> None:
             if name not in tasks:
-                tasks[name] = bar.add_task(visible(name), total=total)
-            bar.update(tasks[name], completed=done, total=total)
+                tasks[name] = shown.add_task(visible(name), total=total)
+            shown.update(tasks[name], completed=done, total=total)
             if done == total:
-                bar.remove_task(tasks.pop(name))
+                shown.remove_task(tasks.pop(name))
 
         yield advance
 
 
-@contextlib.contextmanager
-def progress() -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]]:
-    """Log lines and bad clips on standard error, and on a terminal a bar with the time left.
+def _bars(console: Console, *columns: ProgressColumn) -> Progress:
+    from rich.progress import Progress
 
-    Yields a function that takes the number of clips, and one to call after each clip.
-    """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("clips"), TimeElapsedColumn(), TimeRemainingColumn())
-    with (
-        logged() as console,
-        Progress(*columns, console=console, disable=_no_bar(console), transient=True) as bar,
-    ):
-        task = bar.add_task("", total=None)
-
-        def advance(record: ClipRecord | None) -> None:
-            bar.advance(task)
-            if record is not None and record.outcome in ("quarantined", "failed") and record.reason_code != "missing":
-                about = {"clip": record.key, "outcome": record.outcome, "reason": record.reason}
-                log.warning("%s: %s: %s", record.key, record.outcome, record.reason, extra=about)
-
-        yield lambda total: bar.update(task, total=total), advance
+    hidden = json_log.wanted() or not console.is_terminal or telling.amount() is telling.Amount.QUIET
+    return Progress(*columns, console=console, disable=hidden, transient=True, refresh_per_second=4)

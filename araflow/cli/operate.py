@@ -142,9 +142,10 @@ def retry(
     resolved = resolve(spec, accept_licence=accept_licence, source=source)
     now = counted(seen, time.time())
     if now.done and resolved.fingerprint != note.fingerprint:
+        absent = f"; absent: {resolved.absent}" if resolved.absent else ""
         raise SpecError(
-            f"{out}: this machine would make its clips in another way ({resolved.why}), and {now.done:,} done ones "
-            "anew; retry it where it was built, or run its araflow build again to make them all anew"
+            f"{out}: this machine would make its clips in another way ({resolved.why}{absent}), and {now.done:,} done "
+            "ones anew; retry it where it was built, or run its araflow build again to make them all anew"
         )
     if not chosen and now.complete and not spec.run.verify:
         finish(spec, made=0, seconds=0.0, as_json=as_json)

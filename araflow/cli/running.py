@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from araflow.cli.console import finish, logged, progress
+from araflow.cli.console import bar, finish, logged
 from araflow.core.errors import ServerLostError, SpecError
 
 if TYPE_CHECKING:
@@ -30,17 +29,20 @@ def with_history(flow: str, run: Callable[[Any], _Result]) -> _Result | None:
     Returns:
         Its result; ``None`` where there is no server to be had, and a line has said why.
     """
+    from rich.text import Text
+
     from flows.server import history
 
-    try:
-        with contextlib.ExitStack() as stack:
-            with logged():  # Prefect shows what is logged as soon as a flow is imported
-                stack.enter_context(history.kept())
-            return run(importlib.import_module(f"flows.{flow}"))
-    except ServerLostError as error:
-        with logged():
+    with logged() as console:
+        try:
+            with history.kept():
+                from flows.server.lines import Console
+
+                with Console.left_to(lambda line: console.print(Text(line))):
+                    return run(importlib.import_module(f"flows.{flow}"))
+        except ServerLostError as error:
             log.warning("no history of this run: %s", error)
-        return None
+            return None
 
 
 def build(
@@ -62,10 +64,12 @@ def build(
         strict: Any clip that is not done fails the build.
         prefect: Keep a history.
     """
+    start, made = time.monotonic(), None
     if prefect:
-        made = with_history("build", lambda flow: flow.run(resolved, config, overrides, strict=strict))
-        if made is not None:
-            finish(resolved.spec, made=made.made, seconds=made.seconds, as_json=as_json)
+        with bar() as shown:
+            made = with_history("build", lambda flow: flow.run(resolved, config, overrides, shown, strict=strict))
+    if made is not None:
+        finish(resolved.spec, made=made.made, seconds=time.monotonic() - start, as_json=as_json)
     if resolved.spec.run.engine != "local":
         raise SpecError(f"run.engine: {resolved.spec.run.engine} needs a Prefect server; without one: run.engine=local")
     carry_out(resolved, as_json=as_json, strict=strict)
@@ -77,12 +81,12 @@ def carry_out(resolved: ResolvedBuild, *, as_json: bool, strict: bool = False) -
     from araflow.report.contact_sheet import write_contact_sheet
 
     start, made = time.monotonic(), 0
-    with progress() as (on_start, advance):
+    with bar() as shown:
 
-        def count(record: ClipRecord, worked_on: bool) -> None:
+        def count(_record: ClipRecord, worked_on: bool) -> None:
             nonlocal made
             made += worked_on
-            advance(record)
+            shown.advance()
 
-        run.carry_out(resolved, on_start=on_start, on_record=count, on_manifest=write_contact_sheet)
+        run.carry_out(resolved, on_start=shown.begin, on_record=count, on_manifest=write_contact_sheet)
     finish(resolved.spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)

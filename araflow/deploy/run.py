@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 
+from araflow.core import telling
 from araflow.deploy import products
 from araflow.recognition import results as outcome
 from araflow.recognition.experiment import Experiment, Prepared
@@ -43,6 +44,6 @@ def carry_out(found: Experiment, prepared: Sequence[Prepared]) -> dict[str, Resu
         built = products.engine(result.prepared, exported)
         timed = products.bench(result.prepared, exported, built)
         for made in (exported, built, timed):
-            log.info("%s", made.line)
+            log.info("%s", made.line, extra=telling.DETAIL)
         results[key] = dataclasses.replace(result, deployed=(exported, built, timed))
     return results

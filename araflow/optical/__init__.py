@@ -138,11 +138,13 @@ class Choice:
         backend: Name, never ``auto``.
         algorithm: Name, never ``auto``.
         why: A sentence that says why.
+        absent: Those that ``auto`` would have taken before it, each with the first words of why it did not.
     """
 
     backend: str
     algorithm: str
     why: str
+    absent: str = ""
 
 
 def choose(name: str, algorithm: str = "auto") -> Choice:
@@ -179,8 +181,7 @@ def choose(name: str, algorithm: str = "auto") -> Choice:
         if found.present and (settled := _settle(backend, found, algorithm)) is not None:
             # The first words of each reason; `araflow flow --list` has the rest.
             others = ", ".join(_short(reason) for reason in absent)
-            why = f"{candidate} {settled}, chosen by auto: {found.detail}"
-            return Choice(candidate, settled, f"{why}; absent: {others}" if others else why)
+            return Choice(candidate, settled, f"{candidate} {settled}, chosen by auto: {found.detail}", others)
         lacking = f"no {algorithm} here; " if found.present else ""
         absent.append(f"{candidate}: {lacking}{found.detail}")
     asked = "" if algorithm == "auto" else f" with the algorithm {algorithm}"

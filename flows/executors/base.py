@@ -15,6 +15,7 @@ from prefect.futures import PrefectFuture
 from araflow.build import shards
 from araflow.build.pool import WorkerPool
 from araflow.build.recipe import Recipe
+from araflow.core import telling
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.spec import RunSpec
 from araflow.store.store import Store
@@ -99,6 +100,7 @@ def extract_now(
     """
     start = last = time.monotonic()
     made = seen = 0
+    about = {"shard": name, **telling.DETAIL}
 
     def count(record: ClipRecord, worked_on: bool) -> None:
         nonlocal made, seen, last
@@ -106,11 +108,11 @@ def extract_now(
         on_clip(1)
         if time.monotonic() - last > _SECONDS_OF_SILENCE:
             last = time.monotonic()
-            log.info("%s: %d of %d clips", name, seen, len(clips), extra={"shard": name})
+            log.info("%s: %d of %d clips", name, seen, len(clips), extra=about)
 
     records = shards.extract_shard(clips, recipe, store, pool, run, count)
     seconds = time.monotonic() - start
     counts = shards.outcomes(records)
     shown = ", ".join(f"{number} {outcome}" for outcome, number in counts.items() if number)
-    log.info("%s: %s (%d worked on, %.1f s)", name, shown, made, seconds, extra={"shard": name})
+    log.info("%s: %s (%d worked on, %.1f s)", name, shown, made, seconds, extra=about)
     return StageResult("extract", dict(counts), made, seconds)

@@ -22,6 +22,7 @@ FOR_RUNS = {
     # Our loggers speak outside of runs, too.
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_CLASS": "flows.server.lines.Console",
+    "PREFECT_LOGGING_HANDLERS_DEBUG_CLASS": "flows.server.lines.Console",  # of its own threads
     "PREFECT_LOGGING_HANDLERS_API_CLASS": "flows.server.lines.History",
 }
 """What a process needs that runs a flow, on whatever machine."""

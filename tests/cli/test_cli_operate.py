@@ -221,7 +221,7 @@ def test_a_machine_that_would_make_done_clips_in_another_way_makes_none(
     whole = resolved.resolve
 
     def elsewhere(*arguments: object, **more: object) -> object:
-        return dataclasses.replace(whole(*arguments, **more), fingerprint="another", why="the GPU is gone")
+        return dataclasses.replace(whole(*arguments, **more), fingerprint="another", why="the GPU is gone", absent="")
 
     monkeypatch.setattr(resolved, "resolve", elsewhere)
     refused = araflow("retry", out)
@@ -412,11 +412,11 @@ def test_log_lines_are_json_and_standard_output_is_what_it_was(videos: Path, tmp
     plain = araflow("flow", videos, "--out", tmp_path / "a", *options)
     result = araflow("--log-json", "flow", videos, "--out", tmp_path / "b", *options)
     said = lines(result.stderr)
-    assert len(said) == 4
+    assert len(said) == 5
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"]) for line in said)
-    assert (said[0]["level"], said[0]["logger"]) == ("info", "araflow.build.run")
-    bad = {line["outcome"]: line for line in said[1:3]}
-    assert said[3]["message"].startswith("audit: ")
+    assert (said[0]["level"], said[0]["logger"]) == ("info", "araflow.build.resolved")
+    bad = {line["outcome"]: line for line in said[2:4]}
+    assert said[4]["message"].startswith("audit: ")
     assert bad["failed"]["reason"].startswith("io-error: ")
     assert bad["quarantined"]["clip"].startswith("walk/")
     assert f"{bad['quarantined']['clip']}: quarantined: not-a-video" in bad["quarantined"]["message"]
@@ -455,4 +455,4 @@ def test_there_is_no_bar_on_a_terminal(videos: Path, tmp_path: Path):
                 said += more
         assert run.wait() == 3
     os.close(ours)
-    assert len(lines(said.decode())) == 4  # which backend, two clips, what the audit has read
+    assert len(lines(said.decode())) == 5  # which backend, those that are absent, two clips, what the audit has read

@@ -2,10 +2,10 @@
 
 import io
 import logging
-from collections.abc import Iterator
 
 import pytest
 
+from araflow.core import telling
 from araflow.core.errors import SourceError
 from flows.server.lines import Console, History
 
@@ -13,9 +13,8 @@ FAILED = "Finished in state Failed('out: \x1b[31m[red]x[/red] :smile:\nhttp://u:
 
 
 @pytest.fixture
-def console() -> Iterator[Console]:
-    yield Console(io.StringIO())
-    Console.ends_with_error = False
+def console() -> Console:
+    return Console(io.StringIO())
 
 
 def said(console: Console, name: str, message: str, **more: object) -> str:
@@ -29,11 +28,23 @@ def test_a_failure_is_said_once(console: Console):
     nothing = (None, None, None)
     assert said(console, "prefect.task_runs", f"Task run failed with state: {FAILED}", exc_info=nothing) == ""
     assert said(console, "prefect.task_runs", FAILED) == "Finished in state Failed\n"
-    Console.ends_with_error = True
-    assert said(console, "prefect.flow_runs", FAILED) == "Finished in state Failed\n" * 2
-    assert said(console, "prefect.flow_runs", "Finished in state Completed('3 clips')").endswith(
-        "Completed('3 clips')\n"
-    )
+
+
+def test_a_command_shows_what_prefect_says_only_if_all_is_asked_for(console: Console):
+    lines: list[str] = []
+    with Console.left_to(lines.append):
+        for amount in telling.Amount:
+            with telling.telling(amount):
+                assert said(console, "prefect.flow_runs", FAILED) == ""
+                assert said(console, "prefect.flow_runs", "Finished in state Completed('3 clips')") == ""
+                assert said(console, "prefect._internal.concurrency", "Service 'EventsWorker' failed") == ""
+    # The command says at its end what failed.
+    assert lines == [
+        "Finished in state Failed",
+        "Finished in state Completed('3 clips')",
+        "Service 'EventsWorker' failed",
+    ]
+    assert said(console, "prefect.flow_runs", "Beginning") == "Beginning\n", "no command any more"
 
 
 def test_a_run_that_a_server_was_asked_for_says_why_it_failed(console: Console):
