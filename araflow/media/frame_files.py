@@ -8,14 +8,18 @@ resolution, as nearly every data set of frames has it.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from araflow.media.frame_form import FrameForm
+from araflow.media import steady, video
+from araflow.media.frame_form import AS_DECODED, FrameForm
 from araflow.media.png import PngEncoder
 from araflow.media.png_reader import read_png
 
@@ -56,6 +60,25 @@ def seen(rgb: _Frame, form: FrameForm) -> _Frame:
     """Return a decoded frame as it would come back from its file; see ``scaled``."""
     small = scaled(rgb, form)
     return small if form.format == "png" else read_png(_jpeg(small, form.jpeg_quality or 95))
+
+
+def read(source: Path, form: FrameForm, *, upright: bool = True) -> tuple[video.VideoInfo, video.Frames]:
+    """Open a video, or a folder of frames, as if its frames had been kept in a form and read back; see ``video.read``.
+
+    Returns:
+        What the header says, with ``fps`` that of the frames, and the frames.
+    """
+    info, frames = video.read(source, upright=upright)
+    if form.fps is not None and info.fps is not None:
+        frames = steady.steady(frames, info, form.fps)
+        info = dataclasses.replace(info, fps=form.fps)
+    return info, frames if form == AS_DECODED else _seen(frames, form)
+
+
+def _seen(frames: video.Frames, form: FrameForm) -> video.Frames:
+    with contextlib.closing(frames):
+        for rgb in frames:
+            yield seen(rgb, form)
 
 
 def _jpeg(rgb: _Frame, quality: int) -> bytes:

@@ -53,6 +53,14 @@ def decode(data: bytes, flags: int) -> NDArray[np.generic]:
     return image
 
 
+def is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG file ends before its end mark: decoders show the rest as grey, without a word.
+
+    Both marks cannot occur within the compressed pixels (ITU-T T.81, B.1.1.5).
+    """
+    return data.startswith(b"\xff\xd8") and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
+
+
 def size_of(data: bytes) -> tuple[int, int]:
     """Return a picture's width and height in pixels, from its header.
 

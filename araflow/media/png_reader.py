@@ -145,6 +145,8 @@ def _sum_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _by_opencv(data: bytes, where: str) -> NDArray[np.uint8]:
+    if images.is_cut_jpeg(data):
+        raise _damaged(where, "the file is cut")
     try:
         image = images.decode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except images.ImageError as error:

@@ -4,7 +4,7 @@
 - ``models``: one file per architecture; ``networks`` makes them, ``inspect`` looks into them.
 - ``data``: from manifest rows to tensors.
 - ``flow_storage``, ``same_flow``: how flow was stored, in numbers, and what every command asks where a recogniser meets
-  flow of another making.
+  flow of another making; ``frame_storage``: in what form its frames were kept.
 - ``experiment``, ``results``: an experiment from its file to its figures; ``tao`` reads NVIDIA TAO's files as ours;
   ``quick`` chooses what is not set.
 - ``training``, ``weights``, ``checkpoint``: the loop (Lightning's), what it starts from, and what it leaves behind.
@@ -25,6 +25,7 @@ __all__ = [
     "evaluation",
     "experiment",
     "flow_storage",
+    "frame_storage",
     "inspect",
     "models",
     "networks",

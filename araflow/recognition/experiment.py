@@ -13,8 +13,9 @@ from araflow.core import spec_file
 from araflow.core.errors import ManifestError, SpecError
 from araflow.core.leakage import Leakage
 from araflow.core.spec import SplitSpec
-from araflow.recognition import _checks, same_flow, tao
+from araflow.recognition import _checks, frame_storage, same_flow, tao
 from araflow.recognition.flow_storage import FlowStorage, one_way
+from araflow.recognition.frame_storage import FrameStorage
 from araflow.recognition.quick import settle
 from araflow.recognition.spec import ExperimentSpec, ModelSpec, Views
 from araflow.recognition.streams import STREAMS
@@ -85,6 +86,7 @@ class _Clips:
     manifest: Manifest
     sha256: str
     labels: tuple[str, ...]
+    frames: FrameStorage
     flow: FlowStorage | None
 
 
@@ -185,7 +187,7 @@ def _clips(spec: ExperimentSpec, path: Path) -> _Clips:
         if remade := same_flow.made_anew(manifest):
             raise SpecError(f"manifest: {spec.manifest}: {remade}")
         flow = one_way(manifest, spec.manifest).model_copy(update={"scale": spec.data.flow_scale})
-    return _Clips(manifest, same_flow.sha256(path), labels, flow)
+    return _Clips(manifest, same_flow.sha256(path), labels, frame_storage.of_manifest(manifest, spec.manifest), flow)
 
 
 def _dealt(spec: ExperimentSpec, known: _Clips) -> Prepared:
@@ -201,6 +203,7 @@ def _dealt(spec: ExperimentSpec, known: _Clips) -> Prepared:
         short_clip=spec.data.short_clip,
         short_side=spec.data.short_side,
         center_crop=spec.data.center_crop,
+        frames=known.frames,
         flow=known.flow,
         views=Views(mode=spec.evaluation.mode, segments=spec.evaluation.segments),
         split=spec.split,

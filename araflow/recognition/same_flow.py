@@ -12,6 +12,7 @@ from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import SpecError
 from araflow.core.files import PROOF
 from araflow.core.reading import SMALL, json_of, read_file
+from araflow.recognition import frame_storage
 from araflow.recognition.flow_storage import COLUMNS, FlowStorage, in_words, joined, of_manifest, storage_of
 from araflow.recognition.spec import ModelSpec
 from araflow.store.layout import MANIFEST
@@ -35,22 +36,22 @@ def hold(file: Path | str, spec: ModelSpec, manifest: Manifest, path: Path, *, a
         allow: Warn of flow by which its answers are meaningless, too, instead of refusing it.
 
     Returns:
-        The warnings, to be kept with whatever is made; none where it sees no flow, or was trained on this manifest.
+        The warnings, to be kept with whatever is made; none where it was trained on this manifest. Also that frames are
+        kept in another form, whatever it sees.
 
     Raises:
         SpecError: The flow has another quantiser, bound or algorithm, or not all of it the same, or clips were made
             anew with other flow since; names both storages.
         ManifestError: A row does not say how its flow was made.
     """
-    if "flow" not in spec.streams:
-        return ()
-    remade = made_anew(manifest)
+    first = _other_frames(file, spec, manifest, path)
+    remade = made_anew(manifest) if "flow" in spec.streams else ""
     if remade and not allow:
         raise SpecError(f"{path}: {remade}, or use --allow-other-flow, which keeps a warning with the figures")
-    first = (f"{path}: {remade}",) if remade else ()
+    first = (*first, f"{path}: {remade}") if remade else first
     for warning in first:
         log.warning("%s", warning)
-    if spec.manifest_sha256 == sha256(path):
+    if "flow" not in spec.streams or spec.manifest_sha256 == sha256(path):
         return first
     trained = spec.flow or FlowStorage()
     shares = of_manifest(manifest)
@@ -76,6 +77,13 @@ def hold(file: Path | str, spec: ModelSpec, manifest: Manifest, path: Path, *, a
     for warning in warnings:
         log.warning("%s", warning)
     return (*first, *warnings)
+
+
+def _other_frames(file: Path | str, spec: ModelSpec, manifest: Manifest, path: Path) -> tuple[str, ...]:
+    kept = frame_storage.of_manifest(manifest, str(path))
+    if kept == spec.frames:
+        return ()
+    return (f"{file} was trained on frames {spec.frames}; those of {path} are {kept}",)
 
 
 def made_anew(manifest: Manifest) -> str:

@@ -22,6 +22,7 @@ from araflow.core.spec import Protocol, Settings, SplitSpec
 from araflow.recognition import models
 from araflow.recognition._training_spec import TrainingSpec
 from araflow.recognition.flow_storage import FlowScale, FlowStorage
+from araflow.recognition.frame_storage import FrameStorage
 from araflow.recognition.streams import CHANNELS, STREAMS, Modality, Stream, StreamSpec
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ class ModelSpec(Settings):
     short_clip: ShortClip = "loop"
     short_side: int = Field(256, ge=16, le=8192)
     center_crop: bool = False
+    frames: FrameStorage = Field(default_factory=FrameStorage)
     flow: FlowStorage | None = None
     views: Views | None = None
     """The windows that it was evaluated by; ``None``: not known, as of recognisers before there was this field."""

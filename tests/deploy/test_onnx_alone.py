@@ -184,13 +184,21 @@ def test_the_script_needs_neither_araflow_nor_pytorch(world, answers, tmp_path):
 
 def test_the_metadata_say_how_flow_was_made_and_keep_names_that_hold_semicolons(tmp_path):
     labels, numbers = ("a;b", "c", "Läufe"), {"jpeg_quality": 90, "parameters": {"patch_size": 8}}
+    frames = {"fps": 12, "short_side": 112, "format": "jpeg", "jpeg_quality": 80}
     spec = recognisers.spec("arn_2d", "flow", flow=PLAIN)
     spec = spec.model_validate(
-        {**spec.to_json(), "labels": labels, "flow": {**STORED, "quantizer": "bound", "bound": 15, **numbers}}
+        {
+            **spec.to_json(),
+            "labels": labels,
+            "frames": {"fps": 12, "short_side": 112, "format": "jpeg", "jpeg_quality": 80},
+        }
+        | {"flow": {**STORED, "quantizer": "bound", "bound": 15, **numbers}}
     )
     session = onnxruntime.InferenceSession(export(recognisers.saved(tmp_path, spec), tmp_path / "m.onnx").path)
     told = json.loads(session.get_modelmeta().custom_metadata_map["preprocessing"])
     assert told["classes"] == list(labels)
+    assert "shown at 0, 1/12, 2/12 ... seconds, scaled so that a shorter side above 112 pixels" in told["flow"]["field"]
+    assert "JPEG of quality 80, 4:2:0; u to the right" in told["flow"]["field"]
     stored = told["flow"]["stored"]
     assert (stored["quantizer"], stored["bound"], stored["jpeg_quality"]) == ("bound", 15, 90)
     assert stored["parameters"] == {"patch_size": 8} and "preset" not in stored

@@ -41,11 +41,14 @@ def videos(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> dict[str, Path]:
-    """The same videos under both quantisers, with JPEG and preset not the usual ones."""
+    """The same videos under both quantisers, with JPEG and preset not the usual ones, and of fewer, smaller frames."""
     base = tmp_path_factory.getbasetemp()
     return {
         "bound": video_world.built(base, bound=7.5, jpeg_quality=60, preset="fast"),
         "max_radius": video_world.built(base, quantizer="max_radius"),
+        "kept": video_world.built(
+            base, rgb=(("short_side", 56), ("format", "jpeg"), ("jpeg_quality", 70), ("fps", 20)), preset="fastest"
+        ),
     }
 
 
@@ -83,6 +86,8 @@ def seen(window: video_windows.VideoWindow) -> list[int]:
         ("max_radius", "flow", {"sampler": "random_interval"}),
         ("max_radius", "flow", {"flow_scale": "pixels", "sampler": "dense", "center_crop": True}),
         ("bound", "joint", {}),
+        ("kept", "rgb", {}),
+        ("kept", "joint", {"flow_scale": "pixels"}),
     ],
 )
 def test_a_video_is_seen_and_scored_as_evaluation_sees_and_scores_its_clip(

@@ -27,13 +27,14 @@ def videos(base: Path) -> Path:
 
 
 @functools.cache
-def built(base: Path, **optical) -> Path:
+def built(base: Path, *, rgb: tuple[tuple[str, object], ...] = (), **optical) -> Path:
     """Build a dataset of them, once per settings: its classes in an order of its own, one test clip each."""
-    out = base / f"drawn-{len(optical)}-{optical.get('quantizer', 'bound')}" / "data"
+    out = base / f"drawn-{len(rgb)}-{len(optical)}-{optical.get('quantizer', 'bound')}" / "data"
     spec = {
         "name": "drawn",
         "dataset": {"name": "folder", "source": str(videos(base)), "classes": list(CLASSES)},
         "split": {"protocol": "random", "test_fraction": 0.5},
+        "rgb": dict(rgb),
         "optical": {"backend": "opencv", "algorithm": "dis", **optical},
         "run": {"workers": 1},
         "out": str(out),

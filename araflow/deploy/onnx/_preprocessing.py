@@ -87,10 +87,23 @@ def preprocessing(spec: ModelSpec, *, inputs: Mapping[str, str], output: str) ->
         "classes": list(spec.labels),
     }
     if "rgb" in spec.streams:
-        found["rgb"] = "8-bit R, G, B of every decoded frame, at the video's own size"
+        found["rgb"] = f"8-bit R, G, B of every frame; {_frames(spec)}"
     if "flow" in spec.streams:
         found["flow"] = _flow(spec)
     return found
+
+
+def _frames(spec: ModelSpec) -> str:
+    """Say which frames of a video are taken, and how."""
+    kept, said = spec.frames, []
+    if kept.fps is not None:
+        said.append(f"those shown at 0, 1/{kept.fps:g}, 2/{kept.fps:g} ... seconds")
+    if kept.short_side is not None:
+        side = f"{kept.short_side} pixels"
+        said.append(f"scaled so that a shorter side above {side} has {side} (cv2.INTER_AREA)")
+    if kept.format == "jpeg":
+        said.append(f"through JPEG of quality {kept.jpeg_quality}, 4:2:0")
+    return ", ".join(said) or "as decoded, at the video's own size"
 
 
 def _crop(spec: ModelSpec) -> str:
@@ -108,8 +121,8 @@ def _crop(spec: ModelSpec) -> str:
 def _flow(spec: ModelSpec) -> dict[str, Any]:
     """Return how flow is made, stored as 8-bit images, and scaled."""
     found: dict[str, Any] = {
-        "field": "field k is the motion from frame k to frame k + 1 in pixels of the video, on 8-bit grey "
-        "(0.299 R + 0.587 G + 0.114 B) at the video's own size; u to the right, v down",
+        "field": "field k is the motion from frame k to frame k + 1 in pixels of the frame, on 8-bit grey "
+        f"(0.299 R + 0.587 G + 0.114 B); {_frames(spec)}; u to the right, v down",
     }
     stored = spec.flow.numbers() if spec.flow is not None else {}
     if spec.flow is not None and spec.flow.quantizer is not None:

@@ -21,6 +21,7 @@ from araflow.core.errors import ManifestError
 from araflow.core.leakage import LeakageReport, Seen
 from araflow.core.leakage import leakage as count_leakage
 from araflow.core.spec import SplitSpec
+from araflow.recognition import frame_storage
 
 if TYPE_CHECKING:  # loading processes start sooner without PyArrow
     import pyarrow as pa
@@ -43,6 +44,7 @@ COLUMNS = (
         "fingerprint",
         "radii",
     ),
+    *frame_storage.COLUMNS,
     *KEPT,
 )
 """Those that an experiment is prepared from; the others are most of a manifest's bytes."""

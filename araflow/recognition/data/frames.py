@@ -1,4 +1,4 @@
-"""A clip's files, read back: frames by our own PNG reader, flow's u and v by OpenCV.
+"""A clip's files, read back: frames by our own PNG reader, those that are JPEG and flow's u and v by OpenCV.
 
 A file belongs to a frame by its place in the sorted folder, not by its name; hence the folder must hold just as many
 files as the manifest says.
@@ -21,8 +21,6 @@ from araflow.media.png_reader import read_png
 from araflow.recognition.data.clips import VideoClip
 from araflow.recognition.streams import Stream
 
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-"""Start and end of an image (ITU-T T.81, table B.1)."""
 _LISTINGS = 4096
 """Folder listings that a process remembers."""
 
@@ -108,9 +106,7 @@ def _grey(clip: VideoClip, file: str) -> NDArray[np.uint8]:
         data = read_file(file)
     except OSError as error:
         raise _unusable(clip, f"{file}: cannot be read: {error.strerror}") from error
-    # OpenCV shows a JPEG file that is cut as if the rest were grey, with no more than a line on stderr.
-    whole = data[:2] != _JPEG or data[-2:] == _JPEG_END
-    if not whole:
+    if images.is_cut_jpeg(data):
         raise _unusable(clip, f"{file}: the file is cut")
     try:
         return np.asarray(images.decode(data, cv2.IMREAD_GRAYSCALE), np.uint8)

@@ -1,8 +1,8 @@
 """From a video to the windows that a recogniser sees, as if the video had been built into a dataset first.
 
-Frames are decoded and cropped one at a time, and optical flow is computed, quantised and passed through JPEG on the
-way; a picture is kept only as long as a window still needs it. So memory does not grow with the video's length, and a
-window has the very bytes that training and evaluation read from files.
+Frames are decoded, kept in the form of training's, and cropped one at a time, and optical flow is computed, quantised
+and passed through JPEG on the way; a picture is kept only as long as a window still needs it. So memory does not grow
+with the video's length, and a window has the very bytes that training and evaluation read from files.
 
 A place in a video is counted in frames, from 0. For flow it is the flow field from that frame to the next, so that a
 video of n frames has n - 1 places where the recogniser sees flow.
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from araflow import optical
 from araflow.core.errors import ClipError, SpecError
-from araflow.media import video
+from araflow.media import frame_files, video
 from araflow.media.fields import GrayFrame
 from araflow.recognition.data import samplers, transforms
 from araflow.recognition.prediction._video_plans import Listed, Plan, Seen, Sliding, Span, longest, per_stream, within
@@ -38,7 +38,7 @@ class VideoWindow:
     Attributes:
         start: First place that it looks at.
         end: The place after the last.
-        fps: Frames per second as the container states it, or ``None``.
+        fps: Frames per second, as the container states it or as they were taken, or ``None``.
         tensors: Per stream, float32 (channels, frames, height, width).
     """
 
@@ -120,7 +120,7 @@ def sliding(
 
 def _gather(source: Path, spec: ModelSpec, flow: FlowMaker | None, plan: Plan, upright: bool) -> Iterator[VideoWindow]:
     """Go through the video once, and yield each window as soon as its last place has come."""
-    info, frames = video.read(source, upright=upright)
+    info, frames = frame_files.read(source, spec.frames.form, upright=upright)
     open_: list[Span] = []
     with contextlib.closing(frames), contextlib.closing(_pictures(frames, spec, flow, plan)) as pictures:
         for place, seen in enumerate(pictures):
@@ -195,7 +195,7 @@ def _count(source: Path, spec: ModelSpec, upright: bool) -> int:
     Raises:
         ClipError: There are none.
     """
-    info, frames = video.read(source, upright=upright)
+    info, frames = frame_files.read(source, spec.frames.form, upright=upright)
     with contextlib.closing(frames):
         count = sum(1 for _ in frames)
     if count == 0:

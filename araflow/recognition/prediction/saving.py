@@ -137,9 +137,12 @@ def _film(path: Path, found: Sequence[Prediction], upright: bool) -> None:
     starts = turns(found)
     labels = [one.labels[0] for one in found]
     current = 0
+    seconds = found[0].end_seconds
+    # A recogniser that takes an even rate counts frames by that one.
+    taken = found[0].end_frame / seconds / info.fps if seconds and info.fps else 1.0
     with contextlib.closing(frames), labelled(path, info.fps, labels) as add:
         for place, frame in enumerate(frames):
-            while current + 1 < len(found) and starts[current + 1] <= place:
+            while current + 1 < len(found) and starts[current + 1] <= place * taken:
                 current += 1
             add(frame, said(found[current]))
 
