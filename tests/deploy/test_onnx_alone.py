@@ -190,7 +190,7 @@ def test_the_metadata_say_how_flow_was_made_and_keep_names_that_hold_semicolons(
         {
             **spec.to_json(),
             "labels": labels,
-            "frames": {"fps": 12, "short_side": 112, "format": "jpeg", "jpeg_quality": 80},
+            "frames": frames,
         }
         | {"flow": {**STORED, "quantizer": "bound", "bound": 15, **numbers}}
     )
