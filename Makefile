@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test proofs check format schema bench bench-orchestration lock wheel clean
+.PHONY: help install demo test test-lowest test-newest proofs check format schema bench bench-orchestration lock wheel clean
 
 help:
 	@echo "make install araflow in .venv, without PyTorch"
 	@echo "make demo    the whole path on the drawn sample dataset, through Prefect flows (some eight minutes)"
 	@echo "make test    all tests that need no GPU, browser, cluster or network (some minutes)"
+	@echo "make test-lowest, test-newest  the tests with the lowest and the newest versions of what araflow needs, each in its own environment"
 	@echo "make proofs  their long versions: kills at many moments, the README's commands in a new environment, every precision"
 	@echo "make check   lint and types, and that generated files are up to date"
 	@echo "make format  format the code"
@@ -46,6 +47,14 @@ demo: .venv/train
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+# Each in an environment of its own, which pip fills from where it is set to look: with PyTorch, gigabytes of CUDA.
+test-lowest: CHOICE = --constraint constraints-lowest.txt
+test-newest: CHOICE = --upgrade --upgrade-strategy eager
+test-lowest test-newest: test-%:
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip --disable-pip-version-check install --quiet $(CHOICE) --editable '.[dev,mlflow]'
+	.venv-$*/bin/python -m pytest -n auto --maxprocesses 4
 
 proofs: .venv/dev
 	ARAFLOW_PROOFS=1 $(BIN)/python -m pytest -m proof -n auto --maxprocesses 4
@@ -85,4 +94,4 @@ wheel: .venv/dev
 	$(PIP) wheel --quiet --no-deps --wheel-dir dist .
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

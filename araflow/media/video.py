@@ -12,6 +12,7 @@ import dataclasses
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import av.logging
@@ -39,6 +40,8 @@ _OPEN = {
     "mxf,rm,wtv,yuv4mpegpipe,mjpeg",
     "protocol_whitelist": "file",
 }
+# Some HMDB51 files carry metadata that is not UTF-8, at which PyAV gave up unless told not to; from 19 on it takes all.
+_TEXT: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 @dataclasses.dataclass(slots=True)
@@ -159,8 +162,7 @@ def _read_video(path: Path, upright: bool) -> tuple[VideoInfo, Frames]:
     if ending.sure:
         raise ClipError("truncated", ending.lacking)
     try:
-        # Some HMDB51 files carry metadata that is not UTF-8.
-        container = av.open(str(path), metadata_errors="replace", options=_OPEN)
+        container = av.open(str(path), options=_OPEN, **_TEXT)
     except (av.FFmpegError, ValueError) as error:
         raise ClipError("not-a-video", _message(error)) from error
     with contextlib.ExitStack() as closing:

@@ -96,8 +96,10 @@ MUTATIONS: list[Callable[[bytes, random.Random], bytes]] = [
 
 def shorten(source: Path, target: Path) -> bytes:
     """Copy the first frames of a video, as they are encoded."""
-    with av.open(str(source), metadata_errors="replace") as given, av.open(str(target), "w") as container:
-        stream = container.add_stream_from_template(given.streams.video[0])
+    with av.open(str(source)) as given, av.open(str(target), "w") as container:
+        (first,) = given.streams.video
+        stream = container.add_stream_from_template(first, opaque=True)  # PyAV 14 needs this, and the next line
+        stream.time_base = first.time_base
         packets = [packet for packet in given.demux(video=0) if packet.size]
         for packet in packets[:FRAMES]:
             packet.stream = stream

@@ -41,7 +41,8 @@ def test_bound_known_answers(bound):
 def test_components_beyond_the_bound_are_counted_exactly():
     step = 40 / 255
     # Stored as 0 or 255, but not beyond the bound: the first and the last level reach half a step inside it.
-    flow = flow_of([0.0, 20.0, -20.0, 20.01, -21.0, 20 - 0.4 * step], [np.nextafter(np.float32(20), 99), *[0.0] * 5])
+    beyond = np.nextafter(np.float32(20), np.float32(99))
+    flow = flow_of([0.0, 20.0, -20.0, 20.01, -21.0, 20 - 0.4 * step], [beyond, *[0.0] * 5])
     u, v, _ = quantize(flow, "bound", 20.0)
     assert saturated(flow, u, v, 20.0) == 3
 

@@ -210,6 +210,8 @@ def make_tag_invalid(path, tag):
 
 
 def fails_by_default(path):
+    if int(av.__version__.split(".")[0]) >= 19:
+        return  # it takes any bytes
     with pytest.raises(UnicodeDecodeError), av.open(str(path)) as container:
         _ = [stream.metadata for stream in container.streams]
 

