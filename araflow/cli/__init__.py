@@ -13,6 +13,7 @@ from araflow import __version__
 from araflow.cli import (
     build,
     compare,
+    completion,
     deepstream,
     doctor,
     engine,
@@ -30,7 +31,7 @@ from araflow.cli import (
     train,
     unpack,
 )
-from araflow.cli.options import EXIT_STATUS, Group
+from araflow.cli.options import EXIT_STATUS, Group, tells
 from araflow.core import json_log
 
 __all__ = ["main"]
@@ -70,32 +71,40 @@ def main(ctx: click.Context, log_json: bool) -> None:
         ctx.with_resource(json_log.switched_on())
 
 
-for command in (
-    build.build,
-    flow.flow,
-    build.plan,
-    manifest.manifest,
-    doctor.doctor,
-    operate.status,
-    operate.retry,
-    operate.clean,
-    serve.up,
-    serve.serve,
-    serve.run,
-    fetch.fetch,
-    unpack.unpack,
-    flow_quality.flow_quality,
-    train.train_eval,
-    train.evaluate,
-    compare.compare,
-    sweep.sweep,
-    predict.predict,
-    features.features,
-    models.models,
-    export.export,
-    engine.engine,
-    engine.bench_engine,
-    deepstream.deepstream,
-    deepstream.triton,
+for command, line in (
+    (build.build, "Make a dataset, or finish one."),
+    (flow.flow, "Make frames and flow of your own videos."),
+    (build.plan, "Show what a build would make."),
+    (manifest.manifest, "Show, validate or compare manifests."),
+    (doctor.doctor, "Say what this machine has and lacks."),
+    (operate.status, "Show how far a build is."),
+    (operate.retry, "Try again what failed."),
+    (operate.clean, "Show or remove what no run needs any more."),
+    (serve.up, "Start a Prefect server, and serve on it."),
+    (serve.serve, "Serve on a Prefect server that is there."),
+    (serve.run, "Ask a server for a run, and watch it."),
+    (fetch.fetch, "Download a dataset, verified."),
+    (unpack.unpack, "Unpack an archive (zip, tar, RAR) safely."),
+    (flow_quality.flow_quality, "Measure optical flow against the truth."),
+    (train.train_eval, "Train a recogniser, and evaluate it."),
+    (train.evaluate, "Evaluate a recogniser."),
+    (compare.compare, "Show runs side by side."),
+    (sweep.sweep, "Train under several settings and seeds."),
+    (predict.predict, "Name the action in videos."),
+    (features.features, "Write what a recogniser sees in clips."),
+    (models.models, "List architectures, or show a recogniser."),
+    (export.export, "Write a recogniser as an ONNX file."),
+    (engine.engine, "Build a TensorRT engine from an ONNX file."),
+    (engine.bench_engine, "Time a recogniser."),
+    (deepstream.deepstream, "Write what NVIDIA DeepStream needs."),
+    (deepstream.triton, "Write what NVIDIA Triton needs."),
+    (completion.completion, "Complete commands and names in your shell."),
 ):
+    command.short_help = line  # whole in the list of commands, however narrow the terminal
     main.add_command(command)
+for command in (
+    *(build.build, flow.flow, operate.retry, fetch.fetch, unpack.unpack, flow_quality.flow_quality, train.train_eval),
+    *(train.evaluate, sweep.sweep, predict.predict, features.features, export.export, engine.engine),
+    engine.bench_engine,
+):
+    tells(command)

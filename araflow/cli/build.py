@@ -7,13 +7,13 @@ import dataclasses
 import click
 
 from araflow.cli import running, settled
-from araflow.cli.options import EXIT_STATUS, JSON, NO_PREFECT, VERIFY
+from araflow.cli.options import EXIT_STATUS, JSON, NO_PREFECT, VERIFY, shipped
 from araflow.cli.settled import CFG
 from araflow.core.screen import echo_json
 
 
 @click.command(epilog=EXIT_STATUS)
-@click.argument("config")
+@click.argument("config", shell_complete=shipped("configs"))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--strict", is_flag=True, help="Fail (exit status 1) if any clip is quarantined or failed.")
 @click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
@@ -62,7 +62,7 @@ def build(
 
 
 @click.command()
-@click.argument("config")
+@click.argument("config", shell_complete=shipped("configs"))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @JSON
 def plan(config: str, overrides: tuple[str, ...], as_json: bool) -> None:

@@ -30,11 +30,23 @@ INCOMPLETE = 3
 """Exit status of a command that finished, but some clips were missing, quarantined or failed."""
 _SECONDS_BETWEEN_LINES = 60.0
 """Between two lines that say how far a command is, where no bar does."""
+_begun = time.monotonic()
 _shown_on: Console | None = None
 """Where log lines are shown now."""
 
 
-def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict: bool = False) -> NoReturn:
+def begin() -> None:
+    """Know when a command began."""
+    global _begun
+    _begun = time.monotonic()
+
+
+def elapsed() -> float:
+    """Return the seconds since the command began, all that it waited for included."""
+    return time.monotonic() - _begun
+
+
+def finish(spec: BuildSpec, *, made: int, as_json: bool, strict: bool = False) -> NoReturn:
     """Print what was made and where, and exit with the status that says how it went."""
     from araflow.cli.tables import print_summary
     from araflow.core.clip import Outcome
@@ -46,6 +58,7 @@ def finish(spec: BuildSpec, *, made: int, seconds: float, as_json: bool, strict:
     path = open_store(spec.out).manifest
     written = Manifest.read(path, summary.COLUMNS)
     outcomes = written.outcomes()
+    seconds = elapsed()
     line = summary.last_line(written, made, seconds)
     picture = written.folder / CONTACT_SHEET
     if as_json:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from araflow.cli import running
-from araflow.cli.options import EXIT_STATUS, JSON, VERIFY, LocalPath
+from araflow.cli.options import EXIT_STATUS, JSON, VERIFY, LocalPath, shipped
 from araflow.core.screen import echo, echo_json
 
 
@@ -22,7 +22,13 @@ from araflow.core.screen import echo, echo_json
 @click.option("--bound", help="Largest storable |u|, |v| in pixels per frame.")
 @click.option("--max-frames", help="Stop each clip after this many frames.")
 @click.option("--workers", help="Decoding processes.  [default: one per usable core]")
-@click.option("--config", default="hmdb5", show_default=True, help="Configuration that the other settings come from.")
+@click.option(
+    "--config",
+    default="hmdb5",
+    show_default=True,
+    shell_complete=shipped("configs"),
+    help="Configuration that the other settings come from.",
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Any other setting; may be repeated.")
 @click.option("--accept-licence", is_flag=True, help="Accept the dataset's licence, so that it may be downloaded.")
 @click.option("--strict", is_flag=True, help="Fail (exit status 1) if any clip is quarantined or failed.")

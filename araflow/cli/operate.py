@@ -148,7 +148,7 @@ def retry(
             "ones anew; retry it where it was built, or run its araflow build again to make them all anew"
         )
     if not chosen and now.complete and not spec.run.verify:
-        finish(spec, made=0, seconds=0.0, as_json=as_json)
+        finish(spec, made=0, as_json=as_json)
     if not own and not yes:
         _ask(again.wanted(note, spec), out)
     again.forget(store, chosen)

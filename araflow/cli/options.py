@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from araflow.cli import surroundings
-from araflow.cli.console import say_error, say_traceback
-from araflow.core import processes
+from araflow.cli.console import begin, say_error, say_traceback
+from araflow.core import processes, resources, telling
 from araflow.core.addresses import local
 from araflow.core.errors import AraflowError
 from araflow.core.screen import shown
@@ -63,6 +64,44 @@ NO_PREFECT = click.option(
 )
 
 
+def tells(command: click.Command) -> None:
+    """Give a command that takes its time ``-q`` and ``-v``: how much it tells on its way."""
+
+    def set_amount(wanted: telling.Amount) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(ctx: click.Context, _param: click.Parameter, is_given: bool) -> None:
+            if not is_given:
+                return
+            if telling.amount() is not telling.Amount.USUAL:
+                raise click.UsageError("-q and -v: give one of them")
+            ctx.with_resource(telling.telling(wanted))
+
+        return callback
+
+    quiet, verbose = set_amount(telling.Amount.QUIET), set_amount(telling.Amount.VERBOSE)
+    less = "Say nothing on the way but warnings and errors."
+    more = "Say all on the way: shards, what is absent, what Prefect says."
+    command.params += [
+        click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=quiet, help=less),
+        click.Option(["-v", "--verbose"], is_flag=True, expose_value=False, callback=verbose, help=more),
+    ]
+
+
+def shipped(folder: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return what completes the name of a shipped YAML file, or any path.
+
+    Args:
+        folder: Where they lie: ``configs`` or ``configs/train``.
+    """
+
+    def complete(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem]:
+        top, _, below = folder.partition("/")
+        names = sorted(path.stem for path in (resources.folder(top) / below).glob("*.yaml"))
+        found = [CompletionItem(name) for name in names if name.startswith(begun)]
+        return [CompletionItem(begun, type="file"), *found]  # which bash takes where no name fits
+
+    return complete
+
+
 class Group(click.Group):
     """Shows commands in the order of a user's work, and turns araflow's own errors into one message."""
 
@@ -72,11 +111,13 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Run the program; a fault of araflow's own ends it in a traceback that may be shown."""
+        begin()
         sys.excepthook = say_traceback
         threading.excepthook = lambda found: say_traceback(*found[:3])
         surroundings.prepare()
         try:
-            with processes.ended_by_signals(), surroundings.explained():
+            usual = telling.telling(telling.Amount.USUAL)  # before options are read, and after
+            with usual, processes.ended_by_signals(), surroundings.explained():
                 return super().main(*args, **kwargs)
         except AraflowError as error:
             say_error(f"error: {error}")
@@ -109,7 +150,11 @@ def _said_as_text() -> Iterator[None]:
     try:
         yield
     except click.ClickException as error:
-        error.message = shown(error.message)  # type: ignore[misc] # final for whoever does not know that it is shown
+        hint = ""
+        if isinstance(error, click.NoSuchOption) and error.ctx is not None:
+            takes_settings = any(one.name == "overrides" for one in error.ctx.command.params)
+            hint = " Settings are given as KEY=VALUE: run.workers=2." * takes_settings
+        error.message = shown(error.message) + hint  # type: ignore[misc] # final for whoever does not know that it is shown
         raise
 
 

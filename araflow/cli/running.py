@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -64,12 +63,12 @@ def build(
         strict: Any clip that is not done fails the build.
         prefect: Keep a history.
     """
-    start, made = time.monotonic(), None
+    made = None
     if prefect:
         with bar() as shown:
             made = with_history("build", lambda flow: flow.run(resolved, config, overrides, shown, strict=strict))
     if made is not None:
-        finish(resolved.spec, made=made.made, seconds=time.monotonic() - start, as_json=as_json)
+        finish(resolved.spec, made=made.made, as_json=as_json)
     if resolved.spec.run.engine != "local":
         raise SpecError(f"run.engine: {resolved.spec.run.engine} needs a Prefect server; without one: run.engine=local")
     carry_out(resolved, as_json=as_json, strict=strict)
@@ -80,7 +79,7 @@ def carry_out(resolved: ResolvedBuild, *, as_json: bool, strict: bool = False) -
     from araflow.build import run
     from araflow.report.contact_sheet import write_contact_sheet
 
-    start, made = time.monotonic(), 0
+    made = 0
     with bar() as shown:
 
         def count(_record: ClipRecord, worked_on: bool) -> None:
@@ -89,4 +88,4 @@ def carry_out(resolved: ResolvedBuild, *, as_json: bool, strict: bool = False) -
             shown.advance()
 
         run.carry_out(resolved, on_start=shown.begin, on_record=count, on_manifest=write_contact_sheet)
-    finish(resolved.spec, made=made, seconds=time.monotonic() - start, as_json=as_json, strict=strict)
+    finish(resolved.spec, made=made, as_json=as_json, strict=strict)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from araflow.cli import running, settled
-from araflow.cli.console import logged
+from araflow.cli.console import elapsed, logged
 from araflow.cli.looking import MODE, SEGMENTS
-from araflow.cli.options import NO_PREFECT, OTHER_FLOW, json_option
+from araflow.cli.options import NO_PREFECT, OTHER_FLOW, json_option, shipped
 from araflow.cli.settled import CFG
 from araflow.core.screen import echo, echo_json
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     default="quick",
     show_default=True,
     metavar="FILE",
+    shell_complete=shipped("configs/train"),
     help="Experiment: a YAML file, or a shipped name; quick: what is not set is chosen.",
 )
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -76,7 +76,7 @@ def train_eval(
                 results.print_plan(one)
         if dry_run:
             return
-    start, found = time.monotonic(), None
+    found = None
     if not no_prefect:
         found = running.with_history("train_eval", lambda flow: flow.run(read, prepared, file, overrides))
     if found is None:
@@ -89,7 +89,7 @@ def train_eval(
         echo_json({"fields": tao.to_json(read.fields), "results": content_of})
     else:
         results.print_results(found)
-        echo(results.last_line(read.spec, found, time.monotonic() - start))
+        echo(results.last_line(read.spec, found, elapsed()))
 
 
 @click.command()

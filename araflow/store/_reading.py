@@ -67,9 +67,12 @@ def read(
             file = path
         if file.is_dir():
             raise ManifestError(f"{file}: a folder, where the manifest belongs{_remedy(file)}")
-        there = open_place(file.parent).open(file.name)
+        place = open_place(file.parent)
+        there = place.open(file.name)
+        begun = there is None and place.exists(STATE)
     if there is None:
-        raise ManifestError(f"{file}: no such manifest")
+        unfinished = f"; the build is unfinished: araflow status {file.parent}" if begun else ""
+        raise ManifestError(f"{file}: no such manifest{unfinished}")
     try:
         with there as opened:
             table, metadata = _parse(opened, schema, added, columns, name, version)
