@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from araflow.acquire import ingest, walk
+from araflow.acquire import walk
+from araflow.acquire.types import Places
 from araflow.core.listing import Leftovers
 
 
 class Counted:
-    """Places that count what has none; see ``araflow.acquire.ingest.Places``.
+    """Places that count what has none; see ``araflow.acquire.types.Places``.
 
     Args:
         places: Decides.
@@ -18,7 +19,7 @@ class Counted:
         over: What is added to: those files, and those whose place another one has.
     """
 
-    def __init__(self, places: ingest.Places, why_not: Callable[[PurePosixPath], str], over: Leftovers) -> None:
+    def __init__(self, places: Places, why_not: Callable[[PurePosixPath], str], over: Leftovers) -> None:
         self._places, self._why_not, self._over = places, why_not, over
         self._first: dict[PurePosixPath, PurePosixPath] = {}
         self._left: set[PurePosixPath] = set()

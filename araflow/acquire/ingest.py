@@ -16,40 +16,29 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Protocol
 
-from isal import isal_zlib
-
-from araflow.acquire import archives, walk
-from araflow.acquire.placed import PlacedLog
+from araflow.acquire import archives, tree, walk
+from araflow.acquire.placed import PlacedLog, crc32_of
+from araflow.acquire.tree import Kind
+from araflow.acquire.types import Places
 from araflow.core.errors import ArchiveError, SourceError
 from araflow.core.files import STATE, link_below, replace_json
 from araflow.core.fingerprint import digest
+from araflow.core.listing import Leftovers, PassedOver
 from araflow.core.reading import json_of, read_file
 
 _DEEPEST = 3
 """Archives within archives; the real ones have two levels."""
 
 
-class Places(Protocol):
-    """What a dataset says of a file that was found.
-
-    A path such as ``hmdb51_org.rar/walk.rar/walk/x.avi`` begins with the names of the archives that the file is in.
-    """
-
-    @property
-    def wanted(self) -> frozenset[str] | None:
-        """Names of the classes that are wanted; ``None`` for all."""
-
-    def place(self, found: PurePosixPath) -> PurePosixPath | None:
-        """Return where the file belongs below the target; ``None`` where it is not wanted."""
-
-    def enter(self, found: PurePosixPath) -> bool:
-        """Whether an archive within the source may hold something wanted."""
-
-
 def ingest(
-    source: Path, target: Path, places: Places, *, report: Callable[[str], None] = lambda _: None, again: bool = False
+    source: Path,
+    target: Path,
+    places: Places,
+    *,
+    report: Callable[[str], None] = lambda _: None,
+    again: bool = False,
+    over: Leftovers | None = None,
 ) -> list[PurePosixPath]:
     """Bring every wanted file of an archive, or of a folder of files and archives, into its place.
 
@@ -60,6 +49,7 @@ def ingest(
         places: Which files are wanted, and where they belong.
         report: Called with one line per archive.
         again: Look into every archive, also where it is on record what it held.
+        over: Gets what is passed over in a folder whatever ``places`` say: see ``araflow.acquire.tree``.
 
     Returns:
         Where the wanted files are, sorted, relative to ``target``.
@@ -69,7 +59,7 @@ def ingest(
             in one place, or one that differs from a loose one; of loose ones the first is taken.
         SourceError: The source cannot be read, or the target not be written.
     """
-    work = _Ingestion(target, places, report, again)
+    work = _Ingestion(target, places, report, again, Leftovers() if over is None else over)
     try:
         with work.scratch():
             work.take(source)
@@ -84,8 +74,11 @@ def ingest(
 
 
 class _Ingestion:
-    def __init__(self, target: Path, places: Places, report: Callable[[str], None], again: bool) -> None:
+    def __init__(
+        self, target: Path, places: Places, report: Callable[[str], None], again: bool, over: Leftovers
+    ) -> None:
         self.target, self.places, self.report, self.again = target, places, report, again
+        self.over = over
         self.placed: dict[PurePosixPath, PurePosixPath] = {}
         self._loose: dict[PurePosixPath, PurePosixPath] = {}
         self.passed_over = self.enters_all = False
@@ -118,13 +111,16 @@ class _Ingestion:
         if not source.is_dir():
             self.take_archive(source, PurePosixPath(source.name))
             return
-        for file in sorted(walk.files(source)):
-            found = PurePosixPath(file.relative_to(source).as_posix())
-            if walk.is_archive_name(file.name):
+        seen = tree.look_through(source, own=True)  # it may be the target
+        if not self.enters_all:
+            self.over.extend(seen.passed_over.entries())
+        for file in seen.files:
+            found = PurePosixPath(file.place)
+            if file.kind is Kind.ARCHIVE:
                 if self._enters(found):
-                    self.take_archive(file, found)
+                    self.take_archive(file.path, found)
             elif (place := self.places.place(found)) is not None:
-                self._link(file, found, place)
+                self._link(file.path, found, place)
 
     def take_archive(self, path: Path, found: PurePosixPath, depth: int = 1) -> None:
         with archives.open_archive(path) as archive:
@@ -160,9 +156,8 @@ class _Ingestion:
                 continue
             with self._empty_folder() as folder:
                 archive.extract(member.name.__eq__, folder)
-                before = set(self.placed)
                 self._take_inner(folder / member.name, found / member.name, depth)
-                mark.write(set(self.placed) - before)
+                mark.write()
 
     def _take_stream(self, archive: archives.Archive, found: PurePosixPath, depth: int) -> None:
         """A tar or solid RAR can only be read from its beginning: everything wanted in one pass."""
@@ -170,7 +165,6 @@ class _Ingestion:
         if mark.holds():
             return
         self.report(f"unpacking {found}")
-        before = set(self.placed)
 
         def wanted(name: str) -> bool:
             return self.places.place(found / name) is not None or self._is_inner(found / name, depth)
@@ -181,7 +175,7 @@ class _Ingestion:
                     self._claim(place, found / member.name, folder / member.name)
                 else:
                     self._take_inner(folder / member.name, found / member.name, depth)
-        mark.write(set(self.placed) - before)
+        mark.write()
 
     def _is_inner(self, found: PurePosixPath, depth: int) -> bool:
         return depth < _DEEPEST and walk.is_archive_name(found.name) and self._enters(found)
@@ -200,7 +194,7 @@ class _Ingestion:
     def is_there(self, place: PurePosixPath, size: int, crc32: int | None = None) -> bool:
         """Whether a file of this size and checksum, if one is given, is in a place."""
         path = self.target / place
-        return path.is_file() and path.stat().st_size == size and (crc32 is None or _crc32(path) == crc32)
+        return path.is_file() and path.stat().st_size == size and (crc32 is None or crc32_of(path) == crc32)
 
     def _claim(self, place: PurePosixPath, found: PurePosixPath, file: Path) -> None:
         """Move an unpacked file into its place."""
@@ -256,6 +250,7 @@ class _Mark:
         self._work, self._found = work, found
         name = digest({"found": str(found), "size": size, "content": content})
         self._file = work.target / STATE / "archives" / f"{name}.json"
+        self._before = set(work.placed), work.over.entries()
 
     def holds(self) -> bool:
         """Whether it has been unpacked, and everything it gave that is wanted now is still there."""
@@ -265,6 +260,7 @@ class _Mark:
             known = json_of(read_file(self._file))
             places = {PurePosixPath(place): size for place, size in known["gave"].items()}
             wanted = None if known["wanted"] is None else frozenset(known["wanted"])
+            left = [PassedOver(str(why), str(what), int(n), str(one)) for why, what, n, one in known.get("left", ())]
         except FileNotFoundError:
             return False
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -279,22 +275,20 @@ class _Mark:
         ):
             return False
         self._work.placed |= dict.fromkeys(places, self._found)
+        if not self._work.enters_all:  # else it was counted at the first look
+            self._work.over.extend(left)
         return True
 
-    def write(self, places: set[PurePosixPath]) -> None:
+    def write(self) -> None:
+        """Put on record what was placed and what was passed over since this was made."""
+        placed, over = self._before
+        places = set(self._work.placed) - placed
         wanted = self._work.places.wanted
         known = {
             "archive": str(self._found),
             "wanted": None if wanted is None else sorted(wanted),
             "gave": {str(place): (self._work.target / place).stat().st_size for place in sorted(places)},
+            "left": [[one.why, one.what, one.count, one.example] for one in self._work.over.since(over)],
         }
         self._file.parent.mkdir(parents=True, exist_ok=True)
         replace_json(self._file, known)
-
-
-def _crc32(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            value = isal_zlib.crc32(chunk, value)
-    return value

@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+from isal import isal_zlib
+
 from araflow.core.files import STATE
 from araflow.core.reading import json_of
 
@@ -71,6 +73,19 @@ class PlacedLog:
                         except (ValueError, TypeError):
                             continue
         return self._known
+
+
+def crc32_of(path: Path) -> int:
+    """Return the CRC-32 of a file's bytes, as archives have it.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            value = isal_zlib.crc32(chunk, value)
+    return value
 
 
 def _begins_with(file: Path, beginning: Path) -> bool:

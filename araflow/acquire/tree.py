@@ -82,7 +82,8 @@ class Tree:
     Attributes:
         files: In the order of their paths, folder by folder.
         empty: Paths below the root, with ``/``, of folders that hold nothing.
-        passed_over: What is no file of anybody's: hidden, written by araflow, a link in a circle.
+        passed_over: What is no file of anybody's: hidden, written by araflow, a link in a circle, what
+            is called an archive and is no file.
     """
 
     files: tuple[File, ...]
@@ -94,8 +95,12 @@ class Tree:
         return [file for file in self.files if file.kind in kinds]
 
 
-def look_through(root: Path) -> Tree:
+def look_through(root: Path, *, own: bool = False) -> Tree:
     """Find every file below a folder; links are followed, but never in a circle.
+
+    Args:
+        root: The folder.
+        own: It may be one that araflow fills, which is passed over in any other place.
 
     Raises:
         SourceError: A folder cannot be read: it would be taken for an empty one.
@@ -114,7 +119,7 @@ def look_through(root: Path) -> Tree:
                 continue
             with os.scandir(folder) as entries:
                 found = [(entry.name, _is_folder(entry)) for entry in entries]
-            if any(name in (STATE, PROOF) for name, _ in found):
+            if not (own and not below) and any(name in (STATE, PROOF) for name, _ in found):
                 over.add("output", "", below or ".")
                 continue
             shown = 0
@@ -126,8 +131,11 @@ def look_through(root: Path) -> Tree:
                 shown += 1
                 if is_folder:
                     to_see.append((place, above | {here}))
+                elif (kind := kind_at(folder / name)) is Kind.ARCHIVE and not (folder / name).is_file():
+                    # Whoever opens it may wait for ever.
+                    over.add("no-file", PurePosixPath(name).suffix.lower(), place)
                 else:
-                    files.append(File(root, place, kind_at(folder / name)))
+                    files.append(File(root, place, kind))
             if not shown:
                 empty.append(below)
     except OSError as error:

@@ -1,10 +1,11 @@
-"""What a dataset consists of before its clips are known, archives to fetch and folders; and how progress is told."""
+"""What a dataset consists of before its clips are known, what belongs where in it, and how progress is told."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from araflow.core.listing import PassedOver
 
@@ -60,3 +61,20 @@ class Sources:
     chosen: frozenset[str] | None = None
     downloads: frozenset[str] = frozenset()
     passed_over: tuple[PassedOver, ...] = ()
+
+
+class Places(Protocol):
+    """What a dataset says of a file that was found.
+
+    A path such as ``hmdb51_org.rar/walk.rar/walk/x.avi`` begins with the names of the archives that the file is in.
+    """
+
+    @property
+    def wanted(self) -> frozenset[str] | None:
+        """Names of the classes that are wanted; ``None`` for all."""
+
+    def place(self, found: PurePosixPath) -> PurePosixPath | None:
+        """Return where the file belongs below the target; ``None`` where it is not wanted."""
+
+    def enter(self, found: PurePosixPath) -> bool:
+        """Whether an archive within the source may hold something wanted."""

@@ -35,5 +35,5 @@ def is_archive_name(name: str) -> bool:
 
 
 def holds_archives(folder: Path) -> bool:
-    """Whether an archive lies in a folder or below it."""
-    return any(is_archive_name(file.name) for file in files(folder))
+    """Whether an archive lies in a folder or below it; a pipe, or a link that leads nowhere, is none."""
+    return any(is_archive_name(file.name) and file.is_file() for file in files(folder))

@@ -12,7 +12,7 @@ from araflow.acquire.folder import DatasetFolder
 from araflow.acquire.registry import Artefact
 from araflow.acquire.sources import make_local, short_digest
 from araflow.acquire.statuses import Listed, status_of
-from araflow.acquire.types import Progress, Sources, no_progress
+from araflow.acquire.types import Places, Progress, Sources, no_progress
 from araflow.core.addresses import lasting
 from araflow.core.clip import Clip
 from araflow.core.errors import ArchiveError, FetchError, NoToolError, SourceError
@@ -34,7 +34,7 @@ class Whole:
     """
 
     name: str
-    places: Callable[..., ingest.Places]
+    places: Callable[..., Places]
     has_subsets: Callable[[Path], bool]
     why_not: Callable[[PurePosixPath], str]
     list_clips: Callable[[Sources, Sequence[str] | None], Listing]
@@ -82,10 +82,12 @@ class Whole:
         splits = None
         if spec.source is not None:
             places = self.places(_wanted(spec), subsets=spec.splits is None)
-            videos = make_local(spec.source, work, places, "videos", report, progress)
+            over = Leftovers()
+            why_not = self.why_not
+            videos = make_local(spec.source, work, places, "videos", report, progress, over=over, why_not=why_not)
             if spec.splits is not None:
                 splits = make_local(spec.splits, work, self.places(None), "splits", report, progress)
-            return Sources(videos, splits)
+            return Sources(videos, splits, passed_over=over.entries())
         folder = DatasetFolder.of(spec, registry.load(spec.name))
         wanted = _wanted(spec)
         # What is whole is only read: it may lie where this user cannot write.
@@ -176,7 +178,7 @@ def take(
         raise SourceError(f"{given}: no such file or folder")
     over = Leftovers() if over is None else over
     places = Counted(dataset.places(wanted), dataset.why_not, over)
-    found = ingest.ingest(given, folder.path, places, report=report)
+    found = ingest.ingest(given, folder.path, places, report=report, over=over)
     if not found:
         seen = told(over.entries())
         raise SourceError(

@@ -23,6 +23,7 @@ WHYS = {
     "beside-clips": "images beside clips",
     "flow-images": "images of optical flow, which is computed anew",
     "archive": "archives, which are not looked into here",
+    "no-file": "called archives, but no files: pipes, sockets, devices, links that lead nowhere",
     "empty-folder": "folders without any file",
     "circle": "links that lead in a circle",
     "output": "folders that araflow made",
@@ -91,6 +92,15 @@ class Leftovers:
         for one in others:
             entry = self._found.setdefault((one.why, one.what), [0, one.example])
             entry[0] = int(entry[0]) + one.count
+            entry[1] = min(str(entry[1]), one.example)
+
+    def since(self, before: Sequence[PassedOver]) -> tuple[PassedOver, ...]:
+        """Return what was counted after ``entries`` had returned ``before``."""
+        known = {(one.why, one.what): one.count for one in before}
+        later = (
+            dataclasses.replace(one, count=one.count - known.get((one.why, one.what), 0)) for one in self.entries()
+        )
+        return tuple(one for one in later if one.count)
 
     def entries(self) -> tuple[PassedOver, ...]:
         """Return what was counted, in the order of ``WHYS``, the most frequent first."""

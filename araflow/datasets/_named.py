@@ -68,6 +68,7 @@ def list_clips(grammar: Grammar[Name], files: Sources, classes: Sequence[str]) -
     if shelf is None:
         assert entries is not None, "one of them is given"
         return _listing([grammar.clip(entry, None) for entry in entries.values()], Leftovers(), [])
+    shelf.passed_over.extend(files.passed_over)
     remarks = list(shelf.remarks())
     if entries is None:
         entries = _entries_of(grammar, shelf, classes)

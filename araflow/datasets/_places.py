@@ -15,7 +15,7 @@ from araflow.datasets._named import Grammar
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClassFolders:
-    """``videos/<class>/<clip>`` and ``splits/<list>``; see ``araflow.acquire.ingest.Places``.
+    """``videos/<class>/<clip>`` and ``splits/<list>``; see ``araflow.acquire.types.Places``.
 
     Attributes:
         wanted: Class names; ``None`` for all.

@@ -24,8 +24,7 @@ Read = Callable[[str, Sequence[str]], Name | None]
 """Takes a name without suffix, and the names of the folders around it, the nearest first; returns which clip it is."""
 
 _FRAMES = frozenset({"rgb", "img", "imgs", "image", "images", "frame", "frames", "jpg", "jpegs", "png"})
-_FLOW = frozenset({"u", "v", "x", "y"})
-"""Folders in a clip's: of its frames, and of its flow where they are not called so."""
+"""Folders in a clip's that hold its frames."""
 
 
 def subset_of(folder: str) -> str | None:
@@ -91,7 +90,7 @@ def clip_at(place: PurePosixPath, read: Read[Name]) -> tuple[Name, PurePosixPath
 def is_flow(place: PurePosixPath, read: Read[Name]) -> bool:
     """Whether a file is an image of a clip's optical flow, in a folder of such images."""
     inner = place.parent
-    image = place.suffix.lower() in IMAGE_SUFFIXES and (inner.name.lower() in _FLOW or series.is_flow(inner.name))
+    image = place.suffix.lower() in IMAGE_SUFFIXES and series.may_be_flow(inner.name)
     return image and _read_at(inner.parent, inner, read) is not None
 
 

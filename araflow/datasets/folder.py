@@ -61,8 +61,8 @@ class Folder(Dataset):
             return Sources(single, None)
         wanted = None if spec.classes is None else frozenset(spec.classes)
         places = _AsTheyLie(wanted, archive=not single.is_dir())
-        root = make_local(spec.source, work, places, "videos", report, progress)
         beside = Leftovers()
+        root = make_local(spec.source, work, places, "videos", report, progress, over=beside)
         while places.archive and (inner := _only_shelf(root, wanted, beside)) is not None:
             root = inner
         return Sources(root, None, passed_over=beside.entries())
@@ -100,7 +100,7 @@ def _only_shelf(folder: Path, wanted: frozenset[str] | None, beside: Leftovers) 
 class _AsTheyLie:
     """Files stay where they are in their archive, whatever they are: the folder that comes of it says which are clips.
 
-    See ``araflow.acquire.ingest.Places``.
+    See ``araflow.acquire.types.Places``.
 
     Attributes:
         wanted: Classes; ``None`` for all.

@@ -70,6 +70,11 @@ def is_flow(name: str) -> bool:
     return kind not in _NO_FLOW and _FLOW.search(kind) is not None
 
 
+def may_be_flow(name: str) -> bool:
+    """Whether a folder in that of a clip stands for optical flow: by its name, or as half of a pair such as u and v."""
+    return is_flow(name) or any(_kind(name) in pair for pair in _PAIRS)
+
+
 def is_frames(name: str) -> bool:
     """Whether a folder is named after the frames that it holds, such as ``rgb`` or ``frames``."""
     return _FRAMES.search(_kind(name)) is not None

@@ -3,16 +3,19 @@
 import os
 import socket
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from laid import lay
 
 from araflow.build import run as build
 from araflow.core.errors import SourceError
 from araflow.core.spec_file import parse
+from araflow.datasets import folder as own_videos
 from araflow.datasets._sample import draw_sample
 from araflow.media.png import chunk
 
@@ -98,3 +101,26 @@ def test_a_list_names_them_and_is_a_file_itself(source: Path, tmp_path: Path) ->
     os.mkfifo(listed)
     with pytest.raises(SourceError, match=r"list\.csv"):
         reasons(listed, tmp_path / "out2")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside an archive"])
+def test_what_is_called_an_archive_and_is_no_file_is_counted_and_stops_nothing(tmp_path: Path, beside: bool) -> None:
+    folder = tmp_path / "source"
+    lay(folder, "walk/a.avi", "run/b.avi")
+    os.mkfifo(folder / "walk" / "x.zip")
+    (folder / "z.tar").symlink_to("/dev/zero")
+    (folder / "gone.rar").symlink_to("nowhere.rar")
+    if beside:
+        with zipfile.ZipFile(folder / "more.zip", "w") as archive:
+            archive.writestr("jump/c.avi", b"x")
+    spec = parse({"name": "x", "dataset": {"name": "folder", "source": str(folder)}, "out": "o"})
+    files = own_videos.dataset.prepare(spec.dataset, tmp_path / "work", report=lambda line: None)
+    listing = own_videos.dataset.list_clips(files, None)
+    assert [clip.key for clip in listing.clips] == [*(["jump/c"] if beside else []), "run/b", "walk/a"]
+    seen = {(one.why, one.what, one.count, one.example) for one in listing.passed_over}
+    assert seen == {
+        ("no-file", ".rar", 1, "gone.rar"),
+        ("no-file", ".tar", 1, "z.tar"),
+        ("no-file", ".zip", 1, "walk/x.zip"),
+    }

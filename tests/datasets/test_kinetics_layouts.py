@@ -83,7 +83,7 @@ def test_an_id_alone_is_a_clip_where_nothing_else_can_be_meant(tmp_path):
     assert with_lists.passed_over == (PassedOver("no-name", ".mp4", 1, "train/other/video_00001.mp4"),)
     alone = listed(source)
     assert [(clip.key, clip.subset) for clip in alone.clips] == [("air_drumming/abcdefghij0", "train")]
-    assert "named by the id of their video alone, such as 'train/air_drumming/abcdefghij0.mp4'" in alone.remarks[0]
+    assert "named by the id of the video alone, such as 'train/air_drumming/abcdefghij0.mp4'" in alone.remarks[0]
     twice = "abseiling/abcdefghij0_000001_000011.mp4 0\nabseiling/abcdefghij0_000021_000031.mp4 0\n"
     two = lay(tmp_path / "two", "train.txt", data=twice.encode())
     assert {clip.source for clip in listed(source, two, subsets=("train",)).clips} == {None}, "two clips of one video"

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import mirrors
 import pytest
 from laid import lay
 
+from araflow import datasets
 from araflow.acquire.types import Sources
 from araflow.build import plan as planning
 from araflow.build import stages
@@ -81,3 +83,30 @@ def test_predict_says_what_it_passes_over(tmp_path, caplog):
     assert "1 is no clip: 1 .txt" in caplog.text
     with pytest.raises(SourceError, match=r"no videos found: .*1 is no clip: 1 \.docx"):
         list_videos([lay(tmp_path / "none", "a.docx")])
+
+
+@pytest.mark.parametrize("pack", ["zip", "tar", "zip of tars"])
+@pytest.mark.parametrize("name", ["hmdb51", "ucf101", "kinetics400"])
+def test_what_archives_hold_besides_is_counted_at_the_first_look_and_at_the_second(tmp_path, name, pack):
+    clip = {
+        "hmdb51": "walk/Crash_walk_f_cm_np1_ri_med_0.avi",
+        "ucf101": "Archery/v_Archery_g01_c01.avi",
+        "kinetics400": "train/archery/abcdefghij0_000001_000011.mp4",
+    }[name]
+    files = {clip: b"x", "x/notes.txt": b"n", "x/paper.pdf": b"p", "x/holiday.mp4": b"h", "x/._a.avi": b"apple"}
+    inner = mirrors.tarred(files)
+    content = {"zip": mirrors.zipped(files), "tar": inner, "zip of tars": mirrors.zipped({"in.tar": inner})}[pack]
+    given = lay(tmp_path, "given", data=content) / "given"
+    spec = parse({"name": "x", "dataset": {"name": name, "source": str(given)}, "out": "o"}).dataset
+    dataset = datasets.load(name)
+    for _ in range(2):
+        files_here = dataset.prepare(spec, tmp_path / "work", report=lambda line: None)
+        wanted = {"hmdb51": ["walk"], "ucf101": ["Archery"], "kinetics400": ["archery"]}[name]
+        listing = dataset.list_clips(files_here, wanted)
+        assert len(listing.clips) == 1
+        at = "given/in.tar/x" if pack == "zip of tars" else "given/x"
+        assert [(one.why, one.what, one.count, one.example) for one in listing.passed_over if one.why != "hidden"] == [
+            ("suffix", ".pdf", 1, f"{at}/paper.pdf"),
+            ("suffix", ".txt", 1, f"{at}/notes.txt"),
+            ("no-name", ".mp4", 1, f"{at}/holiday.mp4"),
+        ]

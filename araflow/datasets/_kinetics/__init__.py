@@ -85,8 +85,10 @@ class Kinetics:
             splits = None
             if spec.splits is not None:
                 splits = make_local(spec.splits, work, ListPlaces(), "lists", report, progress)
-            videos = make_local(spec.source, work, VideoPlaces(self.classes() or ()), "videos", report, progress)
-            return Sources(videos, splits, spec.subsets)
+            over, places = Leftovers(), VideoPlaces(self.classes() or ())
+            why_not = places.why_not
+            videos = make_local(spec.source, work, places, "videos", report, progress, over=over, why_not=why_not)
+            return Sources(videos, splits, spec.subsets, passed_over=over.entries())
         known = registry.load(self.name)
         folder = DatasetFolder.of(spec, known)
         with folder.locked(report):
@@ -168,7 +170,9 @@ class Kinetics:
                 f"{files.videos}: holds no {self.name} clips that are wanted; dataset.source must hold "
                 f"<class>/<id>_<start>_<end>.mp4, or the like; {seen}"
             )
-        return Listing(tuple(sorted(taken, key=lambda clip: clip.key)), there.passed_over, remarks)
+        passed_over = Leftovers()
+        passed_over.extend((*files.passed_over, *there.passed_over))
+        return Listing(tuple(sorted(taken, key=lambda clip: clip.key)), passed_over.entries(), remarks)
 
     def _listed(self, stem: str, entry: lists.Listed, known: frozenset[str], there: Videos) -> Clip:
         label = entry.label

@@ -91,7 +91,7 @@ class PartPlaces:
         self.names: dict[str, None] = {}  # in order
 
     def place(self, found: PurePosixPath) -> PurePosixPath | None:
-        """Return where a file belongs; see ``araflow.acquire.ingest.Places``."""
+        """Return where a file belongs; see ``araflow.acquire.types.Places``."""
         at = None if is_hidden(found.name) else clip_at(found, self._read)
         if at is None:
             return None

@@ -184,7 +184,7 @@ class Parts:
             before = self._records.given()
             places = PartPlaces(self.index, lambda clip: True, replaces=None)
             found = ingest.ingest(
-                path, self.folder.path, Counted(places, places.why_not, over), report=report, again=True
+                path, self.folder.path, Counted(places, places.why_not, over), report=report, again=True, over=over
             )
             if not found:
                 name, seen = self.folder.known.name, told(over.entries())

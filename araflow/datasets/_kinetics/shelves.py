@@ -11,6 +11,7 @@ from araflow.acquire import walk
 from araflow.acquire.tree import is_hidden
 from araflow.core.errors import SourceError
 from araflow.core.listing import PassedOver
+from araflow.core.words import counted
 from araflow.datasets import _shelves
 from araflow.datasets._kinetics import lists
 from araflow.datasets._kinetics.index import REPLACED, Name, reader
@@ -49,6 +50,10 @@ class VideoPlaces:
         shelf = "unlabelled" if label is None else lists.slug(label)
         folder = PurePosixPath("videos", REPLACED) if replaces else PurePosixPath("videos", subset or "", shelf)
         return folder / found.name if lies == found else folder / stem / found.name
+
+    def why_not(self, found: PurePosixPath) -> str:
+        """Say why a file has no place."""
+        return _shelves.why_not(found, reader(self._labels))
 
     def enter(self, found: PurePosixPath) -> bool:
         return True
@@ -122,9 +127,10 @@ class Videos:
             yield from self._of_two_places(self._shelf)
             bare = [name for name in self._shelf.place_of if lists.is_id(name[1])]
             if bare:
+                are, they = ("is", "it shows") if len(bare) == 1 else ("are", "they show")
                 yield (
-                    f"{len(bare):,} clips are named by the id of their video alone, such as "
-                    f"{self._shelf.place_of[bare[0]]!r}: which seconds they show is not known"
+                    f"{counted(len(bare), 'clip')} {are} named by the id of the video alone, such as "
+                    f"{self._shelf.place_of[bare[0]]!r}: which seconds {they} is not known"
                 )
 
     def _of_two_places(self, shelf: Shelf[Name]) -> Iterator[str]:
