@@ -16,6 +16,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
+from araflow.build import stages
 from araflow.build.portions import Portion, Portions
 from araflow.build.resolved import ResolvedBuild, resolve
 from araflow.core import spec_file, telling
@@ -91,7 +92,7 @@ def build(  # noqa: D417
     if resolved is None:
         # The flow's own arguments stand above the overrides, which stand above the file.
         spec = spec_file.load(config, overrides, ARGUMENTS.given(given))
-        resolved = resolve(spec, accept_licence=accept_licence)
+        resolved = stages.look(resolve(spec, accept_licence=accept_licence))
         show.name_run(resolved.name)
     spec = resolved.spec
     executors.check(spec.run)

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from araflow import datasets, optical
+from araflow.acquire.types import Sources
 from araflow.build.recipe import Recipe
+from araflow.build.selection import Selection
 from araflow.core import telling
 from araflow.core.addresses import is_masked
 from araflow.core.errors import OutputError, SourceError, SpecError
@@ -22,6 +24,21 @@ from araflow.datasets import Dataset
 from araflow.store.layout import MANIFEST
 
 log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """Clips that were listed before a build began.
+
+    Attributes:
+        files: Where they lie.
+        selection: They.
+        warnings: What is to be said of them.
+    """
+
+    files: Sources
+    selection: Selection
+    warnings: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,6 +52,7 @@ class ResolvedBuild:
         fingerprint: The recipe's.
         why: A sentence that says which optical-flow backend runs, and why.
         absent: See ``araflow.optical.Choice``.
+        found: Its clips, where they lay ready (``stages.look``).
         dataset: That of ``spec.dataset``; ``None`` where the clips are those of ``source``.
         labels: The classes to take, in label order; ``None`` takes those of the clips.
         source: Video, folder or manifest that ``araflow flow`` was given instead of ``spec.dataset``.
@@ -51,6 +69,7 @@ class ResolvedBuild:
     source: Path | None = None
     accept_licence: bool = False
     absent: str = ""
+    found: Found | None = None
 
     def say_flow(self) -> None:
         """Log which optical-flow backend runs."""

@@ -19,7 +19,7 @@ from araflow.build.selection import Selection
 from araflow.core import telling
 from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
-from araflow.core.listing import Listing
+from araflow.core.listing import Listing, say
 from araflow.core.spec import BuildSpec
 from araflow.datasets import folder
 from araflow.store import audit
@@ -83,6 +83,7 @@ def carry_out(
     build.say_flow()
     output, run = open_store(build.spec.out), build.spec.run
     # A source is looked at before the output is made: a wrong one leaves nothing behind.
+    build = stages.look(build)
     with readable(build.source):
         selection = None if build.source is None else select_source(build.source, output)
     with output.locked() as store, WorkerPool(run.workers) as pool:
@@ -118,7 +119,9 @@ def select_source(source: Path, store: Store) -> Selection:
         log.info("source: the rgb frames of a manifest of %d clips", len(manifest))
         split_of = {key: split for key, split in manifest.columns("key", "split") if split is not None}
         return stages.selection(Listing(tuple(_clips_of(manifest, store))), str(source), manifest.labels, split_of)
-    return stages.selection(folder.list_clips(Sources(source, None), None), str(source))
+    selection = stages.selection(folder.list_clips(Sources(source, None), None), str(source))
+    say(selection.passed_over, selection.remarks)
+    return selection
 
 
 def _clips_of(manifest: Manifest, store: Store) -> list[Clip]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from araflow.acquire import terms
 from araflow.acquire.types import Sources
-from araflow.build.resolved import ResolvedBuild, readable
+from araflow.acquire.walk import holds_archives, is_archive_name
+from araflow.build.resolved import Found, ResolvedBuild, readable
 from araflow.build.selection import Selection
 from araflow.core import splits
 from araflow.core.clip import Clip, ClipRecord
@@ -40,17 +43,53 @@ def prepare(build: ResolvedBuild, store: Store) -> Sources:
     """
     if build.dataset is None:
         return Sources(build.source, None)
+    if build.found is not None:
+        return build.found.files
     with readable(build.spec.dataset.source):
         return build.dataset.prepare(build.spec.dataset, store.state, report=log.info)
 
 
+def look(build: ResolvedBuild) -> ResolvedBuild:
+    """List the clips now, where they lie ready: what is wrong with them then ends a build before it has begun.
+
+    What is to be fetched, unpacked or drawn first is left to the stages.
+
+    Raises:
+        SpecError: See ``select``.
+        SourceError: See ``select``.
+    """
+    wanted = build.spec.dataset
+    if build.dataset is None or not (wanted.source and _is_ready(wanted.source) and _is_ready(wanted.splits)):
+        return build
+    with readable(wanted.source):
+        files = build.dataset.prepare(wanted, Path(os.devnull), report=log.info)
+    return dataclasses.replace(build, found=Found(files, *_select(build, files)))
+
+
+def _is_ready(source: str | None) -> bool:
+    """Whether a source is taken as it lies."""
+    if source is None:
+        return True
+    path = Path(source).expanduser()
+    return not holds_archives(path) if path.is_dir() else path.is_file() and not is_archive_name(path.name)
+
+
 def select(build: ResolvedBuild, files: Sources) -> Selection:
-    """List the clips of the wanted classes and give each its split.
+    """List the clips of the wanted classes and give each its split; say once what was guessed and passed over.
 
     Raises:
         SpecError: The split protocol needs what the clips do not have.
         SourceError: A list or name cannot be read, or no clip is listed.
     """
+    found = build.found or Found(files, *_select(build, files))
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    say(found.selection.passed_over, found.selection.remarks)
+    return found.selection
+
+
+def _select(build: ResolvedBuild, files: Sources) -> tuple[Selection, tuple[str, ...]]:
+    """List the clips; return them, and a warning for each class that lacks a split."""
     assert build.dataset is not None, "the clips of a source are listed by select_source"
     spec = build.spec
     with readable(files.videos):
@@ -64,12 +103,14 @@ def select(build: ResolvedBuild, files: Sources) -> Selection:
     parts: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         parts[clip.label or ""].add(split_of[clip.key])
-    for label in build.labels or sorted(parts):
-        if label in parts and (lacking := wanted - parts[label]):
-            log.warning("class %s has no %s clips", label, " and no ".join(sorted(lacking)))
+    warnings = tuple(
+        f"class {label} has no {' and no '.join(sorted(lacking))} clips"
+        for label in build.labels or sorted(parts)
+        if label in parts and (lacking := wanted - parts[label])
+    )
     remarks = listed.remarks if remark is None else (*listed.remarks, remark)
     listing = dataclasses.replace(listed, clips=tuple(clips), remarks=remarks)
-    return selection(listing, str(files.videos or files.splits), build.labels, split_of)
+    return selection(listing, str(files.videos or files.splits), build.labels, split_of), warnings
 
 
 def thin_out(clips: Sequence[Clip], most: int | None) -> list[Clip]:
@@ -90,7 +131,7 @@ def thin_out(clips: Sequence[Clip], most: int | None) -> list[Clip]:
 def selection(
     listing: Listing, origin: str, labels: Sequence[str] | None = None, split_of: dict[str, str] | None = None
 ) -> Selection:
-    """Take listed clips, and say once what was guessed and what was passed over.
+    """Take listed clips.
 
     Args:
         listing: The clips, and what lies beside them.
@@ -119,7 +160,6 @@ def selection(
         raise SourceError(
             f"{origin}: clip {shown(strange.key)} is of class {shown(strange.label)}, which is none of the classes"
         )
-    say(listing)
     return Selection(clips, tuple(labels), split_of or {}, listing.passed_over, listing.remarks)
 
 

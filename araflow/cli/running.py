@@ -65,6 +65,9 @@ def build(
     """
     made = None
     if prefect:
+        from araflow.build import stages
+
+        resolved = stages.look(resolved)  # a wrong source fails now, not after a server has been started
         with bar() as shown:
             made = with_history("build", lambda flow: flow.run(resolved, config, overrides, shown, strict=strict))
     if made is not None:

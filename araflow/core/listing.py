@@ -128,11 +128,11 @@ def told(passed_over: Sequence[PassedOver]) -> str:
     return f"{total:,} {'is no clip' if total == 1 else 'are no clips'}: {'; '.join(parts)}" if parts else ""
 
 
-def say(listing: Listing) -> None:
+def say(passed_over: Sequence[PassedOver], remarks: Sequence[str]) -> None:
     """Warn of what was guessed, and of what was passed over."""
-    for remark in listing.remarks:
+    for remark in remarks:
         log.warning("%s", remark)
-    if over := told(listing.passed_over):
+    if over := told(passed_over):
         log.warning("%s", over)
 
 

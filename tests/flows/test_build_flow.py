@@ -13,9 +13,11 @@ from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 from commands import Commands, clean
 from flow_world import Built, Server, edges, write_config
 
+from araflow.cli import main
 from flows.server import settings
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
@@ -139,6 +141,32 @@ def test_a_failing_source_ends_in_one_clear_message(built: Built, commands: Comm
     assert run.returncode == 1
     assert run.stderr.splitlines()[-1] == "error: nowhere: no such folder or archive"
     assert "Traceback" not in run.stdout + run.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "override", "said"),
+    [
+        ("empty", "dataset.classes=null", "no clips found: no video files, no folders of images, and no list of any"),
+        ("list.csv", "dataset.classes=null", "split is 'tset'; expected train, val, test, or nothing"),
+        ("videos", "dataset.classes=[wlak]", "holds no clips of class 'wlak'; its classes: walk"),
+    ],
+)
+def test_a_wrong_source_is_one_line_before_a_server_or_the_output_is_there(
+    tmp_path: Path, source: str, override: str, said: str
+):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "videos" / "walk").mkdir(parents=True)
+    (tmp_path / "videos" / "walk" / "a.avi").touch()
+    (tmp_path / "list.csv").write_text("path,label,split\nvideos/walk/a.avi,walk,tset\n")
+    arguments = ["build", "folder", f"dataset.source={tmp_path / source}", f"out={tmp_path / 'out'}", override]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("araflow.cli.running.with_history", lambda *_: pytest.fail("a server was started"))
+        result = CliRunner().invoke(main, [*arguments, "split.protocol=random"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {'dataset.classes: ' if source == 'videos' else ''}{tmp_path / source}")
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_prefect_toml_says_the_same_as_the_defaults():

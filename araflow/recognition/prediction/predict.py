@@ -176,7 +176,7 @@ def list_videos(sources: Sequence[Path]) -> list[Clip]:
                 f"{source}: no videos found: no video files and no folders of images; for a dataset that araflow built "
                 "there are araflow evaluate and araflow features" + (over and f"; {over}")
             )
-        say(listing)
+        say(listing.passed_over, listing.remarks)
         found += listing.clips
     return found
 
