@@ -19,11 +19,12 @@ import cv2
 import numpy as np
 
 from araflow import __version__, optical
+from araflow.build.beside import beside
 from araflow.build.recipe import Recipe
 from araflow.build.source import hash_source, stamp
 from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.errors import ClipError, OutputError, UnavailableError
-from araflow.media import flow_files, frame_files, quantize, steady, video
+from araflow.media import frame_files, quantize, steady, video
 from araflow.media.fields import GrayFrame
 from araflow.media.png_reader import read_png
 from araflow.store.draft import ClipDraft
@@ -80,6 +81,7 @@ class Job:
             quantizer=self.recipe.quantizer,
             bound=self.recipe.bound,
             jpeg_quality=self.recipe.jpeg_quality,
+            also=",".join(self.recipe.also) or None,
             rgb_format=self.recipe.frames.format,
             rgb_quality=self.recipe.frames.jpeg_quality,
             short_side=self.recipe.frames.short_side,
@@ -110,7 +112,7 @@ def make(job: Job) -> ClipRecord:
     bare = job.record(Outcome.QUARANTINED, "")
     measured: dict[str, Any] = {}
     try:
-        draft = job.store.begin(lossless=job.recipe.lossless)
+        draft = job.store.begin(*[LOSSLESS] * job.recipe.lossless, *job.recipe.also)
         try:
             _make(job, draft, measured)
             # Its bytes once more, too: a second write in the same tick of the file system's clock leaves the stamp.
@@ -174,7 +176,7 @@ def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
             yield cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)  # type: ignore[misc]
 
     backend = optical.load(recipe.backend)
-    with contextlib.closing(frames):
+    with contextlib.closing(frames), beside(draft, recipe, measured.get("rgb_fps") or info.fps) as add:
         for index, flow in enumerate(backend.compute(grays(), recipe.algorithm, recipe.preset or "balanced")):
             u, v, radius = quantize.quantize(flow, recipe.quantizer, recipe.bound)
             measured["components"] += flow.size
@@ -182,8 +184,7 @@ def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
                 measured["saturated"] += quantize.saturated(flow, u, v, recipe.bound)
             for kind, image in (("u", u), ("v", v)):
                 draft.write(kind, names[index] + ".jpg", cv2.imencode(".jpg", image, jpeg)[1].tobytes())
-            if recipe.lossless:
-                draft.write(LOSSLESS, names[index] + ".png", flow_files.encode_flow_png(flow))
+            add(names[index], flow)
             measured["flows"] = index + 1
             if radius is not None:
                 measured["radii"].append(radius)
@@ -196,7 +197,8 @@ def _make(job: Job, draft: ClipDraft, measured: dict[str, Any]) -> None:
         draft.rename_frames(recipe.naming, count)
     measured.update(rgb_bytes=draft.written["rgb"], flow_bytes=draft.written["u"] + draft.written["v"])
     measured["lossless_bytes"] = draft.written.get(LOSSLESS)
-    measured.update(rgb_sha256=draft.digest("rgb"), flow_sha256=draft.digest("u", "v", LOSSLESS))
+    measured["also_bytes"] = sum(draft.written[form] for form in recipe.also) if recipe.also else None
+    measured.update(rgb_sha256=draft.digest("rgb"), flow_sha256=draft.digest("u", "v", LOSSLESS, *recipe.also))
     if job.keep_rgb:
         earlier = job.store.read_proof(job.key)  # its files are looked for when they are taken over
         if earlier is None or earlier.frames != count:
@@ -224,7 +226,7 @@ def _fields(measured: Mapping[str, Any], *, partial: bool = False) -> dict[str, 
     radii = tuple(measured["radii"]) or None
     return (
         known
-        | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes", "lossless_bytes")}
+        | {name: measured[name] for name in ("flows", "rgb_bytes", "flow_bytes", "lossless_bytes", "also_bytes")}
         | {name: measured[name] for name in ("rgb_sha256", "flow_sha256")}
         | {"radii": radii, "saturated": measured["saturated"] / measured["components"]}
         | {"damaged": bool(info.complaints or info.faults)}

@@ -137,7 +137,8 @@ def _measure(build: ResolvedBuild, present: list[Clip], scratch: Path) -> tuple[
         return None, 0
     total = sum(lengths) / len(lengths) * len(present)
     workers = build.spec.run.workers or usable_cores()
-    flow_bytes = sum((record.flow_bytes or 0) + (record.lossless_bytes or 0) for record in records)
+    own = ((record.flow_bytes, record.lossless_bytes, record.also_bytes) for record in records)
+    flow_bytes = sum(size or 0 for sizes in own for size in sizes)
     return {
         "frames": round(total),
         "cpu_hours": spent / frames * total / 3600,

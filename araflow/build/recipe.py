@@ -13,7 +13,7 @@ from araflow.core.fingerprint import digest
 from araflow.media.frame_form import AS_DECODED, FrameForm
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
-    from araflow.core.spec import BuildSpec, Naming, Quantizer, Rotation
+    from araflow.core.spec import BuildSpec, FlowFormat, Naming, Quantizer, Rotation
 
 _RGB_FORMAT = 1
 _FLOW_FORMAT = 1
@@ -35,6 +35,7 @@ class Recipe:
         bound: For the ``bound`` quantizer, in pixels per frame.
         jpeg_quality: 1 to 100.
         lossless: Store each flow field as a 16-bit PNG, too.
+        also: Forms of files that flow is stored in, too (``araflow.media.flow_forms``).
         rotation: What is done where a source asks for its frames to be rotated or mirrored. In no fingerprint, since it
             changes no other clip: what was done is in each record (``turned``).
         frames: In what form frames are kept.
@@ -50,6 +51,7 @@ class Recipe:
     bound: float | None
     jpeg_quality: int
     lossless: bool = False
+    also: tuple[FlowFormat, ...] = ()
     rotation: Rotation = "apply"
     frames: FrameForm = AS_DECODED
 
@@ -72,6 +74,7 @@ class Recipe:
             bound=flow.bound if flow.quantizer == "bound" else None,
             jpeg_quality=flow.jpeg_quality,
             lossless=flow.lossless,
+            also=flow.also,
             rotation=spec.video.rotation,
             frames=FrameForm.of(spec.rgb),
         )
@@ -92,6 +95,7 @@ class Recipe:
         """Digest of what decides any of the files. The preset counts by what it resolves to, not by its name."""
         settings = dataclasses.asdict(self) | {"rgb": self.rgb_fingerprint, "format": _FLOW_FORMAT}
         del settings["preset"], settings["rotation"], settings["frames"]
-        if not self.lossless:
-            del settings["lossless"]  # clips made before there was this setting stay what they are
+        for name in ("lossless", "also"):
+            if not settings[name]:
+                del settings[name]  # clips made before there was this setting stay what they are
         return digest(settings)

@@ -10,7 +10,7 @@ from araflow.store import ownership
 from araflow.store.layout import MANIFEST, clip_name
 from araflow.store.store import Store
 
-_COLUMNS = ("key", "frames", "flows", "rgb_bytes", "flow_bytes", "lossless_bytes", "rgb_format")
+_COLUMNS = ("key", "frames", "flows", "rgb_bytes", "flow_bytes", "lossless_bytes", "rgb_format", "also", "also_bytes")
 
 
 def check(store: Store, clips: Sequence[Clip]) -> None:

@@ -20,6 +20,7 @@ from araflow.core.screen import echo, echo_json
 @click.option("--preset", help="fastest, fast, balanced or accurate.")
 @click.option("--quantizer", help="bound (fixed ±bound) or max_radius (NVIDIA's per-frame scale).")
 @click.option("--bound", help="Largest storable |u|, |v| in pixels per frame.")
+@click.option("--also", help="Also store flow as flo, npy16, npy32 or film; several by commas.")
 @click.option("--max-frames", help="Stop each clip after this many frames.")
 @click.option("--workers", help="Decoding processes.  [default: one per usable core]")
 @click.option(
@@ -54,6 +55,7 @@ def flow(
     \b
     araflow flow clip.mp4 --out flow/
     araflow flow videos/ --out more_flow/ --preset accurate --quantizer max_radius
+    araflow flow videos/ --out raw_flow/ --also flo,film
     """
     if show_backends:
         _list_backends(as_json)
@@ -66,6 +68,8 @@ def flow(
     if source is not None and (idle := [text for text in overrides if text.startswith(("dataset.", "split."))]):
         raise click.UsageError(f"--set {idle[0]}: clips of SOURCE have no configured dataset and no split")
     paths = {"out": "out", "max_frames": "rgb.max_frames", "workers": "run.workers"}
+    if given["also"] is not None:
+        given["also"] = f"[{given['also']}]"
     flat = [f"{paths.get(name, f'optical.{name}')}={value}" for name, value in given.items() if value is not None]
     flat += ["run.verify=true"] * verify
     resolved = resolve(spec_file.load(config, [*overrides, *flat]), accept_licence=accept_licence, source=source)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from araflow.core.kinds import plugin
 
@@ -18,6 +18,7 @@ Rotation = Literal["apply", "ignore"]
 Quantizer = Literal["bound", "max_radius"]
 Naming = Literal["card", "recipe"]
 FrameFormat = Literal["png", "jpeg"]
+FlowFormat = Literal["flo", "npy16", "npy32", "film"]
 
 
 class Settings(BaseModel):
@@ -90,3 +91,15 @@ class OpticalSpec(Settings):
     lossless: bool = Field(
         False, description="Also store each flow field as a 16-bit PNG (KITTI's convention, steps of 1/64 pixel)."
     )
+    also: tuple[FlowFormat, ...] = Field(
+        (),
+        description="Also store flow as these: flo: Middlebury's, float32; npy16, npy32: NumPy's, float16 or float32; "
+        "film: a film of each clip to look at, direction as hue.",
+        examples=[["flo", "film"]],
+    )
+
+    @field_validator("also")
+    @classmethod
+    def _in_order(cls, value: tuple[FlowFormat, ...]) -> tuple[FlowFormat, ...]:
+        """In one order, so that another one is no other setting."""
+        return tuple(sorted(set(value), key=get_args(FlowFormat).index))

@@ -125,8 +125,11 @@ class ClipRecord:
         rgb_bytes: Total size of the frames' files.
         flow_bytes: Total size of the u and v JPEG files.
         lossless_bytes: Total size of the 16-bit flow files, where they were asked for.
+        also: Further files that hold the flow, such as ``flo,film`` (``araflow.media.flow_forms``); ``None``: there are
+            none.
+        also_bytes: Their total size; ``None`` likewise.
         rgb_sha256: Digest of names and bytes of the frames' files; ``None`` where an older araflow made them.
-        flow_sha256: Digest of names and bytes of the u, v and 16-bit flow files; ``None`` as above.
+        flow_sha256: Digest of names and bytes of all files of flow; ``None`` as above.
         backend: Optical-flow backend that ran.
         algorithm: Its algorithm.
         preset: Its preset.
@@ -165,6 +168,8 @@ class ClipRecord:
     rgb_bytes: int | None = None
     flow_bytes: int | None = None
     lossless_bytes: int | None = None
+    also: str | None = None
+    also_bytes: int | None = None
     rgb_sha256: str | None = None
     flow_sha256: str | None = None
     backend: str | None = None

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from araflow.core import resources
 from araflow.core._frame_spec import Algorithm as Algorithm
+from araflow.core._frame_spec import FlowFormat as FlowFormat
 from araflow.core._frame_spec import FrameFormat as FrameFormat
 from araflow.core._frame_spec import Naming as Naming
 from araflow.core._frame_spec import OpticalSpec, VideoSpec
@@ -216,8 +217,9 @@ class BuildSpec(Settings):
         if self.video.rotation == "apply":
             del settings["video"]
         settings["rgb"] = self.rgb.changes()
-        if not self.optical.lossless:
-            del settings["optical"]["lossless"]
+        for name in ("lossless", "also"):
+            if not settings["optical"][name]:
+                del settings["optical"][name]
         if self.split.protocol == "official":
             del settings["split"]["test_fraction"]
             if not self.split.val_fraction:

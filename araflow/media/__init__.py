@@ -13,6 +13,7 @@ __all__ = [
     "containers",
     "fields",
     "flow_files",
+    "flow_forms",
     "frame_files",
     "frame_form",
     "images",

@@ -11,6 +11,20 @@ from numpy.typing import NDArray
 from araflow.media.fields import FlowField
 
 
+def film_colours(flow: FlowField) -> NDArray[np.uint8]:
+    """Colour a field of a film, where one speed has one colour throughout, and in every film of frames of one size.
+
+    A fortieth of the frames' shorter side per frame is fully saturated: 6 pixels where that has 240.
+
+    Args:
+        flow: float32, (height, width, 2), pixels per frame.
+
+    Returns:
+        uint8, (height, width, 3), R, G, B.
+    """
+    return flow_colours(flow, max(1.0, min(flow.shape[:2]) / 40))
+
+
 def flow_colours(flow: FlowField, fastest: float | None = None) -> NDArray[np.uint8]:
     """Colour a flow field: hue is direction (red is to the right), saturation is speed, white is rest.
 

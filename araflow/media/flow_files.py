@@ -18,9 +18,10 @@ The PNG is that of the KITTI 2012 and 2015 flow benchmarks (Geiger et al., CVPR 
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -32,6 +33,9 @@ from araflow.media import images
 from araflow.media.fields import FlowField
 from araflow.media.png import SIGNATURE, UP, chunk, deflate
 from araflow.media.png_reader import chunks, up_rows
+
+if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
+    from araflow.core.spec import FlowFormat
 
 Mask = NDArray[np.bool_]
 """bool, (height, width)."""
@@ -61,6 +65,16 @@ def read_flo(path: Path) -> tuple[FlowField, Mask]:
         data = read_file(path)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    return decode_flo(data, str(path))
+
+
+def decode_flo(data: bytes, path: str = ".flo data") -> tuple[FlowField, Mask]:
+    """Recover the field of a ``.flo`` file; see ``read_flo``.
+
+    Args:
+        data: The file's bytes.
+        path: What to call it in messages.
+    """
     if data[:4] != _TAG:
         raise SourceError(f"{path}: not a .flo file: it begins with {data[:4]!r} instead of {_TAG!r}")
     if len(data) < _HEADER.size:
@@ -79,6 +93,43 @@ def read_flo(path: Path) -> tuple[FlowField, Mask]:
     known: Mask = np.all(np.abs(flow) <= _UNKNOWN_FROM, axis=2)  # false for not-a-number too
     flow[~known] = 0
     return flow, known
+
+
+def encode(flow: FlowField, form: FlowFormat) -> bytes:
+    """Return a field as a file of a form; see ``araflow.media.flow_forms``.
+
+    Args:
+        flow: float32, (height, width, 2), in pixels per frame.
+        form: ``flo``, ``npy16`` or ``npy32``.
+
+    Raises:
+        ValueError: Not a flow field, or not of finite numbers.
+    """
+    _check(flow, None)
+    if form == "flo":
+        return _HEADER.pack(_TAG, flow.shape[1], flow.shape[0]) + flow.astype("<f4").tobytes()
+    file = io.BytesIO()
+    np.save(file, flow.astype("<f2" if form == "npy16" else "<f4"), allow_pickle=False)
+    return file.getvalue()
+
+
+def shape_of(data: bytes, where: str) -> tuple[int, ...]:
+    """Return the shape of a field's array in a file that ``encode`` made.
+
+    Args:
+        data: The file's bytes.
+        where: What to call it in messages; it ends in ``.flo`` or ``.npy``.
+
+    Raises:
+        SourceError: It is none, or damaged.
+    """
+    if where.endswith(".flo"):
+        return decode_flo(data, where)[0].shape
+    try:
+        found = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        return tuple(found.shape) if found.dtype.kind == "f" else ()
+    except (ValueError, EOFError, MemoryError) as error:  # the last one: a header that lies
+        raise SourceError(f"{where}: damaged: {error}; make it again") from error
 
 
 def encode_flow_png(flow: FlowField, known: Mask | None = None) -> bytes:

@@ -18,7 +18,7 @@ from araflow.store.draft import ClipDraft
 from araflow.store.layout import clip_name, is_same, is_whole, proof_name, record_name
 from araflow.store.place import Place
 
-_FOLDERS = {*layout.KINDS, layout.LOSSLESS}
+_FOLDERS = {*layout.ALL_KINDS}
 """How empty folders of frames are named."""
 _MOST_TRIES = 20
 """To place a clip while others do the same; each try that fails means that another one got on."""

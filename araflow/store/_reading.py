@@ -29,7 +29,7 @@ _GROUPS = ("dataset", "optical")
 """Of the settings in the metadata, those that are read again."""
 _COUNTS = (
     *("label_index", "source_bytes", "width", "height", "frames", "flows", "bound", "saturated"),
-    *("rgb_bytes", "flow_bytes", "lossless_bytes"),
+    *("rgb_bytes", "flow_bytes", "lossless_bytes", "also_bytes"),
 )
 """Columns of which no number is negative."""
 _OUTSIDE = "ARAFLOW_OUTSIDE"

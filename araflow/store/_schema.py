@@ -40,6 +40,8 @@ SCHEMA = pa.schema(
         ("rgb_bytes", pa.int64()),
         ("flow_bytes", pa.int64()),
         ("lossless_bytes", pa.int64()),
+        ("also", pa.string()),
+        ("also_bytes", pa.int64()),
         ("rgb_sha256", pa.string()),
         ("flow_sha256", pa.string()),
         ("backend", pa.string()),
@@ -72,7 +74,7 @@ ADDED = (
         "rgb_quality",
         "lossless_bytes",
     ),
-    *("lossless_bytes", "rgb_sha256", "flow_sha256"),
+    *("lossless_bytes", "also", "also_bytes", "rgb_sha256", "flow_sha256"),
     *("flow_parameters", "jpeg_quality", "saturated", "damaged"),
 )
 """Columns that came later, in the order of the schema: null in a file from before."""

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 
 from araflow.core.clip import ClipRecord, Outcome
-from araflow.core.errors import brief
+from araflow.core.errors import SourceError, brief
 from araflow.core.files import PROOF
 from araflow.media import images
+from araflow.media.flow_forms import SUFFIXES, parse
 from araflow.store.layout import (
     KINDS,
     LOSSLESS,
@@ -106,7 +107,7 @@ def _check_own(
     if not _is_ours(row):
         if stems.get("u") != stems.get("v"):
             yield "u and v are not named alike"
-    elif not stems["u"] == stems["v"] == stems.get(LOSSLESS, stems["u"]) == stems["rgb"][:-1]:
+    elif any(own != stems["rgb"][:-1] for kind, own in stems.items() if kind not in ("rgb", "film")):
         yield "u and v are not named as the frames they belong to"
     yield from _check_measured(row, files)
     if decode or deep:
@@ -121,7 +122,7 @@ def _check_foreign(counts: Mapping[str, int], names: Set[str]) -> Iterator[str]:
 
 
 def _own(row: _Row, sizes: Mapping[str, int]) -> set[str]:
-    numbers = {name: row[name] for name in ("frames", "flows", "lossless_bytes", "rgb_format")}
+    numbers = {name: row[name] for name in ("frames", "flows", "lossless_bytes", "rgb_format", "also")}
     return own_names(ClipRecord(row["key"], Outcome.DONE, "complete", **numbers), sizes)
 
 
@@ -138,7 +139,9 @@ def _counts(row: _Row) -> dict[str, int]:
         return {kind: count for kind, count in counts.items() if count}
     if frames is None or flows != frames - 1:
         return {}
-    return counts if row["lossless_bytes"] is None else {**counts, LOSSLESS: flows}
+    if row["lossless_bytes"] is not None:
+        counts[LOSSLESS] = flows
+    return counts | {form: 1 if form == "film" else flows for form in parse(row["also"])}
 
 
 def _check_measured(row: _Row, files: _Files) -> Iterator[str]:
@@ -149,6 +152,7 @@ def _check_measured(row: _Row, files: _Files) -> Iterator[str]:
     sizes = {kind: sum(own.values()) for kind, own in files.items()}
     flow_bytes = sizes.get("u", 0) + sizes.get("v", 0)
     totals = {"rgb_bytes": sizes.get("rgb"), "flow_bytes": flow_bytes, "lossless_bytes": sizes.get(LOSSLESS)}
+    totals["also_bytes"] = sum(sizes[form] for form in parse(row["also"])) if row["also"] else None
     for name, total in totals.items():
         if total != row[name] and (_is_ours(row) or row[name] is not None):
             yield f"files have {total} bytes, {name} says {row[name]}"
@@ -156,14 +160,14 @@ def _check_measured(row: _Row, files: _Files) -> Iterator[str]:
 
 def _check_content(row: _Row, files: _Files, place: Place, *, decode: bool) -> Iterator[str]:
     """Read each file once, for its picture and for its digest."""
-    for column, kinds in (("rgb_sha256", ("rgb",)), ("flow_sha256", ("u", "v", LOSSLESS))):
+    for column, kinds in (("rgb_sha256", ("rgb",)), ("flow_sha256", ("u", "v", LOSSLESS, *SUFFIXES))):
         digests: dict[str, str] = {}
         problems: list[str] = []
         for name, size in (one for kind in kinds for one in files.get(kind, {}).items()):
             data = (place.read(f"{row['path']}/{name}") if size else None) or b""
             digests[name] = hashlib.sha256(data).hexdigest()
             if decode:
-                problems += _check_image(row, name, data)
+                problems += (_check_flow if name.partition("/")[0] in SUFFIXES else _check_image)(row, name, data)
         if not problems and row[column] not in (None, files_digest(digests)):
             problems = [f"{', '.join(filter(files.get, kinds))}: names and bytes are not those that were written"]
         yield from problems
@@ -179,6 +183,21 @@ def _check_image(row: _Row, name: str, data: bytes) -> Iterator[str]:
         return
     if _is_ours(row) and image.shape != expected:
         yield f"{name} is {image.shape}, expected {expected}"
+
+
+def _check_flow(row: _Row, name: str, data: bytes) -> Iterator[str]:
+    from araflow.media import flow_files, mp4  # decoders, for which most checks have no need
+
+    kind = name.partition("/")[0]
+    try:
+        shape = (mp4 if kind == "film" else flow_files).shape_of(data, name)
+    except SourceError:
+        yield f"{name} does not decode"
+        return
+    high, wide = row["height"], row["width"]
+    expected = (row["flows"], high + high % 2, wide + wide % 2) if kind == "film" else (high, wide, 2)
+    if shape != expected:
+        yield f"{name} is {shape}, expected {expected}"
 
 
 def _check_record(row: _Row, place: Place) -> Iterator[str]:

@@ -36,6 +36,8 @@ class ClipDraft:
         self._digests: dict[str, list[str]] = {kind: [] for kind in kinds}
         for kind in kinds:
             (folder / kind).mkdir(parents=True)
+        self._whole: set[str] = set()
+        """Kinds whose files are not named after frames."""
         self._prefixes = {kind: f"{folder / kind}{os.sep}" for kind in kinds}
 
     def write(self, kind: str, name: str, data: bytes) -> None:
@@ -52,9 +54,24 @@ class ClipDraft:
         self._names[kind].append(name)
         self._digests[kind].append(hashlib.sha256(data).hexdigest())
 
+    def adopt(self, kind: str, name: str) -> None:
+        """Count a file that somebody else has written into the draft, and that is no single frame's.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        path = self.folder / kind / name
+        with path.open("rb") as file:
+            self._digests[kind].append(hashlib.file_digest(file, "sha256").hexdigest())
+        self.written[kind] += path.stat().st_size
+        self._names[kind].append(name)
+        self._whole.add(kind)
+
     def rename_frames(self, naming: Naming, total: int) -> None:
         """Give the names their final width where a clip's header was wrong about the number of frames."""
         for kind, names in self._names.items():
+            if kind in self._whole:
+                continue
             # Backwards, because a shorter number never equals a longer one but order keeps it plainly safe.
             for index in reversed(range(len(names))):
                 final = stem(naming, index, total) + Path(names[index]).suffix

@@ -14,6 +14,7 @@ from araflow.core.files import PROOF, STATE
 from araflow.core.fingerprint import digest
 from araflow.core.keys import shown, why_not
 from araflow.core.reading import json_of
+from araflow.media.flow_forms import FILM, SUFFIXES, parse
 from araflow.media.source_files import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:  # worker processes start sooner without the settings' machinery
@@ -23,12 +24,13 @@ MANIFEST = "manifest.parquet"
 CONTACT_SHEET = "contact_sheet.jpg"
 KINDS = ("rgb", "u", "v")
 LOSSLESS = "flow"
-"""The fourth folder of a clip, where 16-bit flow is asked for."""
+"""The fourth folder of a clip, where 16-bit flow is asked for; further forms lie in folders named after them."""
+ALL_KINDS = (*KINDS, LOSSLESS, *SUFFIXES)
 RECORDS = f"{STATE}/records"
 _FIRST: Mapping[Naming, int] = {"card": 0, "recipe": 1}
 _DIGITS = {"card": 4, "recipe": 6}
 _MOST_DIGITS = 20
-_FLOW_SUFFIXES = {"u": ".jpg", "v": ".jpg", LOSSLESS: ".png"}
+_FLOW_SUFFIXES: Mapping[str, str] = {"u": ".jpg", "v": ".jpg", LOSSLESS: ".png", **SUFFIXES}
 
 
 def stem(naming: Naming, index: int, total: int) -> str:
@@ -89,11 +91,15 @@ def own_names(record: ClipRecord, there: Collection[str]) -> set[str]:
 def _counts(record: ClipRecord) -> dict[str, int]:
     flows = record.flows or 0
     counts = {"rgb": record.frames or 0, "u": flows, "v": flows}
-    return counts if record.lossless_bytes is None else {**counts, LOSSLESS: flows}
+    if record.lossless_bytes is not None:
+        counts[LOSSLESS] = flows
+    return counts | {form: 1 if form == "film" else flows for form in parse(record.also)}
 
 
 def _is_listed(name: str, counts: Mapping[str, int], suffixes: Mapping[str, str], naming: Naming) -> bool:
     kind, _, file = name.partition("/")
+    if kind == "film":
+        return kind in counts and file == FILM
     number = file.removesuffix(suffixes.get(kind, "/"))
     if not 0 < len(number) < min(len(file), _MOST_DIGITS) or not (number.isascii() and number.isdecimal()):
         return False
@@ -102,8 +108,9 @@ def _is_listed(name: str, counts: Mapping[str, int], suffixes: Mapping[str, str]
 
 
 def is_frame(name: str) -> bool:
-    """Whether a file below a clip's folder is an image that lies where its frames lie."""
-    return name.partition("/")[0] in (*KINDS, LOSSLESS) and PurePath(name).suffix.lower() in IMAGE_SUFFIXES
+    """Whether a file below a clip's folder is an image, or holds flow, and lies where its frames or flow lie."""
+    kind, suffix = name.partition("/")[0], PurePath(name).suffix.lower()
+    return suffix == SUFFIXES[kind] if kind in SUFFIXES else kind in ALL_KINDS and suffix in IMAGE_SUFFIXES
 
 
 def holds_others(names: Collection[str]) -> bool:
@@ -136,6 +143,7 @@ def _counted(sizes: Mapping[str, int], record: ClipRecord) -> bool:
         and sum(own["rgb"]) == record.rgb_bytes
         and sum(own["u"]) + sum(own["v"]) == record.flow_bytes
         and sum(own.get(LOSSLESS, ())) == (record.lossless_bytes or 0)
+        and sum(sum(own[form]) for form in parse(record.also)) == (record.also_bytes or 0)
     )
 
 

@@ -26,7 +26,7 @@ from araflow.core.clip import ClipRecord, Outcome
 from araflow.core.files import STATE, explained
 from araflow.store import _placing, layout, ownership
 from araflow.store.draft import ClipDraft
-from araflow.store.layout import KINDS, LOSSLESS, MANIFEST, clip_name, is_same, is_whole, proof_name, record_name
+from araflow.store.layout import KINDS, MANIFEST, clip_name, is_same, is_whole, proof_name, record_name
 from araflow.store.place import Place
 
 _Item = TypeVar("_Item")
@@ -228,9 +228,9 @@ class Store:
 
     # --- writing clips ---
 
-    def begin(self, *, lossless: bool = False) -> ClipDraft:
-        """Start a clip in the work area, with a folder for 16-bit flow where ``lossless``."""
-        return ClipDraft(self.work / uuid.uuid4().hex, (*KINDS, LOSSLESS) if lossless else KINDS)
+    def begin(self, *further: str) -> ClipDraft:
+        """Start a clip in the work area, with a folder for each of these kinds of files beside the usual ones."""
+        return ClipDraft(self.work / uuid.uuid4().hex, (*KINDS, *further))
 
     def commit(self, draft: ClipDraft, record: ClipRecord, *, keep_rgb: bool) -> None:
         """Write the proof and have the clip appear, replacing what an earlier run made.

@@ -611,6 +611,7 @@ CHANGED = {
     "bound": 19.0,
     "jpeg_quality": 94,
     "lossless": True,
+    "also": ("flo",),
     "frames": FrameForm(short_side=20),
 }
 

@@ -257,6 +257,7 @@ def test_a_clip_whose_source_becomes_unreadable_after_it_was_made_stays_made(cli
         ({"optical": {"preset": "fast"}}, True),
         ({"optical": {"jpeg_quality": 90}}, True),
         ({"optical": {"lossless": True}}, True),
+        ({"optical": {"also": ["npy16"]}}, True),
         ({"rgb": {"naming": "recipe"}}, False),
         ({"rgb": {"max_frames": 5}}, False),
         ({"rgb": {"format": "jpeg"}}, False),

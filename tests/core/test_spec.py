@@ -61,6 +61,7 @@ FIELDS: dict[str, tuple[object, bool, list[str]]] = {
     "optical.bound": (16.0, True, ["optical.quantizer=max_radius"]),
     "optical.jpeg_quality": (90, True, []),
     "optical.lossless": (True, True, []),
+    "optical.also": (["flo"], True, []),
     "run.workers": (3, False, []),
     "run.shard_size": (1, False, []),
     "run.on_error": ("stop", False, []),
@@ -205,7 +206,7 @@ def test_a_spec_is_frozen_and_hashable():
 @pytest.mark.parametrize(
     ("path", "nearest", "allowed"),
     [
-        ("optical.algoritm", "algorithm", "backend, algorithm, preset, quantizer, bound, jpeg_quality, lossless"),
+        ("optical.algoritm", "algorithm", "backend, algorithm, preset, quantizer, bound, jpeg_quality, lossless, also"),
         ("dataset.sample.widht", "width", "clips_per_class, sources_per_class, width, height, seed"),
         ("opticals", "optical", "name, dataset, split, video, rgb, optical, run, out"),
         ("run.worker", "workers", ", ".join(RunSpec.model_fields)),
@@ -222,7 +223,7 @@ def test_an_unknown_key_is_named_in_full_with_the_allowed_and_the_nearest(tmp_pa
 
 
 def test_a_key_like_nothing_else_gets_no_guess():
-    with pytest.raises(SpecError, match=r"optical\.zzzzzz: unknown key; allowed: backend, .*jpeg_quality, lossless$"):
+    with pytest.raises(SpecError, match=r"optical\.zzzzzz: unknown key; allowed: backend, .*lossless, also$"):
         parse(tree(optical__zzzzzz=1))
 
 

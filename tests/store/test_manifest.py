@@ -208,6 +208,8 @@ def test_a_row_joins_clip_and_record(made: Path):
         "rgb_bytes": sum(path.stat().st_size for path in (made / "clips" / GOOD / "rgb").iterdir()),
         "flow_bytes": sum(path.stat().st_size for kind in "uv" for path in (made / "clips" / GOOD / kind).iterdir()),
         "lossless_bytes": None,
+        "also": None,
+        "also_bytes": None,
         "rgb_sha256": files_digest({n: d for n, d in digests(made / "clips" / GOOD) if n.startswith("rgb/")}),
         "flow_sha256": files_digest({n: d for n, d in digests(made / "clips" / GOOD) if n[0] in "uv"}),
         "backend": "opencv",
