@@ -11,13 +11,19 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
 import annotated_types
 from pydantic import BaseModel, Field, WithJsonSchema
 from pydantic.fields import FieldInfo
 
+from araflow.core.addresses import masked_in
+from araflow.core.screen import visible
+
 CONFIGURED = "configured"
+_LONGEST_NAME = 100
+"""Of a run, in characters."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -81,6 +87,44 @@ class Arguments:
             for one in self._listed
             if values.get(one.name) not in (None, self._parameters[one.name].default)
         }
+
+    def asked(self, title: str, values: Mapping[str, Any]) -> str:
+        """Name a run by what was asked for: its configuration, and what a run was given beside that.
+
+        Args:
+            title: The configuration, a shipped name or a file.
+            values: The flow's arguments.
+        """
+        given = self.given(values)
+        return run_name(title, {one.name: values[one.name] for one in self._listed if one.key in given})
+
+    def configured(self, spec: BaseModel) -> dict[str, str]:
+        """Return what a specification says, by the arguments' names, as a form shows it."""
+        return {one.name: _text(_value(spec, one.key)) for one in self._listed}
+
+
+def run_name(title: str, given: Mapping[str, Any]) -> str:
+    """Name a run by what was asked for.
+
+    Args:
+        title: The configuration, a shipped name or a file.
+        given: Arguments that say something else.
+    """
+    said = " ".join([PurePath(title).stem, *(f"{name}={_text(value)}" for name, value in given.items())])
+    name = visible(masked_in(said))
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+
+
+def _value(spec: Any, key: str) -> Any:  # noqa: ANN401 - settings, each of its own type
+    for name in key.split("."):
+        spec = None if spec is None else getattr(spec, name)
+    return spec
+
+
+def _text(value: object) -> str:
+    if value is None or value == ():
+        return "not set"
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def _field(model: type[BaseModel], key: str) -> FieldInfo:

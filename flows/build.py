@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect import State, flow, runtime
@@ -59,9 +58,10 @@ ARGUMENTS = Arguments(
 
 
 def _run_name() -> str:
-    """Say dataset, backend and algorithm; before these are known, of which configuration the run is."""
+    """Say dataset, backend and algorithm; before these are known, what was asked for."""
     resolved = resolved_by_command(ResolvedBuild)
-    return visible(Path(str(runtime.flow_run.parameters["config"])).stem) if resolved is None else resolved.name
+    given = runtime.flow_run.parameters
+    return ARGUMENTS.asked(str(given["config"]), given) if resolved is None else resolved.name
 
 
 @flow(

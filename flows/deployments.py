@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from araflow.core import spec_file
 from araflow.core.errors import SpecError, did_you_mean
-from flows.build import build
+from flows.build import ARGUMENTS, build
 from flows.executors.workers import RANGES
 from flows.server.deployment import Deployment
+from flows.server.names import HERE
 from flows.train_eval import train_eval
 
 build_folder = build.with_options(name="build-folder")
@@ -24,7 +26,6 @@ build_kinetics700_2020 = build.with_options(name="build-kinetics700_2020")
 build_sample = build.with_options(name="build-sample")
 extract_range = RANGES.flow
 
-HERE = "local"
 _WHERE = {
     HERE: "Clips are made on the machine that runs it.",
     "workers": "Clips are made by every machine that polls the work pool.",
@@ -38,17 +39,13 @@ def _all() -> Iterator[Deployment]:
             continue
         config = flow.name.removeprefix("build-")
         what = "your own videos, one folder per class," if config == "folder" else f"the videos of {config}"
+        configured = ARGUMENTS.configured(spec_file.load(config))
         for executor, text in _WHERE.items():
             parameters = {"config": config} | ({} if executor == HERE else {"engine": executor})
-            yield Deployment(
-                flow,
-                executor,
-                attribute,
-                parameters,
-                f"Turn {what} into RGB frames, optical flow and a manifest. {text}",
-            )
+            about = f"Turn {what} into RGB frames, optical flow and a manifest. {text}"
+            yield Deployment(flow, executor, attribute, parameters, about, configured=configured)
     about = "Train a recogniser from a manifest, evaluate it, export it and build its engine."
-    yield Deployment(train_eval, HERE, "train_eval", {"spec": "sample_flow"}, about)
+    yield Deployment(train_eval, HERE, "train_eval", {"spec": "quick"}, about)
     yield RANGES
 
 
@@ -65,7 +62,7 @@ def find(names: Sequence[str]) -> tuple[Deployment, ...]:
         SpecError: There is no such deployment.
     """
     served = [one for one in DEPLOYMENTS if not one.on_pool]
-    here = {one.flow.name: one for one in served if one.name == HERE}
+    here = {one.flow.name: one for one in served if one.where == HERE}
     known = here | {one.full_name: one for one in served}
     for name in names:
         if name not in known:

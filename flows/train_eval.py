@@ -7,7 +7,6 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from prefect import State, flow, runtime, task
@@ -79,10 +78,10 @@ def read(spec: str, overrides: Sequence[str], given: Mapping[str, Any]) -> Exper
 
 
 def _run_name() -> str:
-    """Say experiment and what is trained; before these are known, of which file the run is."""
+    """Say experiment and what is trained; before these are known, what was asked for."""
     resolved = resolved_by_command(_Resolved)
-    name = Path(str(runtime.flow_run.parameters["spec"])).stem if resolved is None else resolved.experiment.title
-    return visible(name)
+    given = runtime.flow_run.parameters
+    return ARGUMENTS.asked(str(given["spec"]), given) if resolved is None else visible(resolved.experiment.title)
 
 
 @task(name="train", task_run_name="train{name}", cache_policy=NO_CACHE)

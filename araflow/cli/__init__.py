@@ -83,6 +83,7 @@ for command, line in (
     (serve.up, "Start a Prefect server, and serve on it."),
     (serve.serve, "Serve on a Prefect server that is there."),
     (serve.run, "Ask a server for a run, and watch it."),
+    (serve.schedules, "List or remove what runs at set times."),
     (fetch.fetch, "Download a dataset, verified."),
     (unpack.unpack, "Unpack an archive (zip, tar, RAR) safely."),
     (flow_quality.flow_quality, "Measure optical flow against the truth."),

@@ -15,6 +15,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from flows.server.names import ByEitherName
+
 FOREIGN_NAME = "this server has another name; see PREFECT_SERVER_CORS_ALLOWED_ORIGINS in araflow's docs/security.md"
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -89,4 +91,4 @@ def create_app(host: str = "127.0.0.1") -> ASGIApp:
     from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS
 
     origins = str(PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value()).split(",")
-    return Guard(of_prefect(final=True), host, [one for one in origins if one])
+    return Guard(ByEitherName(of_prefect(final=True)), host, [one for one in origins if one])

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from prefect.client.orchestration import get_client
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.runner import Runner
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -165,9 +165,20 @@ def serve(deployments: Sequence[Deployment], limit: int, on_ready: Callable[[], 
     runner = _Runner(limit=limit, pause_on_shutdown=False)
     for one in deployments:
         runner.add_deployment(one.for_runner())
+        if not _knows_both_names(one):  # a server that is not ours, or that an earlier araflow has told
+            runner.add_deployment(one.for_runner(typed=True))
     on_ready()
     with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
         asyncio.run(runner.start())
+
+
+def _knows_both_names(one: Deployment) -> bool:
+    """Whether what is typed leads to what the list shows, as on a server of ours."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_deployment_by_name(one.full_name).name != one.where
+        except ObjectNotFound:
+            return False
 
 
 def automation() -> AutomationCore:

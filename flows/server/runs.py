@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import httpx
@@ -50,12 +51,13 @@ class Asked:
         )
 
 
-def ask(name: str, parameters: dict[str, Any]) -> Asked:
+def ask(name: str, parameters: dict[str, Any], called: str) -> Asked:
     """Ask for a run.
 
     Args:
         name: ``FLOW/DEPLOYMENT``.
         parameters: The flow's arguments, which the server checks before the run exists.
+        called: The run's name, until more is known of it.
 
     Raises:
         SpecError: The server has no such deployment, or an argument is wrong.
@@ -63,14 +65,40 @@ def ask(name: str, parameters: dict[str, Any]) -> Asked:
         ServerLostError: It stops answering.
     """
     url = server_url()
+    refuse_secrets(parameters)
+    with explained(url, name):
+        run = run_deployment(name, parameters=parameters, timeout=0, flow_run_name=called)
+    return Asked.of(cast(FlowRun, run))
+
+
+def refuse_secrets(parameters: dict[str, Any]) -> None:
+    """Refuse what the server should not know.
+
+    Raises:
+        SpecError: An argument holds a secret, as far as can be told.
+    """
     if (kept := masked_all(parameters)) != parameters:
         secret = ", ".join(name for name, value in parameters.items() if kept[name] != value)
         raise SpecError(
             f"{secret}: holds an address with a user, a query or a fragment, which may be secret, and the server keeps "
             "and shows what a run is given; fetch it first and name the file, or use araflow build"
         )
+
+
+@contextlib.contextmanager
+def explained(url: str, name: str) -> Iterator[None]:
+    """Say what a server's refusal, or its silence, means.
+
+    Args:
+        url: The server's API.
+        name: What it was asked for.
+
+    Raises:
+        SpecError: It has no such deployment, or an argument is wrong.
+        ServerLostError: It stops answering.
+    """
     try:
-        return Asked.of(cast(FlowRun, run_deployment(name, parameters=parameters, timeout=0)))
+        yield
     except ObjectNotFound as error:
         raise SpecError(f"the server at {url} has no deployment {name}: register it with araflow serve") from error
     except PrefectHTTPStatusError as error:

@@ -16,7 +16,7 @@ FORKING = """
 import importlib, json, os, sys
 from flows.server import settings; settings.apply()
 from araflow import cli
-import flows.build
+import flows.deployments
 
 for line in sys.stdin:
     asked = json.loads(line)

@@ -73,6 +73,14 @@ def test_arguments_stand_above_overrides_and_those_above_the_file(tmp_path: Path
     assert (spec.dataset.classes, spec.split.fold, spec.run.workers, spec.out) == (("walk",), 2, None, "2024_01")
 
 
+def test_a_run_is_named_by_what_was_asked_for():
+    asked = {"source": "https://u:S3CRET@host/x?y", "classes": ["walk", "run"], "fold": 2, "preset": "configured"}
+    named = ARGUMENTS.asked("mine/hmdb5.yaml", asked)
+    assert named == "hmdb5 classes=walk, run source=https://…@host/x?… fold=2"
+    assert len(ARGUMENTS.asked("hmdb5", {"source": "/v" * 99})) == 100
+    assert OF_TRAINING.asked("quick", {"manifest": "data/mine\n", "seed": -1}) == "quick manifest=data/mine\\n"
+
+
 def groups(model: type[pydantic.BaseModel], above: str = "") -> list[str]:
     """Every group of settings, dotted, but those where null says something."""
     found = []
