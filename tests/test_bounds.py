@@ -1,8 +1,10 @@
 """Each lower bound of pyproject.toml is a version that was tried: the one of constraints-lowest.txt."""
 
+import ast
 import itertools
+import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +16,18 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def requirements() -> Iterator[Requirement]:
-    for text in itertools.chain(PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()):
-        requirement = Requirement(text)
+EXTRAS = PROJECT["optional-dependencies"]
+
+
+def requirements(texts: Iterable[str]) -> Iterator[Requirement]:
+    for requirement in map(Requirement, texts):
         if requirement.name != PROJECT["name"]:
             yield requirement
+        for extra in requirement.extras:
+            yield from requirements(EXTRAS[extra]) if requirement.name == PROJECT["name"] else ()
+
+
+ALL = list(requirements(itertools.chain(PROJECT["dependencies"], *EXTRAS.values())))
 
 
 def pins(file: str) -> dict[str, Version]:
@@ -30,7 +39,7 @@ def pins(file: str) -> dict[str, Version]:
 LOWEST, TESTED = pins("constraints-lowest.txt"), pins("constraints.txt")
 
 
-@pytest.mark.parametrize("requirement", list(requirements()), ids=lambda requirement: requirement.name)
+@pytest.mark.parametrize("requirement", ALL, ids=lambda requirement: requirement.name)
 def test_the_bound_is_what_was_tried_and_what_make_installs_is_within(requirement: Requirement):
     (bound,) = [Version(one.version) for one in requirement.specifier if one.operator == ">="]
     lowest = LOWEST[canonicalize_name(requirement.name)]
@@ -41,4 +50,19 @@ def test_the_bound_is_what_was_tried_and_what_make_installs_is_within(requiremen
 
 
 def test_nothing_else_is_held_down():
-    assert LOWEST.keys() == {canonicalize_name(requirement.name) for requirement in requirements()}
+    assert LOWEST.keys() == {canonicalize_name(requirement.name) for requirement in ALL}
+
+
+def test_an_extra_that_is_named_where_something_is_lacking_brings_it():
+    seen = 0
+    for path in [*(ROOT / "araflow").rglob("*.py"), *(ROOT / "flows").rglob("*.py"), *ROOT.glob("docs/*.md")]:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"araflow\[(\w+)\]", text)) <= EXTRAS.keys(), path
+        for call in ast.walk(ast.parse(text)) if path.suffix == ".py" else ():
+            if not (isinstance(call, ast.Call) and ast.unparse(call.func) == "require.packages"):
+                continue
+            names = {ast.literal_eval(name) for name in call.args}
+            extra = next((ast.literal_eval(word.value) for word in call.keywords if word.arg == "extra"), "train")
+            assert names <= {one.name for one in requirements(EXTRAS[extra])}, f"{path}:{call.lineno}"
+            seen += 1
+    assert seen > 5

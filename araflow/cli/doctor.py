@@ -53,6 +53,7 @@ def examine(*, deep: bool = False) -> list[Finding]:
         _library("prefect", "runs flows and keeps their history", "pip install araflow"),
         _prefect_server() if deep else _prefect_server_untried(),
         _library("torch", "trains recognisers; preparing data does not need it", "pip install 'araflow[train]'"),
+        _library("onnxruntime", "runs exported recognisers, without PyTorch", "pip install 'araflow[onnx]'"),
         _library("yt_dlp", "asks YouTube for Kinetics clips in no archive", "pip install 'araflow[youtube]'"),
         _tool("ffmpeg", "cuts what comes from YouTube; nothing else needs it", "apt install ffmpeg"),
         _tool("nvidia-smi", "an NVIDIA GPU's driver", "no NVIDIA driver; flow runs on the CPU"),

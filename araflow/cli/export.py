@@ -57,7 +57,7 @@ def export(
     from araflow.recognition import checkpoint as checkpoints
     from araflow.recognition import require
 
-    require.torch()
+    require.packages("torch", "safetensors", "onnx", "onnxruntime", extra="export")
     given, warnings = None, list[str]()
     if manifest is not None:
         model = checkpoints.read_spec(checkpoint)

@@ -150,7 +150,7 @@ def read(path: Path) -> OnnxModel:
         SourceError: There is no such file, it is not an ONNX file, or not one that this version of araflow knows.
         UnavailableError: The package onnx is not installed.
     """
-    require.packages("onnx", extra="export")
+    require.packages("onnx", extra="onnx")
     import onnx
     from google.protobuf.message import DecodeError
 

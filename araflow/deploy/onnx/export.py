@@ -93,8 +93,7 @@ def export(
         ExportError: The file's logits are not the checkpoint's.
     """
     _refuse(out, precision=precision, opset=opset, batch=batch, force=force)
-    require.torch()
-    require.packages("onnx", "onnxruntime", extra="export")
+    require.packages("torch", "safetensors", "onnx", "onnxruntime", extra="export")
     import onnx
 
     from araflow.deploy.onnx import _graph as graphs

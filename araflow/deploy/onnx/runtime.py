@@ -94,7 +94,7 @@ def onnx_runner(path: Path, device: str = "auto", *, threads: int | None = None)
         SpecError: There is no such device.
         UnavailableError: ONNX Runtime, or the device, is not here.
     """
-    require.packages("onnxruntime", extra="export")
+    require.packages("onnxruntime", extra="onnx")
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as failures
 

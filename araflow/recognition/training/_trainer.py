@@ -275,5 +275,5 @@ def _loggers(spec: ExperimentSpec) -> list[Any]:
         try:
             found.append(MLFlowLogger(spec.name, tracking_uri=spec.training.mlflow))
         except ModuleNotFoundError as error:
-            raise UnavailableError("training.mlflow: mlflow is not installed: pip install mlflow") from error
+            raise UnavailableError("training.mlflow: mlflow is not installed: pip install 'araflow[mlflow]'") from error
     return found
