@@ -1,9 +1,10 @@
-"""Clips whose folders would be one where a file system ignores case, or Unicode's forms: macOS, NTFS, exFAT."""
+"""Clips whose folders would be one where a file system ignores case, or Unicode's forms, or could not be named so."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 
 from araflow.core.errors import OutputError
 from araflow.core.keys import shown
@@ -11,14 +12,28 @@ from araflow.core.spelling import folded
 from araflow.store.place import Place
 
 log = logging.getLogger(__name__)
+_NOT_EVERYWHERE = re.compile(
+    r'[\x01-\x1f:?*<>|"\\]|[. ]$|^(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(?=\.|$)',
+    re.IGNORECASE,
+)
+"""What FAT, exFAT and NTFS do not take in names, or Windows does not.
+
+Microsoft, Naming Files, Paths, and Namespaces: https://learn.microsoft.com/windows/win32/fileio/naming-a-file
+"""
 
 
-def check(place: Place, keys: Iterable[str]) -> None:
-    """Refuse keys that the output would take for one; warn of them where it tells them apart, as a copy may not.
+def check(place: Place, keys: Sequence[str]) -> None:
+    """Refuse keys that the output cannot hold, or would take for one; warn of these where a copy alone may do so.
 
     Raises:
-        OutputError: It would; both are named.
+        OutputError: It cannot, or would; the clips are named.
     """
+    for name, key in _odd(keys):
+        if place.cannot_hold(name):
+            raise OutputError(
+                f"{place}: cannot hold a folder called {name!a}, of clip {shown(key)}: rename it, or choose an out on "
+                "another file system"
+            )
     found = list(pairs(keys))
     for first, second in found:
         one, other = next(two for two in zip(first.split("/"), second.split("/"), strict=False) if two[0] != two[1])
@@ -36,6 +51,16 @@ def check(place: Place, keys: Iterable[str]) -> None:
             shown(first),
             shown(second),
         )
+
+
+def _odd(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield a name, and the key that it is in, for each reason why some file systems do not take it."""
+    seen: set[str] = set()
+    for key in keys:
+        for name in key.split("/"):
+            if (match := _NOT_EVERYWHERE.search(name)) and match[0].lower() not in seen:
+                seen.add(match[0].lower())
+                yield name, key
 
 
 def pairs(keys: Iterable[str]) -> Iterator[tuple[str, str]]:

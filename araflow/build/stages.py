@@ -24,7 +24,7 @@ from araflow.core.clip import Clip, ClipRecord
 from araflow.core.errors import OutputError, SourceError
 from araflow.core.keys import shown, why_not
 from araflow.core.listing import Listing, beside, say, told
-from araflow.core.spelling import natural
+from araflow.core.spelling import alike, natural
 from araflow.store.layout import MANIFEST
 
 if TYPE_CHECKING:  # selecting clips needs no store
@@ -160,6 +160,10 @@ def selection(
         raise SourceError(
             f"{origin}: clip {shown(strange.key)} is of class {shown(strange.label)}, which is none of the classes"
         )
+    if twins := alike(labels):
+        one, other = twins[0]
+        remark = f"classes {one!a} and {other!a} differ in nothing but case or Unicode form: two classes, or one?"
+        listing = dataclasses.replace(listing, remarks=(*listing.remarks, remark))
     return Selection(clips, tuple(labels), split_of or {}, listing.passed_over, listing.remarks)
 
 

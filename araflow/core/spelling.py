@@ -37,6 +37,12 @@ def natural(name: str) -> tuple[list[str | tuple[int, str]], str]:
     return [*parts, texts[-1]], name
 
 
+def alike(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return two names for each that differs from an earlier one in nothing but Unicode's form, or case."""
+    first: dict[str, str] = {}
+    return [(one, name) for name in names if (one := first.setdefault(folded(name), name)) != name]
+
+
 class Names:
     """Names that are there, to be found however they are spelled.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import stat
 import tempfile
@@ -121,12 +122,28 @@ class LocalPlace:
 
     def mixes_up(self, one: str, other: str) -> bool:
         """See ``Place``; tried, since one system has folders of both kinds."""
+        with self._names() as folder:
+            (folder / one).touch()
+            return os.path.lexists(folder / other)
+
+    def cannot_hold(self, name: str) -> bool:
+        """See ``Place``; tried."""
+        with self._names() as folder:
+            try:
+                (folder / name).touch()
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ENAMETOOLONG):
+                    raise
+                return error.errno != errno.ENAMETOOLONG  # that is a matter of one clip alone
+            return [path.name for path in folder.iterdir()] != [name]
+
+    @contextlib.contextmanager
+    def _names(self) -> Iterator[Path]:
         state = self.root / STATE
         with explained(self.root, "cannot be written to"):
             state.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix="names-", dir=state) as folder:
-                (Path(folder) / one).touch()
-                return os.path.lexists(Path(folder) / other)
+                yield Path(folder)
 
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """See ``Place``."""

@@ -81,6 +81,9 @@ class Place(Protocol):
     def mixes_up(self, one: str, other: str) -> bool:
         """Whether a file of one name would be found by the other name, too, as where case is ignored."""
 
+    def cannot_hold(self, name: str) -> bool:
+        """Whether no file can have this name here, as ``a:b`` on exFAT, or would get another, as ``a.`` on FAT."""
+
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """Yield the folders below a folder that hold a file of this name, named from there; none within another."""
 

@@ -148,6 +148,10 @@ class RemotePlace:
         """See ``Place``; names are bytes here."""
         return False
 
+    def cannot_hold(self, name: str) -> bool:
+        """See ``Place``; a key that is none is refused anywhere."""
+        return False
+
     def holders(self, folder: str, file: str) -> Iterator[str]:
         """See ``Place``; this lists every object below the folder."""
         found = sorted(name.removesuffix(f"/{file}") for name in self.sizes(folder) if name.endswith(f"/{file}"))

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from araflow.acquire.types import Sources
+from araflow.build import stages
 from araflow.build.run import build
 from araflow.cli import main
 from araflow.core import spec_file
 from araflow.core.leakage import Leakage
+from araflow.datasets import folder as own_videos
 from araflow.store import audit, summary
 
 
@@ -93,3 +96,13 @@ def test_without_groups_leakage_is_unknown_and_said_to_be(videos, tmp_path):
     shown = CliRunner().invoke(main, ["manifest", "show", str(tmp_path / "out")]).stdout
     assert "unknown: no groups (a column group in a CSV list tells what a clip was cut from)" in shown
     assert "share their source" not in shown
+
+
+def test_classes_that_differ_in_nothing_but_case_are_two_and_that_is_said(tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\na.avi,Walk\nb.avi,walk\nc.avi,run\n")
+    listing = own_videos.list_clips(Sources(tmp_path / "list.csv", None), None)
+    found = stages.selection(listing, "list.csv")
+    assert found.labels == ("Walk", "run", "walk")
+    assert found.remarks == (
+        "classes 'Walk' and 'walk' differ in nothing but case or Unicode form: two classes, or one?",
+    )
