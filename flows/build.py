@@ -30,7 +30,7 @@ from flows import executors, show
 from flows.arguments import Argument, Arguments
 from flows.executors.base import Executor
 from flows.here import meter_of_command, resolved_by_command, run_to_end
-from flows.states import StageResult, without_traceback
+from flows.states import INCOMPLETE, StageResult, without_traceback
 from flows.tasks import audit, fetch, fetch_part, manifest, select
 
 log = logging.getLogger("araflow.flows")
@@ -136,13 +136,15 @@ def build(  # noqa: D417
     seconds = time.monotonic() - start
     line = summary.last_line(written.result(), made, seconds)
     log.info("%s", line, extra=telling.DETAIL)
-    if strict and set(checked.counts) - {Outcome.DONE, Outcome.FILTERED}:
+    bad = bool(set(checked.counts) - {Outcome.DONE, Outcome.FILTERED})
+    if strict and bad:
         raise AraflowError(f"strict: {line}")
     if experiment is not None:
         from flows import train_eval
 
         line += "; " + train_eval.staged(experiment, after=[audited])[0]
-    return Completed(message=line, data=dataclasses.replace(checked, stage="build", made=made, seconds=seconds))
+    result = dataclasses.replace(checked, stage="build", made=made, seconds=seconds)
+    return Completed(name=INCOMPLETE if bad else "Completed", message=line, data=result)
 
 
 def _wait_for(

@@ -17,6 +17,8 @@ from araflow.core.screen import shown
 if logging.getLogger("araflow").level == logging.NOTSET:
     # Prefect shows only warnings of loggers that do not ask for more.
     logging.getLogger("araflow").setLevel(logging.INFO)
+INCOMPLETE = "Incomplete"
+"""Name of the state of a build that has ended, but some clips were quarantined or failed: completed to Prefect."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 

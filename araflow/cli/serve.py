@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from araflow.cli.console import say_error
+from araflow.cli.console import INCOMPLETE, say_error
 from araflow.cli.options import JSON, json_option
 from araflow.core.screen import echo, echo_json
 from araflow.core.table import Table
@@ -156,7 +156,9 @@ def run(flow: str, deployment: str, given: tuple[str, ...], cron: str | None, wa
             sys.exit(130)
     if as_json:
         echo_json(dataclasses.asdict(asked))
-    sys.exit(0 if not watch or asked.state == "COMPLETED" else 1)
+    if not watch or asked.is_whole:
+        sys.exit(0)
+    sys.exit(INCOMPLETE if asked.state == "COMPLETED" else 1)
 
 
 @click.command()

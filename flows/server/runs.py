@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL
 from araflow.core.addresses import masked_all
 from araflow.core.errors import ServerLostError, SpecError
 from flows.server.reach import server_url
+from flows.states import INCOMPLETE
 
 _SECONDS_WITHOUT_SERVER = 120.0
 
@@ -32,6 +33,7 @@ class Asked:
         state: ``COMPLETED``, ``FAILED``, ``CRASHED``, ``CANCELLED``, or where it is on the way.
         message: What the run says of its state.
         url: Its page, where the server has one.
+        is_whole: It has completed, and of a build every clip is done.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Asked:
     state: str
     message: str
     url: str | None
+    is_whole: bool = False
 
     @classmethod
     def of(cls, run: FlowRun) -> Asked:
@@ -46,9 +49,10 @@ class Asked:
         state = run.state
         base = PREFECT_UI_URL.value() or str(PREFECT_API_URL.value()).rstrip("/").removesuffix("/api")
         url = f"{base}/runs/flow-run/{run.id}"
-        return cls(
-            str(run.id), run.name, state.type.value if state else "PENDING", (state.message if state else "") or "", url
-        )
+        if state is None:
+            return cls(str(run.id), run.name, "PENDING", "", url)
+        is_whole = state.is_completed() and state.name != INCOMPLETE
+        return cls(str(run.id), run.name, state.type.value, state.message or "", url, is_whole)
 
 
 def ask(name: str, parameters: dict[str, Any], called: str) -> Asked:

@@ -1,5 +1,6 @@
 """The build flow by the real command, with Prefect's real embedded server and then a real server on its database."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -10,15 +11,21 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 import pytest
 from click.testing import CliRunner
 from commands import Commands, clean
 from flow_world import Built, Server, edges, write_config
+from prefect import State
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Completed, Failed
 
 from araflow.cli import main
-from flows.server import settings
+from flows.server import runs, settings
+from flows.server.runs import Asked
+from flows.states import INCOMPLETE
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 
@@ -79,15 +86,21 @@ def test_second_run_does_nothing_and_a_bad_clip_gives_status_3(built: Built, com
     assert (folder / "out" / "manifest.parquet").read_bytes() == before
 
 
-def test_a_bad_clip_gives_status_3_and_1_if_all_shall_be_done(copied: Path, commands: Commands):
+def test_a_bad_clip_gives_status_3_and_1_if_all_shall_be_done(copied: Path, server: Server, commands: Commands):
     victim = next((copied / "out" / ".araflow").glob("drawn-*/videos/walk/*.avi"))
     victim.write_bytes(victim.read_bytes()[:3000])
     run = commands.run(copied, "build", "tiny.yaml")
     assert run.returncode == 3, run.stderr
     assert "5 done, 1 quarantined (1 truncated); 1 worked on" in run.stdout.splitlines()[-1]
+    *begun, bad = run.stderr.splitlines()
+    assert [line.split()[0] for line in begun] == ["optical", "sample", "6"]
+    assert bad.startswith(f"walk/{victim.stem}: quarantined: truncated: ")
+    state = server.runs()[0]["state"]
+    assert (state["type"], state["name"]) == ("COMPLETED", "Incomplete"), "which araflow run looks at"
     run = commands.run(copied, "build", "tiny.yaml", "--strict")
     assert run.returncode == 1
-    assert "strict" in run.stderr
+    assert run.stderr.splitlines()[-1].startswith("error: strict: 6 clips listed: 5 done, 1 quarantined")
+    assert "Prefect" not in run.stderr
 
 
 def test_fewer_classes_in_the_same_folder_leave_the_others_clips_alone(copied: Path, commands: Commands):
@@ -96,6 +109,17 @@ def test_fewer_classes_in_the_same_folder_leave_the_others_clips_alone(copied: P
     assert run.stdout.splitlines()[-1].startswith("3 clips listed: 3 done; nothing to do")
     assert "clip folders belong to no row of this build" in run.stderr
     assert len(list((copied / "out" / "clips" / "walk").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [(Completed(), 0), (Completed(name=INCOMPLETE, message="1 quarantined"), 3), (Failed(), 1)]
+)
+def test_araflow_run_ends_with_the_status_of_the_build(monkeypatch: pytest.MonkeyPatch, state: State, status: int):
+    ended = Asked.of(FlowRun(flow_id=uuid4(), name="sample", state=state))
+    monkeypatch.setattr(runs, "ask", lambda *_: dataclasses.replace(ended, state="PENDING", is_whole=False))
+    monkeypatch.setattr(runs, "watch", lambda _asked, tell: tell(ended) or ended)
+    result = CliRunner().invoke(main, ["run", "build-sample"])
+    assert result.exit_code == status, result.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.proof)])
