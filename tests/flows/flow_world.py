@@ -84,13 +84,13 @@ def edges(tasks: list[dict[str, Any]], name: Callable[[str], str]) -> set[tuple[
 
 
 class Served(NamedTuple):
-    """A run of ``build-hmdb5/local``, asked for as the README has it, of ``araflow up``.
+    """A run of ``build-sample/local``, asked for as the README has it, of ``araflow up``.
 
     Attributes:
         api: A client of the server's API.
         up: The process of ``araflow up``, which still serves.
         log: What that says.
-        said: What ``prefect deployment run`` said.
+        said: What ``araflow run`` said.
         folder: Where the output is.
         clips: How many.
     """

@@ -44,9 +44,9 @@ def test_its_commands_lead_to_a_run_in_the_history(served: Served, server: Serve
     install, activate, up, run = commands
     assert install.split()[0] == "make" and f"\n{install.split()[1]}: .venv/" in (ROOT / "Makefile").read_text()
     assert activate == ". .venv/bin/activate"
-    assert (up, run.split()[:3]) == ("araflow up", ["prefect", "deployment", "run"])
-    assert "Completed" in served.said
-    assert f"prefect deployment run {run.split()[3]}" in served.log.read_text()
+    assert (up, run) == ("araflow up", "araflow run build-sample")
+    assert ": completed: " in served.said
+    assert run in served.log.read_text()
     assert (served.folder / "out" / "manifest.parquet").is_file()
     assert "prefect" in httpx.get(server.url.removesuffix("/api"), follow_redirects=True).text.lower()
 
@@ -82,9 +82,9 @@ def test_from_nothing_to_a_run_in_the_history_in_five_commands(clone: Path, need
         secret = (clone / "up.log").read_text().partition("asks for once: ")[2].split()[0]
         with Client(f"{UI}/api", secret) as api:
             (found,) = api.post("/flow_runs/filter", json={}).json()
-        assert found["name"] == "hmdb5-opencv-dis-balanced-120-clips"
+        assert found["name"] == "sample-opencv-dis-balanced-120-clips"
         assert found["state"]["message"].startswith("120 clips listed: 120 done; 120 worked on")
-        assert (clone / "data" / "hmdb5" / "manifest.parquet").is_file()
+        assert (clone / "data" / "sample" / "manifest.parquet").is_file()
         assert "prefect" in httpx.get(UI, follow_redirects=True).text.lower()
         family = psutil.Process(serving.pid).children(recursive=True)
         assert family, "the server is its child"

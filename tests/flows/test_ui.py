@@ -1,4 +1,4 @@
-"""What a person sees: a real server, a real worker, `prefect deployment run build-hmdb5/local`, and a real browser.
+"""What a person sees: a real server, a real worker, `prefect deployment run build-sample/local`, and a real browser.
 
 ``ARAFLOW_SCREENSHOTS=docs`` keeps the pictures that the documentation shows.
 """
@@ -55,7 +55,7 @@ class Ran:
 
     Attributes:
         api: A client of the server's API.
-        said: What ``prefect deployment run`` said.
+        said: What the command said that asked for it.
         run: The run, as the server knows it.
         folder: Where its output is.
         clips: How many it made.
@@ -74,7 +74,7 @@ class Ran:
             worker,
         )
         self.ui = str(api.base_url).rstrip("/").removesuffix("/api")
-        runs = api.post("/flow_runs/filter", json={"flows": {"name": {"any_": ["build-hmdb5"]}}}).json()
+        runs = api.post("/flow_runs/filter", json={"flows": {"name": {"any_": ["build-sample"]}}}).json()
         (self.run,) = (run for run in runs if run["parameters"].get("out") == str(folder / "out"))
 
 
@@ -104,10 +104,10 @@ def ran(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             while api.get(f"/work_pools/{settings.POOL}").status_code != 200:
                 assert worker.poll() is None, (folder / "worker.log").read_text()
             prefect("--no-prompt", "deploy", "--all")
-            arguments = {"dataset": "sample", "shard_size": 8, "out": folder / "out", "train": folder / "train.yaml"}
+            arguments = {"shard_size": 8, "out": folder / "out", "train": folder / "train.yaml"}
             given = [f"{name}={value}" for name, value in arguments.items()] + [f"overrides={json.dumps(SMALL)}"]
             flags = [flag for one in given for flag in ("-p", one)]
-            said = prefect("deployment", "run", "build-hmdb5/local", *flags, "--watch")
+            said = prefect("deployment", "run", "build-sample/local", *flags, "--watch")
             yield Ran(api, said, folder, CLIPS, trains=True, worker=worker.pid)
         finally:
             worker.terminate()
@@ -136,8 +136,8 @@ def page(ran: Ran) -> Iterator[Any]:
 
 
 def ask(ran: Ran, **arguments: Any) -> dict[str, Any]:
-    """Ask for a run of build-hmdb5/local."""
-    deployment = ran.api.get("/deployments/name/build-hmdb5/local").json()
+    """Ask for a run of build-sample/local."""
+    deployment = ran.api.get("/deployments/name/build-sample/local").json()
     body = {"state": {"type": "SCHEDULED"}, "parameters": {"dataset": "sample", **arguments}}
     asked: dict[str, Any] = ran.api.post(f"/deployments/{deployment['id']}/create_flow_run", json=body).json()
     return asked
@@ -162,14 +162,14 @@ def keep(page: Any, name: str) -> None:
 def test_the_run_completes_and_its_name_says_dataset_backend_and_size(ran: Ran):
     n = ran.clips
     assert ran.run["state_type"] == "COMPLETED", ran.run["state"]["message"]
-    assert ran.run["name"] == f"hmdb5-opencv-dis-balanced-{ran.clips}-clips"
+    assert ran.run["name"] == f"sample-opencv-dis-balanced-{ran.clips}-clips"
     assert ran.run["state"]["message"].startswith(f"{n} clips listed: {n} done; {n} worked on")
     assert ("small_flow: top-1 " in ran.run["state"]["message"]) == ran.trains
-    assert "Completed" in ran.said
+    assert "completed" in ran.said.lower()
 
 
 def test_a_wrong_argument_is_refused_before_a_run_exists(ran: Ran):
-    deployment = ran.api.get("/deployments/name/build-hmdb5/local").json()
+    deployment = ran.api.get("/deployments/name/build-sample/local").json()
     for wrong in ({"backend": "nope"}, {"fold": 9}):
         answer = ran.api.post(f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": wrong})
         assert answer.status_code in (409, 422), answer.text
@@ -189,11 +189,11 @@ def test_the_graph_goes_from_fetch_to_engine(ran: Ran):
 
 def test_the_page_of_runs_shows_it(ran: Ran, page: Any):
     page.goto(f"{ran.ui}/runs")
-    name = page.get_by_text(f"hmdb5-opencv-dis-balanced-{ran.clips}-clips").first
+    name = page.get_by_text(f"sample-opencv-dis-balanced-{ran.clips}-clips").first
     name.wait_for()
     name.scroll_into_view_if_needed()  # its tasks are counted when it comes into view
     tasks = ran.clips // 8 + (9 if ran.trains else 4)
-    for shown in ("build-hmdb5", "Completed", f"{tasks} Task runs", *["1 run"] * ran.trains):
+    for shown in ("build-sample", "Completed", f"{tasks} Task runs", *["1 run"] * ran.trains):
         page.get_by_text(shown).first.wait_for()
     keep(page, "runs")
 
@@ -238,7 +238,7 @@ def test_the_artifacts_show_counts_and_pictures(ran: Ran, page: Any):
 
 
 def test_the_form_has_drop_downs_bounds_and_help(ran: Ran, page: Any):
-    deployment = ran.api.get("/deployments/name/build-hmdb5/local").json()
+    deployment = ran.api.get("/deployments/name/build-sample/local").json()
     properties = deployment["parameter_openapi_schema"]["properties"]
     page.goto(f"{ran.ui}/deployments/deployment/{deployment['id']}/run")
     page.get_by_text("What computes optical flow").first.wait_for()
@@ -256,7 +256,7 @@ def test_a_page_of_somebody_else_in_the_same_browser_gets_nothing(ran: Ran, page
     """One of another program of this machine, and one whose name leads here."""
     api, port = f"{ran.ui}/api", ran.api.base_url.port
     socket = f"ws://127.0.0.1:{port}/api/events/out"
-    deployment = ran.api.get("/deployments/name/build-hmdb5/local").json()
+    deployment = ran.api.get("/deployments/name/build-sample/local").json()
     with answering("<html>", 200) as elsewhere:
         page.goto(f"{elsewhere}/health")
         assert page.evaluate(ASK, [api, socket, deployment["id"]]) == ["TypeError", "TypeError", 0, "refused"]
@@ -264,7 +264,7 @@ def test_a_page_of_somebody_else_in_the_same_browser_gets_nothing(ran: Ran, page
     assert page.goto(f"http://evil.example:{port}/runs").status == 403
     socket = socket.replace("127.0.0.1", "evil.example")
     assert page.evaluate(ASK, ["/api", socket, deployment["id"]]) == [403, 403, 403, "refused"]
-    assert ran.api.get("/deployments/name/build-hmdb5/local").json()["pull_steps"] == deployment["pull_steps"]
+    assert ran.api.get("/deployments/name/build-sample/local").json()["pull_steps"] == deployment["pull_steps"]
     assert ran.api.get("/flows/name/evil").status_code == 404
 
 
