@@ -11,7 +11,9 @@ from clip_world import LABELS
 
 from araflow.cli import main
 from araflow.core.errors import ManifestError, SpecError
+from araflow.core.spec import SplitSpec
 from araflow.recognition import experiment
+from araflow.recognition.data import clips
 from araflow.recognition.quick import choices, settle
 from araflow.recognition.quick.choices import Facts, choose, split_anew, with_val
 from araflow.recognition.training import run, timing
@@ -51,8 +53,8 @@ def test_the_same_facts_give_the_same_settings_with_a_reason_each():
         ({"gpu": True, "short_side": 120}, "network.flow.width", 112),
         ({"short_side": 24}, "network.flow.height", 64),
         ({}, "training.epochs", 60),
-        ({"train": [400, 400]}, "training.epochs", 10),
-        ({"train": [100, 100]}, "training.epochs", 40),
+        ({"train": [500, 700]}, "training.epochs", 10),
+        ({"train": [100, 100]}, "training.epochs", 50),
         ({"epochs": 3, "val": 9}, "training.early_stopping", 5),
         ({}, "training.batch_size", 8),
         ({"train": [5, 6]}, "training.batch_size", 2),
@@ -116,10 +118,21 @@ def test_a_split_that_lacks_a_class_is_made_anew_and_that_is_said(data, tmp_path
     lacking = altered(data, tmp_path / "lacking", lambda row: {**row, "split": "train"})
     settled = settle.settle([f"manifest={lacking}"])
     assert settled.spec.split.protocol == "group"
-    assert settled.chosen[0].startswith("split: split anew by group, 25 %")
+    assert settled.chosen[0].startswith("split anew by group, 25 %")
     assert "no clips of push on both sides" in settled.chosen[0]
     unknown = altered(data, tmp_path / "unknown", lambda row: {**row, "split": None, "group": None})
     assert settle.settle([f"manifest={unknown}"]).spec.split.protocol == "random"
+
+
+def test_a_random_split_of_clips_with_known_sources_is_made_anew_by_source_if_it_leaks(data, tmp_path):
+    leaky = altered(data, tmp_path / "leaky", dict, spec={"split": {"protocol": "random", "test_fraction": 0.4}})
+    rows = Manifest.read(leaky)
+    drawn = clips.split_of(rows, SplitSpec(protocol="random", test_fraction=0.4))
+    leaky = altered(leaky, tmp_path / "leaky", lambda row: {**row, "split": drawn[row["key"]]})
+    settled = settle.settle([f"manifest={leaky}"])
+    assert settled.spec.split.protocol == "group"
+    assert "of the manifest's own (random), 6 of 6 test clips have their source in training" in settled.chosen[0]
+    assert settle.settle([f"manifest={leaky}", "split=null"]).spec.split is None
 
 
 def test_val_clips_come_from_the_training_side_of_the_manifests_own_split(data, tmp_path, monkeypatch):

@@ -12,12 +12,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from araflow.core.spec import SplitSpec
 from araflow.core.splits import share
 from araflow.recognition.streams import STREAMS, Modality
 
 ARCHITECTURE = "arn_2d"
 VAL_FRACTION = 0.15
 """Of the training clips, for choosing the epoch."""
+_VAL = f"{100 * VAL_FRACTION:.0f} % of its training clips set aside as val"
 _LEAST_VAL = 2
 """Val clips of the smallest class; fewer choose by chance."""
 _TEST_FRACTION = 0.25
@@ -70,7 +72,7 @@ def choose(facts: Facts) -> list[Choice]:
 
 
 def split_anew(by_class: Mapping[str, int], *, grouped: bool) -> Choice:
-    """Return a split for clips of which nothing says which are for test.
+    """Return a split for clips of which nothing says, or nothing useful, which are for test.
 
     Args:
         by_class: Finished clips of each class.
@@ -79,9 +81,19 @@ def split_anew(by_class: Mapping[str, int], *, grouped: bool) -> Choice:
     smallest = min(by_class.values(), default=0)
     fraction = _TEST_FRACTION if share(_TEST_FRACTION, smallest) else 0.5
     protocol = "group" if grouped else "random"
-    how = "whole sources" if grouped else "clips at random, since it is not known which were cut from one video"
-    values = {"split.protocol": protocol, "split.test_fraction": fraction, "split.seed": 0}
-    return Choice(values, f"split anew by {protocol}, {100 * fraction:.0f} % of each class for test ({how})")
+    how = "whole sources" if grouped else "clips at random: it is not known which were cut from one video"
+    values: dict[str, Any] = {"split.protocol": protocol, "split.test_fraction": fraction, "split.seed": 0}
+    why = f"split anew by {protocol}, {100 * fraction:.0f} % of each class for test ({how})"
+    if with_val([count - share(fraction, count) for count in by_class.values()]):
+        values["split.val_fraction"] = VAL_FRACTION
+        why += f", {_VAL}"
+    return Choice(values, why)
+
+
+def with_val_of(own: SplitSpec) -> Choice:
+    """Return a manifest's own split with val clips."""
+    values = {f"split.{key}": value for key, value in own.model_dump().items()} | {"split.val_fraction": VAL_FRACTION}
+    return Choice(values, _VAL)
 
 
 def with_val(by_class: Sequence[int]) -> bool:
@@ -128,7 +140,7 @@ def _training(facts: Facts) -> list[Choice]:
     """Batch and epochs: so many windows that a small network from random weights stops gaining, within minutes."""
     clips = sum(facts.train)
     batch = max(2, min(32 if facts.gpu else 8, clips // 4))
-    wanted = 30_000 if facts.gpu else 8_000
+    wanted = 30_000 if facts.gpu else 10_000
     epochs = facts.epochs or max(10, min(60, round(wanted / clips)))
     optimizer = {"name": "adamw", "lr": 0.001, "weight_decay": 0.05, "schedule": "cosine", "min_lr": 0.0}
     optimizer["warmup_epochs"] = min(2, epochs - 1)

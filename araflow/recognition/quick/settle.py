@@ -127,31 +127,43 @@ def _split(manifest: Manifest) -> list[Choice]:
     split_of = clips.split_of(manifest)
     counted = Counter((label, split_of.get(key)) for key, label in done.columns("key", "label") if label is not None)
     labels = sorted({label for label, _ in counted})
-    if all(counted[label, side] for label in labels for side in ("train", "test")):
-        own = _own(manifest, split_of)
-        train = [counted[label, "train"] for label in labels]
-        shown = f"split: the manifest's own ({own.protocol})" if own else "split: the manifest's own"
-        if any(counted[label, "val"] for label in labels):
-            return [Choice({}, shown)]
-        if own is None or not choices.with_val(train):
-            return [Choice({}, f"{shown}; no val clips are set aside: {_why_none(own)}")]
-        values = {f"split.{key}": value for key, value in own.model_dump().items()}
-        values["split.val_fraction"] = choices.VAL_FRACTION
-        return [
-            Choice(values, f"{shown}; {100 * choices.VAL_FRACTION:.0f} % of its training clips are set aside as val")
-        ]
-    totals = {label: sum(count for (own_label, _), count in counted.items() if own_label == label) for label in labels}
-    if few := [label for label, count in totals.items() if count < 2]:
-        raise SpecError(f"manifest: {few[0]} has 1 finished clip; each class needs 2 at least, to train and to test")
-    grouped = all(group is not None for _, group in done.columns("key", "group"))
-    anew = choices.split_anew(totals, grouped=grouped)
-    lacking = next(label for label in labels if not (counted[label, "train"] and counted[label, "test"]))
-    why = f"{anew.why}, since the manifest's own split has no clips of {lacking} on both sides"
-    return [Choice(anew.values, f"split: {why}")]
+    totals = {label: sum(count for (own, _), count in counted.items() if own == label) for label in labels}
+    own = _own(manifest, split_of)
+    shown = f"split: the manifest's own{f' ({own.protocol})' if own else ''}"
+    if why := _why_anew(manifest, split_of, counted, own):
+        if few := [label for label, count in totals.items() if count < 2]:
+            raise SpecError(
+                f"manifest: {few[0]} has 1 finished clip; each class needs 2 at least, to train and to test"
+            )
+        anew = choices.split_anew(totals, grouped=_grouped(manifest))
+        return [Choice(anew.values, f"{anew.why}: {why}")]
+    if any(counted[label, "val"] for label in labels):
+        return [Choice({}, shown)]
+    if own is None or not choices.with_val([counted[label, "train"] for label in labels]):
+        lacks = "its classes have too few training clips" if own else "it is not known how it was drawn"
+        return [Choice({}, f"{shown}; no val clips are set aside: {lacks}")]
+    with_val = choices.with_val_of(own)
+    return [Choice(with_val.values, f"{shown}, {with_val.why}")]
 
 
-def _why_none(own: SplitSpec | None) -> str:
-    return "it is not known how it was drawn" if own is None else "its classes have too few training clips"
+def _why_anew(
+    manifest: Manifest, split_of: dict[str, str], counted: Counter[tuple[str, str | None]], own: SplitSpec | None
+) -> str:
+    """Say what is wrong with a manifest's own split; empty where it serves."""
+    for label in sorted({label for label, _ in counted}):
+        if not (counted[label, "train"] and counted[label, "test"]):
+            return f"the manifest's own has no clips of {label} on both sides"
+    leaked = clips.leakage(manifest, split_of).total
+    if own is not None and own.protocol == "random" and _grouped(manifest) and leaked.any_class:
+        return (
+            f"of the manifest's own (random), {leaked.told(leaked.any_class)} test clips have their source in training "
+            "(split=null takes it)"
+        )
+    return ""
+
+
+def _grouped(manifest: Manifest) -> bool:
+    return all(group is not None for (group,) in manifest.select(outcome=Outcome.DONE).columns("group"))
 
 
 def _own(manifest: Manifest, split_of: dict[str, str]) -> SplitSpec | None:
