@@ -25,6 +25,7 @@ from araflow.cli import (
     manifest,
     models,
     operate,
+    own,
     predict,
     serve,
     sweep,
@@ -58,7 +59,9 @@ def main(ctx: click.Context, log_json: bool) -> None:
       araflow build hmdb5 dataset.source=hmdb51/ dataset.splits=splits/
     Optical flow of your own videos:
       araflow flow my_video.mp4 --out flow/
-    A recogniser, its figures, and what it says of a video:
+    A recogniser of your own videos, one folder a class, in one command:
+      araflow train videos/
+    A recogniser of a dataset, its figures, and what it says of a video:
       araflow train-eval --spec sample_flow
       araflow predict runs/sample_flow/last.safetensors my_video.mp4
     How far a build is, and what failed:
@@ -72,6 +75,7 @@ def main(ctx: click.Context, log_json: bool) -> None:
 
 
 for command, line in (
+    (own.train, "Make a recogniser of your own videos."),
     (build.build, "Make a dataset, or finish one."),
     (flow.flow, "Make frames and flow of your own videos."),
     (build.plan, "Show what a build would make."),
@@ -106,6 +110,6 @@ for command, line in (
 for command in (
     *(build.build, flow.flow, operate.retry, fetch.fetch, unpack.unpack, flow_quality.flow_quality, train.train_eval),
     *(train.evaluate, sweep.sweep, predict.predict, features.features, export.export, engine.engine),
-    engine.bench_engine,
+    *(engine.bench_engine, own.train),
 ):
     tells(command)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from araflow.cli.console import bar, finish, logged
@@ -13,6 +14,8 @@ from araflow.core.errors import ServerLostError, SpecError
 if TYPE_CHECKING:
     from araflow.build.resolved import ResolvedBuild
     from araflow.core.clip import ClipRecord
+    from araflow.recognition.experiment import Experiment, Prepared
+    from araflow.recognition.results import Result
 
 log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -63,22 +66,33 @@ def build(
         strict: Any clip that is not done fails the build.
         prefect: Keep a history.
     """
-    made = None
+    made = make(resolved, config, overrides, strict=strict, prefect=prefect)
+    finish(resolved.spec, made=made, as_json=as_json, strict=strict)
+
+
+def make(
+    resolved: ResolvedBuild, config: str, overrides: Sequence[str], *, strict: bool = False, prefect: bool = True
+) -> int:
+    """Make a dataset, and return how many clips were worked on; see ``build``."""
     if prefect:
         from araflow.build import stages
 
         resolved = stages.look(resolved)  # a wrong source fails now, not after a server has been started
         with bar() as shown:
             made = with_history("build", lambda flow: flow.run(resolved, config, overrides, shown, strict=strict))
-    if made is not None:
-        finish(resolved.spec, made=made.made, as_json=as_json)
+        if made is not None:
+            return int(made.made)
     if resolved.spec.run.engine != "local":
         raise SpecError(f"run.engine: {resolved.spec.run.engine} needs a Prefect server; without one: run.engine=local")
-    carry_out(resolved, as_json=as_json, strict=strict)
+    return _make_alone(resolved)
 
 
 def carry_out(resolved: ResolvedBuild, *, as_json: bool, strict: bool = False) -> NoReturn:
     """Make a dataset without Prefect, show how far it is, say what was made, and exit. See ``build``."""
+    finish(resolved.spec, made=_make_alone(resolved), as_json=as_json, strict=strict)
+
+
+def _make_alone(resolved: ResolvedBuild) -> int:
     from araflow.build import run
     from araflow.report.contact_sheet import write_contact_sheet
 
@@ -91,4 +105,42 @@ def carry_out(resolved: ResolvedBuild, *, as_json: bool, strict: bool = False) -
             shown.advance()
 
         run.carry_out(resolved, on_start=shown.begin, on_record=count, on_manifest=write_contact_sheet)
-    finish(resolved.spec, made=made, as_json=as_json, strict=strict)
+    return made
+
+
+def train(
+    found: Experiment, prepared: list[Prepared], file: str, overrides: Sequence[str], *, prefect: bool = True
+) -> dict[str, Result]:
+    """Train, evaluate and export.
+
+    Args:
+        found: What ``file`` and ``overrides`` say.
+        prepared: The same with its clips, per protocol.
+        file: See ``flows.train_eval``.
+        overrides: See ``flows.train_eval``.
+        prefect: Keep a history.
+    """
+    if prefect:
+        kept = with_history("train_eval", lambda flow: flow.run(found, prepared, file, overrides))
+        if kept is not None:
+            return dict(kept)
+    from araflow.deploy import run
+
+    with logged():
+        return run.carry_out(found, prepared)
+
+
+@contextlib.contextmanager
+def one_server() -> Iterator[bool]:
+    """Have the flows that run inside share one server; give whether there is one, and say why if not."""
+    from flows.server import history
+
+    with contextlib.ExitStack() as stack:
+        with logged():
+            try:
+                stack.enter_context(history.kept())
+                there = True
+            except ServerLostError as error:
+                log.warning("no history of this run: %s", error)
+                there = False
+        yield there

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from araflow.cli import running, settled
-from araflow.cli.console import elapsed, logged
+from araflow.cli.console import elapsed
 from araflow.cli.looking import MODE, SEGMENTS
 from araflow.cli.options import NO_PREFECT, OTHER_FLOW, json_option, shipped
 from araflow.cli.settled import CFG
@@ -76,14 +76,7 @@ def train_eval(
                 results.print_plan(one)
         if dry_run:
             return
-    found = None
-    if not no_prefect:
-        found = running.with_history("train_eval", lambda flow: flow.run(read, prepared, file, overrides))
-    if found is None:
-        from araflow.deploy import run
-
-        with logged():
-            found = run.carry_out(read, prepared)
+    found = running.train(read, prepared, file, overrides, prefect=not no_prefect)
     if as_json:
         content_of = {name: result.to_json() for name, result in found.items()}
         echo_json({"fields": tao.to_json(read.fields), "results": content_of})

@@ -33,11 +33,14 @@ _is_kept = False
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Have a Prefect server for what runs inside.
+    """Have a Prefect server for what runs inside; within another call, that one's.
 
     Raises:
         ServerLostError: There is none to be had; the message says why, and what to do about it.
     """
+    if _is_kept:
+        yield
+        return
     if os.environ.get(_LOST) == _EMBEDDED:
         raise ServerLostError("Prefect's server was lost; going on from what is done")
     settings.apply()

@@ -1,6 +1,7 @@
 """Train and evaluate by the real command, with a real Prefect server."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ import pytest
 import yaml
 from commands import TRAINING, Commands
 from flow_world import Server, edges
+
+from araflow.datasets._sample import draw_sample
 
 sys.path.append(str(Path(__file__).parents[1] / "recognition"))
 import training_world as world
@@ -134,6 +137,19 @@ def test_a_picture_that_cannot_be_read_is_one_message_with_its_clip(trained, com
     assert run.stderr.splitlines()[-1].startswith("error: ")
     assert "run/1" in run.stderr.splitlines()[-1] and "/v/" in run.stderr.splitlines()[-1]
     assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_from_videos_to_a_recogniser_both_runs_are_in_the_history(tmp_path: Path, commands: Commands, server: Server):
+    size = {"width": 96, "height": 64, "seconds": (0.3, 0.4)}
+    draw_sample(tmp_path, clips_per_class=2, sources_per_class=2, classes=["walk", "run"], **size)
+    settings = ("data.workers=0", "deploy.export=false", "optical.preset=fastest", "run.workers=1")
+    run = commands.run(tmp_path, "train", "videos", "--epochs", "1", *settings, modules=TRAINING, OMP_NUM_THREADS="1")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.splitlines()[-1].startswith("videos: top-1 ")
+    training, build = server.runs()[:2]
+    assert (training["name"], training["state_type"]) == ("videos-arn_2d-flow", "COMPLETED")
+    assert (build["name"], build["state_type"]) == ("folder-opencv-dis-fastest-4-clips", "COMPLETED")
+    shutil.rmtree(tmp_path / "runs")
 
 
 def test_ctrl_c_ends_a_training_at_once_and_the_same_command_finishes_it(trained, commands: Commands):

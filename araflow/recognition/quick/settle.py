@@ -57,8 +57,7 @@ def settle(overrides: Sequence[str]) -> Settled:
     if "manifest" not in tree:
         raise SpecError("manifest: missing: araflow train-eval manifest=data/mine, or --spec with a file or a name")
     place = Path(str(tree["manifest"]))
-    folder = (place.parent if place.suffix == ".parquet" else place).resolve().name
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", folder).strip("_.-") or NAME
+    name = name_of(place.parent if place.suffix == ".parquet" else place)
     tree = {"name": name, "out": str(Path("runs") / name)} | tree
     begun = _begun(Path(str(tree["out"])) / "run.json")
     if begun is not None:
@@ -75,6 +74,11 @@ def settle(overrides: Sequence[str]) -> Settled:
         if unset or not choice.values:
             chosen.append(choice.why)
     return Settled(spec_file.validate(tree, ExperimentSpec, NAME), tuple(chosen))
+
+
+def name_of(folder: Path) -> str:
+    """Return a name for what lies in a folder."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", folder.resolve().name).strip("_.-") or NAME
 
 
 class _Begun(BaseModel):

@@ -87,6 +87,14 @@ def is_done(prepared: Prepared) -> bool:
     return known is not None and bool(known.finished) and _checkpoint(prepared) is not None
 
 
+def is_of_other_clips(prepared: Prepared) -> bool:
+    """Whether the folder holds a training on another manifest, or on this one before it changed."""
+    known = note.read(prepared.out / "run.json")
+    if known is None or not _begun(prepared.out):
+        return False
+    return bool(known.identity.get("manifest_sha256") != prepared.model.manifest_sha256)
+
+
 def _identity(prepared: Prepared) -> dict[str, Any]:
     """What must be the same for two calls to be one training."""
     spec = prepared.spec
