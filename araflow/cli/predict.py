@@ -13,7 +13,9 @@ import click
 from araflow.cli.console import INCOMPLETE
 from araflow.cli.looking import CHECKPOINT, EXIT_STATUS, MODE, SEGMENTS, as_record
 from araflow.cli.options import DEVICE, FLOW_BACKEND, JSON, ROTATION
+from araflow.cli.watching import watch
 from araflow.core import files, written
+from araflow.core.addresses import local
 from araflow.core.errors import AraflowError, SpecError
 from araflow.core.screen import echo, echo_json
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog=EXIT_STATUS)
 @CHECKPOINT
-@click.argument("videos", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="VIDEO...")
+@click.argument("videos", nargs=-1, required=True, type=click.Path(), metavar="VIDEO...")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Classes to name.")
 @click.option("--window", type=click.IntRange(1), metavar="FRAMES", help="Slide a window of so many frames.")
 @click.option(
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 @click.option("--parquet", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", hidden=True)
 def predict(
     checkpoint: Path,
-    videos: tuple[Path, ...],
+    videos: tuple[str, ...],
     top: int,
     window: int | None,
     stride: int | None,
@@ -70,8 +72,9 @@ def predict(
     """Name the action in videos, straight from the files; optical flow is computed on the way.
 
     CHECKPOINT is a .safetensors, .onnx or .engine file; what it needs to know lies inside.
-    VIDEO is a video, a folder of frames, a folder with videos somewhere below, or a CSV list. A recogniser knows its
-    own classes only, and names one of these for a video of anything else, too.
+    VIDEO is a video, a folder of frames, a folder with videos somewhere below, or a CSV list; or one camera (0) or
+    stream (http://, rtsp:// …), which is watched until it ends, or Ctrl-C. A recogniser knows its own classes only, and
+    names one of these for a video of anything else, too.
 
     Of a whole video it says one thing, by the windows that it was evaluated by; with --window, or for subtitles and
     labels in the video, what it says of each moment.
@@ -82,11 +85,17 @@ def predict(
     araflow predict best.safetensors long.mp4 --window 32 --stride 8 --save actions.csv
     araflow predict best.safetensors long.mp4 --save labelled.mp4 --save labels.srt
     araflow predict model.onnx videos/ --against best.safetensors
+    araflow predict best.safetensors 0 --top 1
     """
     if window is None and stride is not None:
         raise click.UsageError("--stride is for sliding windows; give --window, too")
     if window is not None and (mode is not None or segments is not None):
         raise click.UsageError("--mode and --segments are for whole videos; leave them out, or leave --window out")
+    from araflow.media import live
+
+    watching = any(map(live.is_live, videos))
+    if watching and (len(videos) > 1 or mode or segments or against or parquet):
+        raise click.UsageError("a camera or stream is watched alone, by sliding windows: without --mode or --against")
     from araflow.cli.console import progress
     from araflow.deploy.runners import open_runner
     from araflow.recognition.prediction import predict as predicting
@@ -97,7 +106,20 @@ def predict(
     saving.check(save)
     written.check([] if parquet is None else [parquet])
     runner, other = open_runner(checkpoint, device), None if against is None else open_runner(against, device)
-    clips = predicting.list_videos(videos)
+    if watching:
+        size, step = (window, stride or window) if window else predicting.moments(runner.spec)
+        watch(
+            runner,
+            videos[0],
+            flow_maker(runner.spec, backend),
+            window=size,
+            stride=step,
+            top=top,
+            save=save,
+            as_json=as_json,
+        )
+        return
+    clips = predicting.list_videos([Path(local(video)) for video in videos])
     films = [path for path in save if path.suffix.lower() in saving.FILMS]
     if films and len(clips) != 1:
         raise SpecError(f"{films[0]}: shows one video, and there are {len(clips):,}; name one, or save a .csv")

@@ -17,6 +17,7 @@ __all__ = [
     "frame_files",
     "frame_form",
     "images",
+    "live",
     "mp4",
     "numbering",
     "png",

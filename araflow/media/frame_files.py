@@ -68,7 +68,11 @@ def read(source: Path, form: FrameForm, *, upright: bool = True) -> tuple[video.
     Returns:
         What the header says, with ``fps`` that of the frames, and the frames.
     """
-    info, frames = video.read(source, upright=upright)
+    return kept(*video.read(source, upright=upright), form)
+
+
+def kept(info: video.VideoInfo, frames: video.Frames, form: FrameForm) -> tuple[video.VideoInfo, video.Frames]:
+    """Return frames, and what is known of them, as if they had been kept in a form and read back; see ``read``."""
     if form.fps is not None and info.fps is not None:
         frames = steady.steady(frames, info, form.fps)
         info = dataclasses.replace(info, fps=form.fps)

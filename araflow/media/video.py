@@ -174,6 +174,12 @@ def _read_video(path: Path, upright: bool) -> tuple[VideoInfo, Frames]:
     return info, _decode(container, stream, info, upright)
 
 
+def of_container(container: InputContainer, *, upright: bool = True) -> tuple[VideoInfo, Frames]:
+    """Return what an open container says of itself, and its frames; see ``read``. Closing these closes it."""
+    stream, info = _open_stream(container)
+    return info, _decode(container, stream, info, upright)
+
+
 def _open_stream(container: InputContainer) -> tuple[VideoStream, VideoInfo]:
     stream, choice = _streams.choose(container)
     try:

@@ -139,6 +139,14 @@ def test_a_prediction_is_shown_while_its_window_is_the_nearest():
     assert "--> 01:01:01,000" in saving.subtitles([hours])
 
 
+def test_labels_change_in_time_where_the_recogniser_sees_another_rate(clip, tmp_path):
+    found = [said(0, 4, "wwww", fps=5.0, name=str(clip)), said(4, 10, "i", fps=5.0, name=str(clip))]
+    saving.write(tmp_path / "a.mp4", [], found)
+    feet = [frame[-14:].astype(int) for frame in shown(tmp_path / "a.mp4")]
+    changes = [number for number in range(1, 20) if abs(feet[number] - feet[number - 1]).mean() > 5]
+    assert changes == [8]  # of frame 4 of 5 a second, in a film of 10 a second
+
+
 def test_letters_stand_at_the_foot_and_fit():
     frame = np.full((100, 60, 3), 100, np.uint8)
     lettering = Lettering(["é"])

@@ -118,9 +118,31 @@ def sliding(
         yield from _gather(source, spec, flow, Listed([Span(0, places, indices)]), upright)
 
 
+def over(
+    info: video.VideoInfo, frames: video.Frames, spec: ModelSpec, flow: FlowMaker | None, *, window: int, stride: int
+) -> Iterator[VideoWindow]:
+    """Yield windows as ``sliding`` does, of frames that come from elsewhere; of fewer than a window's, none.
+
+    Args:
+        info: What is known of the frames.
+        frames: Closed at the end.
+        spec: What the recogniser knows of itself.
+        flow: What ``flow_maker`` returned.
+        window: Places that a window spans, at least 1.
+        stride: Places from one window's start to the next's, at least 1.
+    """
+    info, frames = frame_files.kept(info, frames, spec.frames.form)
+    return _through(info, frames, spec, flow, Sliding(window, stride, per_stream(within(window, spec), spec)))
+
+
 def _gather(source: Path, spec: ModelSpec, flow: FlowMaker | None, plan: Plan, upright: bool) -> Iterator[VideoWindow]:
     """Go through the video once, and yield each window as soon as its last place has come."""
-    info, frames = frame_files.read(source, spec.frames.form, upright=upright)
+    return _through(*frame_files.read(source, spec.frames.form, upright=upright), spec, flow, plan)
+
+
+def _through(
+    info: video.VideoInfo, frames: video.Frames, spec: ModelSpec, flow: FlowMaker | None, plan: Plan
+) -> Iterator[VideoWindow]:
     open_: list[Span] = []
     with contextlib.closing(frames), contextlib.closing(_pictures(frames, spec, flow, plan)) as pictures:
         for place, seen in enumerate(pictures):

@@ -15,9 +15,10 @@ from araflow.core.clip import Clip
 from araflow.core.errors import ClipError, SourceError, SpecError
 from araflow.core.listing import say, told
 from araflow.datasets import folder
+from araflow.media.video import Frames, VideoInfo
 from araflow.recognition.evaluation.scores import Scores, fuse
 from araflow.recognition.prediction._video_plans import span
-from araflow.recognition.prediction._video_windows import VideoWindow, sliding, whole
+from araflow.recognition.prediction._video_windows import VideoWindow, over, sliding, whole
 from araflow.recognition.prediction.runners import Runner, Tensors
 from araflow.recognition.prediction.video_flow import FlowMaker, flow_maker
 from araflow.recognition.spec import EvaluationMode, ModelSpec
@@ -115,6 +116,34 @@ def predict(
     return [_one(runner, video, [scored], top) for scored in _scored(runner, windows)]
 
 
+def watched(
+    runner: Runner,
+    name: str,
+    info: VideoInfo,
+    frames: Frames,
+    *,
+    top: int = 5,
+    window: int,
+    stride: int,
+    flow: FlowMaker | None = None,
+) -> Iterator[Prediction]:
+    """Yield what a recogniser says of frames as they come, as of a camera: one prediction per sliding window.
+
+    Args:
+        runner: The recogniser.
+        name: What the predictions call the video.
+        info: What is known of the frames.
+        frames: Closed at the end.
+        top: How many classes to name, at most.
+        window: Length of a window in frames.
+        stride: Frames from one window's start to the next's.
+        flow: What ``flow_maker`` returned; ``None`` settles it.
+    """
+    windows = over(info, frames, runner.spec, flow or flow_maker(runner.spec), window=window, stride=stride)
+    for scored in _scored(runner, windows, 1):
+        yield _one(runner, name, [scored], top)
+
+
 def moments(spec: ModelSpec) -> tuple[int, int]:
     """Return window and stride, in frames, by which moments of a video are told: a window as in training, and half one.
 
@@ -134,13 +163,15 @@ def batches(
         yield batch, {name: np.stack([one.tensors[name] for one in batch]) for name in batch[0].tensors}
 
 
-def _scored(runner: Runner, windows: Iterable[VideoWindow]) -> Iterator[tuple[VideoWindow, Tensors]]:
-    for batch, tensors in batches(windows):
+def _scored(
+    runner: Runner, windows: Iterable[VideoWindow], size: int = _BATCH
+) -> Iterator[tuple[VideoWindow, Tensors]]:
+    for batch, tensors in batches(windows, size):
         for one, logits in zip(batch, runner(**tensors), strict=True):
             yield dataclasses.replace(one, tensors={}), logits  # a long video's tensors must not pile up
 
 
-def _one(runner: Runner, video: Path, scored: Sequence[tuple[VideoWindow, Tensors]], top: int) -> Prediction:
+def _one(runner: Runner, video: Path | str, scored: Sequence[tuple[VideoWindow, Tensors]], top: int) -> Prediction:
     """Average windows into one prediction."""
     count = len(scored)
     clips = np.zeros(count, np.int64)
