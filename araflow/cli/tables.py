@@ -23,6 +23,8 @@ def print_summary(manifest: Manifest) -> None:
     drawn = " (drawn, not footage)" if manifest.settings.get("dataset", {}).get("name") == "sample" else ""
     by_class = summary.by_class(manifest)
     tally.table(by_class.classes, by_class.total, f"{manifest.name}{drawn}").print()
+    for line in summary.kept(manifest):
+        echo(visible(line))
     if by_class.total["leaked"] is None:
         echo(f"test clips whose source is also in training: {NO_GROUPS}")
     if (twice := duplicates.find(manifest)).videos:

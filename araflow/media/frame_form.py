@@ -38,6 +38,13 @@ class FrameForm:
             del found["format"]
         return {f"frame_{name}": value for name, value in found.items()}
 
+    def __str__(self) -> str:
+        """Name it for people, such as ``15 per second, short side 256, JPEG 95``."""
+        rate = None if self.fps is None else f"{self.fps:g} per second"
+        side = None if self.short_side is None else f"short side {self.short_side}"
+        file = None if self.format == "png" else f"JPEG {self.jpeg_quality or 'of unknown quality'}"
+        return ", ".join(filter(None, (rate, side, file))) or "as decoded"
+
     @property
     def suffix(self) -> str:
         """How the files end, such as ``.png``."""

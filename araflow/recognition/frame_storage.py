@@ -39,11 +39,7 @@ class FrameStorage(Settings):
     jpeg_quality: int | None = Field(None, ge=1, le=100)
 
     def __str__(self) -> str:
-        """Name it for people, such as ``15 per second, short side 256, JPEG 95``."""
-        rate = None if self.fps is None else f"{self.fps:g} per second"
-        side = None if self.short_side is None else f"short side {self.short_side}"
-        file = None if self.format == "png" else f"JPEG {self.jpeg_quality or 'of unknown quality'}"
-        return ", ".join(filter(None, (rate, side, file))) or "as decoded"
+        return str(self.form)
 
     @property
     def form(self) -> FrameForm:

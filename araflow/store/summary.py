@@ -7,11 +7,13 @@ from collections import Counter
 from araflow.core.clip import Outcome
 from araflow.core.splits import SPLITS
 from araflow.core.tally import Tally
+from araflow.media.frame_form import AS_DECODED, FrameForm
 from araflow.store import audit
 from araflow.store.manifest import Manifest
 
 COLUMNS = (
     *("key", "label", "label_index", "group", "source_sha256", "outcome", "reason", "split", "frames", "damaged"),
+    *("rgb_fps", "short_side", "rgb_format", "rgb_quality", "also"),
 )
 """Of a manifest, those that are counted."""
 _COUNTED = ("listed", *(outcome.value for outcome in Outcome), *SPLITS, "frames")
@@ -48,6 +50,19 @@ def reasons(manifest: Manifest) -> Counter[str]:
 def damaged(manifest: Manifest) -> int:
     """Count the clips that decoded with errors, or are shorter than their headers say."""
     return sum(bool(one) for (one,) in manifest.columns("damaged"))
+
+
+def kept(manifest: Manifest) -> list[str]:
+    """Say in what form frames and flow are kept, where that is not the usual one; a line for each form."""
+    names = ["short_side", "rgb_format", "rgb_quality", "rgb_fps", "also"]
+    rows = manifest.select(outcome=Outcome.DONE).table.group_by(names).aggregate([]).select(names).to_pylist()
+    lines = []
+    for side, kind, quality, fps, also in (row.values() for row in rows):
+        form = FrameForm(side, "jpeg" if kind == "jpeg" else "png", quality, fps)
+        more = f"; flow also as {also.replace(',', ', ')}" if also else ""
+        if form != AS_DECODED or more:
+            lines.append(f"frames: {form}{more}")
+    return sorted(lines)
 
 
 def last_line(manifest: Manifest, made: int, seconds: float) -> str:

@@ -11,6 +11,7 @@ from araflow.media.frame_form import FrameForm
 from araflow.media.png_reader import read_png
 from araflow.recognition import frame_storage, same_flow
 from araflow.recognition.frame_storage import FrameStorage
+from araflow.store import summary
 from araflow.store.manifest import Manifest
 
 KEPT = {"rgb_fps": 15.0, "short_side": 256, "rgb_format": "jpeg", "rgb_quality": 90}
@@ -35,6 +36,12 @@ def test_the_form_is_that_of_the_rows_and_older_rows_are_as_decoded(tmp_path):
     assert str(found(KEPT)) == "15 per second, short side 256, JPEG 90"
     with pytest.raises(SpecError, match=r"kept in several forms \(.*as decoded.*\): build it again"):
         found(KEPT, {})
+
+
+def test_a_summary_names_what_is_not_usual(tmp_path):
+    assert summary.kept(manifest_of(tmp_path, {}, {"rgb_format": "png"})) == []
+    assert summary.kept(manifest_of(tmp_path, {"also": "flo,film"})) == ["frames: as decoded; flow also as flo, film"]
+    assert summary.kept(manifest_of(tmp_path, KEPT, KEPT)) == ["frames: 15 per second, short side 256, JPEG 90"]
 
 
 def test_a_manifest_of_another_form_is_warned_of_whatever_the_recogniser_sees(tmp_path, caplog):
