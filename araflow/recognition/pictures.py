@@ -32,6 +32,10 @@ _MOST_LEGEND = 20
 _LONGEST_NAME = 28
 _LETTER = 0.7
 """Width of a letter in ems, rather too wide than too narrow."""
+_TRAINING = (
+    "Training figures are those of windows as they were learned from: augmented, with dropout, by weights that still "
+    "moved. They may lie below validation's and the test's."
+)
 _GAP = 1
 """Pixels between filters."""
 
@@ -56,7 +60,7 @@ def confusion(matrix: NDArray[np.int64], labels: Sequence[str], title: str) -> b
     axes = figure.add_axes(_box(figure, margin + 0.2, margin, side, side))
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
     bar = figure.add_axes(_box(figure, margin + side + 0.4, margin, 0.15, side))
-    figure.colorbar(image, cax=bar)
+    figure.colorbar(image, cax=bar).set_label("share of the true class's videos", fontsize=8)
     if named:
         axes.set_xticks(range(classes), _short(labels), rotation=90, fontsize=size, parse_math=False)
         axes.set_yticks(range(classes), _short(labels), fontsize=size, parse_math=False)
@@ -72,13 +76,13 @@ def confusion(matrix: NDArray[np.int64], labels: Sequence[str], title: str) -> b
 
 
 def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw loss, top-1 and learning rate by epoch.
+    """Draw loss, top-1 and learning rate by epoch, and say why training may look worse than validation.
 
     Args:
         history: Per epoch any of ``epoch`` (else counted from 1), ``train_loss``, ``val_loss``, ``train_top1``,
             ``val_top1`` (0 to 1), ``lr``; what is absent or ``None`` is not drawn.
     """
-    figure = _figure(12, 3.6)
+    figure = _figure(12, 3.9)
     from matplotlib.ticker import MaxNLocator
 
     panels = {
@@ -108,7 +112,8 @@ def curves(history: Sequence[Mapping[str, Any]]) -> bytes:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.15, top=0.9, wspace=0.25)
+    figure.text(0.02, 0.02, _TRAINING, fontsize=8)
+    figure.subplots_adjust(left=0.06, right=0.98, bottom=0.2, top=0.9, wspace=0.25)
     return _png(figure)
 
 
@@ -154,7 +159,12 @@ def first_layer(weights: NDArray[np.floating[Any]]) -> bytes:
 
 
 def embedding_plot(
-    points: NDArray[np.floating[Any]], targets: NDArray[np.integer[Any]], labels: Sequence[str]
+    points: NDArray[np.floating[Any]],
+    targets: NDArray[np.integer[Any]],
+    labels: Sequence[str],
+    *,
+    title: str = "",
+    axes: tuple[str, str] = ("", ""),
 ) -> bytes:
     """Draw points in the plane, coloured by class.
 
@@ -164,6 +174,8 @@ def embedding_plot(
         points: (points, 2).
         targets: Integers, (points,): index into ``labels``.
         labels: Class names in label order.
+        title: What stands above.
+        axes: What stands beside the axes, across and up.
 
     Raises:
         SpecError: Points and targets do not belong together, or a point is not a number.
@@ -174,19 +186,25 @@ def embedding_plot(
 
     figure = _figure(9, 7)
     legend = len(labels) <= _MOST_LEGEND
-    axes = figure.add_axes((0.05, 0.06, 0.68 if legend else 0.92, 0.9))
+    names = _short(labels)
+    longest = max(len(names[index]) for index in np.unique(targets))
+    beside = 0.3 + longest * 8 * _LETTER / 72 if legend else 0.1  # inches
+    place = figure.add_axes(_box(figure, 0.7, 0.6, 9 - 0.7 - beside, 7 - 1.0))
+    place.set_title(visible(title), fontsize=10, parse_math=False)
+    place.set_xlabel(axes[0])
+    place.set_ylabel(axes[1])
+    place.grid(alpha=0.3)
     name = "tab10" if len(labels) <= 10 else "tab20" if legend else "turbo"
     colours = matplotlib.colormaps[name]
-    names = _short(labels)
     for index in np.unique(targets):
         own = points[targets == index]
         colour = colours(int(index) if legend else float(index) / len(labels))
-        axes.scatter(own[:, 0], own[:, 1], s=14, color=colour, linewidths=0)
+        place.scatter(own[:, 0], own[:, 1], s=14, color=colour, linewidths=0)
         if not legend:
             x, y = np.median(own, axis=0)
-            axes.text(x, y, names[index], fontsize=6, ha="center", va="center", parse_math=False)
+            place.text(x, y, names[index], fontsize=6, ha="center", va="center", parse_math=False)
     if legend:
-        _legend(axes, names, colours, np.unique(targets))
+        _legend(place, names, colours, np.unique(targets))
     return _png(figure)
 
 

@@ -133,3 +133,23 @@ def test_points_that_are_no_numbers_or_too_few_are_refused():
         pictures.embedding_plot(np.array([[0.0, np.nan], [1.0, 1.0]]), np.array([0, 1]), "ab")
     with pytest.raises(SpecError, match="3 targets need 3"):
         pictures.embedding_plot(np.zeros((2, 2)), np.array([0, 1, 0]), "ab")
+
+
+def test_pictures_say_what_they_show_and_nothing_is_cut_off(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(pictures, "_png", lambda figure: drawn.append(figure) or b"")
+    pictures.confusion(measured(5).confusion, ["walk", "fall_floor", "a" * 60, "run", "push"], TITLE)
+    pictures.curves(HISTORY)
+    points = np.random.default_rng(0).normal(size=(9, 2))
+    pictures.embedding_plot(points, np.arange(9) % 3, ["walk", "run", "push"], title="nine", axes=("across", "up"))
+    matrix, curves, embedding = drawn
+    assert matrix.axes[1].get_ylabel() == "share of the true class's videos"
+    (caption,) = curves.texts
+    assert "may lie below validation's and the test's" in caption.get_text()
+    (plane,) = embedding.axes
+    assert (plane.get_title(), plane.get_xlabel(), plane.get_ylabel()) == ("nine", "across", "up")
+    assert plane.get_position().width > 0.7  # what is left is the legend's
+    for figure in drawn:
+        inside, (width, height) = figure.get_tightbbox(figure.canvas.get_renderer()), figure.get_size_inches()
+        assert min(inside.x0, inside.y0, width - inside.x1, height - inside.y1) >= 0
+    assert caption.get_window_extent().y1 <= min(panel.xaxis.label.get_window_extent().y0 for panel in curves.axes)

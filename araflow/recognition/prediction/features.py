@@ -77,7 +77,16 @@ class Features:
             table = table.replace_schema_metadata({"araflow-warnings": json.dumps(self.warnings, ensure_ascii=False)})
         names = sorted({label or _UNLABELLED for label in self.labels})
         targets = np.array([names.index(label or _UNLABELLED) for label in self.labels])
-        drawn = pictures.embedding_plot(plane(self.vectors), targets, names)
+        points = plane(self.vectors)
+        varies = self.vectors.var(axis=0, dtype=np.float64).sum()
+        shares = points.var(axis=0) / varies if varies else np.zeros(2)
+        drawn = pictures.embedding_plot(
+            points,
+            targets,
+            names,
+            title=f"features of {len(self.keys):,} clips, in the two directions along which they vary most",
+            axes=(f"first direction, {100 * shares[0]:.0f} % of the variance", f"second, {100 * shares[1]:.0f} %"),
+        )
         return written.write({out / TABLE: parquet(table), out / PICTURE: drawn}, out)
 
 

@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from araflow.core import errors, written
 from araflow.core.errors import TrainingError, UnavailableError
 from araflow.recognition.spec import ExperimentSpec
+from araflow.recognition.training import _bar
 from araflow.recognition.training._resuming import so_far
 
 log = logging.getLogger("araflow")
@@ -235,9 +235,8 @@ _PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 def trainer(spec: ExperimentSpec, accelerator: str, callbacks: list[Callback]) -> Trainer:
     """Return Lightning's trainer for an experiment; several devices of one machine are processes that we spawn."""
     settings = spec.training
-    shown = sys.stderr.isatty() and settings.devices == 1
-    if shown:
-        callbacks = [*callbacks, RichProgressBar(leave=False)]
+    if settings.devices == 1 and _bar.wanted():
+        callbacks = [*callbacks, _bar.Bar()]
     return Trainer(
         accelerator=accelerator,
         devices=settings.devices,
@@ -256,7 +255,7 @@ def trainer(spec: ExperimentSpec, accelerator: str, callbacks: list[Callback]) -
         default_root_dir=spec.out,
         use_distributed_sampler=False,
         enable_model_summary=False,
-        enable_progress_bar=shown,
+        enable_progress_bar=False,
     )
 
 
