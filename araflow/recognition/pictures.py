@@ -188,7 +188,7 @@ def embedding_plot(
     legend = len(labels) <= _MOST_LEGEND
     names = _short(labels)
     longest = max(len(names[index]) for index in np.unique(targets))
-    beside = 0.3 + longest * 8 * _LETTER / 72 if legend else 0.1  # inches
+    beside = 0.6 + longest * 8 * _LETTER / 72 if legend else 0.1  # inches
     place = figure.add_axes(_box(figure, 0.7, 0.6, 9 - 0.7 - beside, 7 - 1.0))
     place.set_title(visible(title), fontsize=10, parse_math=False)
     place.set_xlabel(axes[0])
