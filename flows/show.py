@@ -30,6 +30,7 @@ from araflow.core.screen import shown as shown_text
 from araflow.core.spec import BuildSpec
 from araflow.core.tally import UNKNOWN
 from araflow.core.telling import Meter
+from araflow.core.words import counted
 from araflow.store import summary
 from araflow.store.layout import CONTACT_SHEET
 from araflow.store.manifest import Manifest
@@ -84,7 +85,7 @@ class Progress:
         self._id = made if isinstance(made, UUID) else None
 
     def _text(self) -> str:
-        return f"{self._seen:,} of {self._listed:,} clips"
+        return f"{self._seen:,} of {counted(self._listed, 'clip')}"
 
     def advance(self, clips: int) -> None:
         """Count clips that are settled. Safe to call from several threads."""

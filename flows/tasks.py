@@ -18,6 +18,7 @@ from araflow.build.portions import Portion
 from araflow.build.resolved import ResolvedBuild
 from araflow.build.selection import Selection
 from araflow.core import telling
+from araflow.core.words import counted
 from araflow.report.contact_sheet import write_contact_sheet
 from araflow.store import audit as auditing
 from araflow.store.manifest import Manifest
@@ -43,7 +44,7 @@ def fetch_part(name: str, portion: Portion) -> int:
     """Fetch and unpack one archive of a dataset in parts; return how many wanted clips are in it."""
     with limits.slot("download"):
         clips = portion.open()
-    log.info("%s: %d clips", name, len(clips))
+    log.info("%s: %s", name, counted(len(clips), "clip"))
     return len(clips)
 
 
@@ -54,7 +55,8 @@ def select(build: ResolvedBuild, files: Sources, store: Store) -> Selection:
     selection = stages.select(build, files)
     stages.check_output(store, selection)
     build_note.write(store, build.spec, build.fingerprint, selection)
-    log.info("%d clips of %d classes listed", len(selection.clips), len(selection.labels))
+    classes = counted(len(selection.labels), "class", "classes")
+    log.info("%s of %s listed", counted(len(selection.clips), "clip"), classes)
     return selection
 
 

@@ -14,6 +14,7 @@ from araflow.core.clip import Outcome
 from araflow.core.errors import SpecError
 from araflow.core.spec import BuildSpec
 from araflow.core.tally import NO_CLASS
+from araflow.core.words import counted
 from araflow.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -47,9 +48,7 @@ def announced(chosen: list[Entry], left: int) -> str:
     """Say in one line what a retry is about to do: clips that are tried again, and those that were never begun."""
     codes = Counter(entry.reason_code for entry in chosen)
     why = f" ({', '.join(f'{number:,} {code}' for code, number in sorted(codes.items()))})" if codes else ""
-    return f"trying again {len(chosen):,} clip{'s' * (len(chosen) != 1)}{why}" + (
-        f"; {left:,} were left" if left else ""
-    )
+    return f"trying again {counted(len(chosen), 'clip')}{why}" + (f"; {left:,} were left" if left else "")
 
 
 def with_scheduler(spec: BuildSpec, address: str | None, *, trusted: bool) -> BuildSpec:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from araflow.cli.console import INCOMPLETE
+from araflow.cli.console import INCOMPLETE, elapsed
 from araflow.cli.looking import CHECKPOINT, EXIT_STATUS, MODE, SEGMENTS, as_record
 from araflow.cli.options import DEVICE, FLOW_BACKEND, OTHER_FLOW, ROTATION, json_option
 from araflow.core import written
 from araflow.core.screen import echo, echo_json
+from araflow.core.words import counted
 
 if TYPE_CHECKING:
     from araflow.recognition.prediction.features import Features
@@ -77,7 +77,6 @@ def features(
         raise click.UsageError("--split is for manifests; videos have no splits")
     if not built and allow_other_flow:
         raise click.UsageError("--allow-other-flow is for manifests; flow of videos is computed: see --backend")
-    start = time.monotonic()
     warnings: tuple[str, ...] = ()
     written.check([out / seeing.TABLE, out / seeing.PICTURE], out)
     runner = open_runner(checkpoint, device)
@@ -118,9 +117,7 @@ def features(
     else:
         echo(f"features: {files[0]}\npicture:  {files[1]}")
         bad = f", {len(found.failed)} could not be used" if found.failed else ""
-        echo(
-            f"{len(found.keys)} clips{bad}, {found.vectors.shape[1]} features each, in {time.monotonic() - start:.1f} s"
-        )
+        echo(f"{counted(len(found.keys), 'clip')}{bad}, {found.vectors.shape[1]} features each, {elapsed():.1f} s")
     sys.exit(INCOMPLETE if found.failed else 0)
 
 

@@ -11,6 +11,7 @@ import click
 from araflow.cli.console import progress
 from araflow.cli.options import JSON, Group, ManifestPath
 from araflow.core.screen import echo, echo_json, visible
+from araflow.core.words import counted
 
 
 @click.group(cls=Group)
@@ -74,7 +75,7 @@ def validate(path: Path, quick: bool, deep: bool, as_json: bool) -> None:
             echo(visible(problem))
         if twice.across_splits or twice.across_classes:
             echo(visible(twice.line))
-        line = f"{len(read)} rows, {len(problems) + len(strays)} differences"
+        line = f"{counted(len(read), 'row')}, {counted(len(problems) + len(strays), 'difference')}"
         if problems and read.settings:
             line += "; the same araflow build or flow with --verify makes damaged clips and the manifest anew, and so "
             line += "does araflow retry --damaged"
@@ -101,5 +102,5 @@ def diff(first: Path, second: Path, as_json: bool) -> None:
     else:
         for line in lines:
             echo(visible(line))
-        echo(f"{len(lines)} differences")
+        echo(counted(len(lines), "difference"))
     sys.exit(1 if lines else 0)

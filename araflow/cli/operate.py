@@ -16,6 +16,7 @@ from araflow.cli.console import INCOMPLETE, finish, logged, say_error
 from araflow.cli.options import JSON
 from araflow.core.errors import OutputError, SourceError, SpecError, did_you_mean
 from araflow.core.screen import echo, echo_json, visible
+from araflow.core.words import counted
 
 if TYPE_CHECKING:
     from araflow.build.outputs import Entry, Output
@@ -192,7 +193,7 @@ def clean(out: str, yes: bool, as_json: bool) -> None:
         from araflow.core.table import Table
 
         Table.of([dataclasses.asdict(item) for item in items]).print()
-    many = f"{len(items):,} item{'s' * (len(items) != 1)}, {total:,} bytes"
+    many = f"{counted(len(items), 'item')}, {total:,} bytes"
     echo(f"removed: {many}" if yes else f"can go: {many}" + ("; --yes removes them" if items else ""))
 
 
@@ -205,7 +206,7 @@ def _show(now: Status) -> None:
     for outcome, codes in now.reasons.items():
         echo(f"{outcome}: {', '.join(f'{number:,} {code}' for code, number in codes.items())}")
     if now.sessions:
-        echo(f"in work now: {now.in_work:,} clips, by {now.sessions} process{'es' * (now.sessions != 1)}")
+        echo(f"in work now: {counted(now.in_work, 'clip')}, by {counted(now.sessions, 'process', 'processes')}")
     echo(last_line(now))
 
 
@@ -231,7 +232,7 @@ def _show_chosen(chosen: list[Entry], as_json: bool) -> None:
         return
     for entry in chosen:
         echo(visible(f"{entry.key}: {entry.outcome}: {entry.reason}"))
-    echo(f"{len(chosen):,} clip{'s' * (len(chosen) != 1)} would be tried again")
+    echo(f"{counted(len(chosen), 'clip')} would be tried again")
 
 
 def _check_filters(seen: Output, label: str | None, code: str | None) -> None:

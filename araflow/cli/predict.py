@@ -18,6 +18,7 @@ from araflow.core import files, written
 from araflow.core.addresses import local
 from araflow.core.errors import AraflowError, SpecError
 from araflow.core.screen import echo, echo_json
+from araflow.core.words import counted
 
 if TYPE_CHECKING:
     from araflow.recognition.prediction.predict import Prediction
@@ -174,7 +175,7 @@ def predict(
             echo(f"saved: {path}" if said or path not in films else f"not saved, since there is nothing: {path}")
         count = len(rows) - failed
         echo(
-            f"{len(clips) - failed} of {len(clips)} videos, {count} prediction{'s' * (count != 1)} in "
+            f"{len(clips) - failed} of {counted(len(clips), 'video')}, {counted(count, 'prediction')} in "
             f"{time.monotonic() - start:.1f} s; "
             + (f"windows of {window} frames" if window else _looked(runner.spec, mode, segments))
             + (f", one every {stride}" if window and stride else "")

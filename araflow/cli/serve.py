@@ -142,9 +142,14 @@ def run(flow: str, deployment: str, given: tuple[str, ...], cron: str | None, wa
         return
     asked = runs.ask(chosen.full_name, parameters, chosen.called(parameters))
 
+    said = ""
+
     def tell(now: Asked) -> None:
-        if not as_json:
-            echo(f"{now.name}: {now.state.lower()}{f': {now.message}' if now.message else ''}")
+        nonlocal said
+        line = f"{now.state.lower()}{f': {now.message}' if now.message else ''}"
+        if not as_json and line != said:  # and not because it has another name now
+            echo(line)
+        said = line
 
     if not as_json:
         echo(f"{asked.name}: {asked.url}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from araflow.cli import running
-from araflow.cli.console import logged
+from araflow.cli.console import elapsed, logged
 from araflow.cli.options import NO_PREFECT, json_option
 from araflow.core.errors import SpecError
 from araflow.core.screen import echo, echo_json
+from araflow.core.words import counted
 
 if TYPE_CHECKING:
     from araflow.recognition.experiment import Experiment, Prepared
@@ -60,7 +60,6 @@ def sweep(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect: bool
     if dry_run:
         _show_plan(out, [point.name for point in points], as_json)
         return
-    start = time.monotonic()
 
     def each(carry_out: Callable[[int], dict[str, Result]]) -> list[Result]:
         return [result for number in range(len(runs)) for result in carry_out(number).values()]
@@ -83,7 +82,10 @@ def sweep(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect: bool
     if len(done.groups()) > 1:
         echo(_NOTE)
     new = sum(result.trained.new_epochs for result in found)
-    echo(f"{out}: {len(found)} runs, {new} epochs trained now, {time.monotonic() - start:.1f} s; araflow compare {out}")
+    echo(
+        f"{out}: {counted(len(found), 'run')}, {counted(new, 'epoch')} trained now, {elapsed():.1f} s; "
+        f"araflow compare {out}"
+    )
 
 
 def _show_plan(out: Path, names: list[str], as_json: bool) -> None:
@@ -92,4 +94,4 @@ def _show_plan(out: Path, names: list[str], as_json: bool) -> None:
         return
     for name in names:
         echo(str(out / name))
-    echo(f"{len(names)} runs")
+    echo(counted(len(names), "run"))

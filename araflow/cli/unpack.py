@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from araflow.core.screen import echo, echo_json, visible
+from araflow.core.words import counted
 
 
 @click.command()
@@ -84,7 +85,7 @@ def _list(archive: Path, wants: Callable[[str], bool], names: str, as_json: bool
 
 
 def _files(number: int, size: int) -> str:
-    return f"{number:,} file{'s' * (number != 1)}, {size:,} bytes"
+    return f"{counted(number, 'file')}, {size:,} bytes"
 
 
 def _wants(patterns: tuple[str, ...]) -> Callable[[str], bool]:

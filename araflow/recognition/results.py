@@ -13,6 +13,7 @@ from araflow.core.errors import SpecError
 from araflow.core.leakage import Leakage
 from araflow.core.screen import echo
 from araflow.core.spec import SplitSpec
+from araflow.core.words import counted
 from araflow.recognition import checkpoint, experiment, same_flow
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import EvaluationSpec, ExperimentSpec, ModelSpec, Views
@@ -227,7 +228,7 @@ def _epochs(results: Mapping[str, Result]) -> str:
     """Say how long recognisers were trained in all, and how much of it in this run, which may have gone on with one."""
     epochs = sum(result.trained.epochs for result in results.values())
     new = sum(result.trained.new_epochs for result in results.values())
-    shown = f"{epochs} epoch{'s' if epochs != 1 else ''}"
+    shown = counted(epochs, "epoch")
     return f"{shown} trained" if new == epochs else f"{shown} ({new} in this run)"
 
 
@@ -264,4 +265,4 @@ def print_plan(prepared: Prepared) -> None:
     for note in prepared.notes:
         echo(f"  note: {note}")
     settings = prepared.spec.training
-    echo(f"  {settings.epochs} epochs, {settings.batch_size} windows a step; into {prepared.out}")
+    echo(f"  {counted(settings.epochs, 'epoch')}, {counted(settings.batch_size, 'window')} a step; into {prepared.out}")

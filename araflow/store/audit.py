@@ -17,6 +17,7 @@ from araflow.core import leakage as leaks
 from araflow.core.clip import Outcome
 from araflow.core.errors import ManifestError, OutputError
 from araflow.core.processes import usable_cores
+from araflow.core.words import counted
 from araflow.store import checks, duplicates
 from araflow.store.address import open_place
 from araflow.store.layout import KINDS
@@ -151,7 +152,7 @@ def _draw(manifest: Manifest) -> tuple[list[dict[str, Any]], str]:
     done, seed = manifest.select(outcome=Outcome.DONE), datetime.datetime.now(datetime.UTC).date().isoformat()
     count = min(len(done), 1 + len(done) // _ONE_IN, _MOST_DEEP)
     rows = [done.row(number) for number in random.Random(seed).sample(range(len(done)), count)]
-    return rows, f"audit: every byte of {count:,} of {len(done):,} clips was read, drawn with seed {seed}"
+    return rows, f"audit: every byte of {count:,} of {counted(len(done), 'clip')} was read, drawn with seed {seed}"
 
 
 def _read(rows: list[dict[str, Any]], place: Place) -> list[str]:

@@ -7,6 +7,7 @@ from collections import Counter
 from araflow.core.clip import Outcome
 from araflow.core.splits import SPLITS
 from araflow.core.tally import Tally
+from araflow.core.words import counted
 from araflow.media.frame_form import AS_DECODED, FrameForm
 from araflow.store import audit
 from araflow.store.manifest import Manifest
@@ -76,5 +77,4 @@ def last_line(manifest: Manifest, made: int, seconds: float) -> str:
     counts = ", ".join(f"{number} {name}" for name, number in sorted(manifest.outcomes().items()))
     why = ", ".join(f"{number} {code}" for code, number in sorted(reasons(manifest).items()))
     work = f"{made} worked on" if made else "nothing to do"
-    listed = f"{len(manifest)} clip{'s' if len(manifest) != 1 else ''} listed"
-    return f"{listed}: {counts}{f' ({why})' if why else ''}; {work}, {seconds:.1f} s"
+    return f"{counted(len(manifest), 'clip')} listed: {counts}{f' ({why})' if why else ''}; {work}, {seconds:.1f} s"

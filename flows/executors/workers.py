@@ -33,6 +33,7 @@ from araflow.build.shards import shards
 from araflow.core.clip import Clip
 from araflow.core.errors import AraflowError, OutputError, PoolClosedError
 from araflow.core.spec import BuildSpec
+from araflow.core.words import counted
 from araflow.store.address import open_store
 from araflow.store.store import Store
 from flows.executors import limits
@@ -141,7 +142,7 @@ def _extract_range(out: str, name: str, parent: str) -> State[StageResult]:
                 counts[outcome] = counts.get(outcome, 0) + number
         done = StageResult("extract", counts, made, time.monotonic() - start)
         store.write_state(_result_file(name), json.dumps(dataclasses.asdict(done)).encode())
-    return Completed(message=f"{len(clips)} clips, {made} worked on, {done.seconds:.1f} s", data=done)
+    return Completed(message=f"{counted(len(clips), 'clip')}, {made} worked on, {done.seconds:.1f} s", data=done)
 
 
 @task(

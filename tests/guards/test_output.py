@@ -69,7 +69,7 @@ def test_what_rots_in_a_folder_of_then_is_found_by_its_pictures_and_healed(tmp_p
     insist(again(out, "--verify"), "nothing to do")
     frame = out / "clips/run/run_one/rgb/0001.png"
     frame.write_bytes(bytes(frame.stat().st_size))
-    insist(araflow("manifest", "validate", "--deep", out), "1 differences")
+    insist(araflow("manifest", "validate", "--deep", out), "1 difference")
     insist(again(out, "--verify"), "3 done, 2 quarantined (1 not-a-video, 1 one-frame); 1 worked on")
     insist(araflow("manifest", "validate", "--deep", out), "0 differences; 2 clips have no digest")
 

@@ -173,6 +173,6 @@ def test_the_plan_says_what_would_be_trained_on_what(prepared, capsys):
         "3 classes; clips: 9 train, 0 val, 3 test",
         "3 of 3",
         "note: no val clips",
-        "1 epochs, 4 windows a step",
+        "1 epoch, 4 windows a step",
     ):
         assert words in shown, words

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from araflow.core.leakage import Leakage
 from araflow.core.screen import as_markdown
 from araflow.core.table import Table, figures, names
+from araflow.core.words import counted
 from araflow.recognition.evaluation.answers import Evaluation
 from araflow.recognition.evaluation.metrics import ClassMetrics, Metrics, Rate
 
@@ -158,7 +159,8 @@ def _leaked(total: Leakage | None) -> tuple[str, str]:
 
 def _title(evaluation: Evaluation) -> str:
     splits = sorted({str(row["split"]) for row in evaluation.rows if row.get("split")})
-    return f"{', '.join(splits) or 'evaluation'}: {len(evaluation.keys):,} videos, {len(evaluation.labels):,} classes"
+    videos, classes = counted(len(evaluation.keys), "video"), counted(len(evaluation.labels), "class", "classes")
+    return f"{', '.join(splits) or 'evaluation'}: {videos}, {classes}"
 
 
 def _percent(share: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from araflow.core.spec import SplitSpec
 from araflow.core.splits import share
+from araflow.core.words import counted
 from araflow.recognition.streams import STREAMS, Modality
 
 ARCHITECTURE = "arn_2d"
@@ -115,7 +116,7 @@ def _network(facts: Facts) -> Choice:
     values |= {"network.architecture": ARCHITECTURE, "network.modality": facts.modality}
     values |= {"data.sampler": "segments", "data.crop": "none", "network.dropout": 0.5 if facts.gpu else 0.2}
     shown = f"{min(facts.lengths)} to {max(facts.lengths)} long, half of them {middle:.0f} or more"
-    machine = "a GPU" if facts.gpu else f"{facts.cores} CPU core{'s' * (facts.cores != 1)}"
+    machine = "a GPU" if facts.gpu else counted(facts.cores, "CPU core")
     why = f"{start}; on {machine} windows of {frames} frames of {size}x{size}, spread over the whole clip"
     return Choice(values, f"{why} (clips are {shown})")
 
@@ -146,7 +147,7 @@ def _training(facts: Facts) -> list[Choice]:
     optimizer["warmup_epochs"] = min(2, epochs - 1)
     values: dict[str, Any] = {"training.batch_size": batch, "training.optimizer": optimizer}
     values |= {"training.epochs": epochs}
-    found = [Choice(values, f"{epochs} epochs of {clips} clips, {batch} windows a step")]
+    found = [Choice(values, f"{counted(epochs, 'epoch')} of {counted(clips, 'clip')}, {batch} windows a step")]
     if facts.val:
         patience = max(5, epochs // 3)
         why = f"of all epochs the one that names most of {facts.val} val clips is kept; it ends after {patience} "

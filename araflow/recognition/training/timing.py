@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from araflow.core.processes import usable_cores
+from araflow.core.words import counted
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.training.run import accelerator_of, is_done
 
@@ -26,7 +27,7 @@ def told(duration: float, epochs: int) -> str:
     """Return a duration for a person, in the largest unit of which there are two."""
     name, unit = next((one for one in (("hours", 3600), ("minutes", 60)) if duration >= 2 * one[1]), ("seconds", 1))
     shown = f"{max(1, round(duration / unit))} {name}"
-    return f"about {shown} for {epochs} epoch{'s' * (epochs != 1)} and the evaluation, as {_STEPS} timed steps tell"
+    return f"about {shown} for {counted(epochs, 'epoch')} and the evaluation, as {_STEPS} timed steps tell"
 
 
 def seconds(prepared: Prepared) -> float:
