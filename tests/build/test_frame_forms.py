@@ -10,6 +10,7 @@ import pytest
 from araflow import optical
 from araflow.build import extract
 from araflow.build.extract import Job
+from araflow.build.plan import plan
 from araflow.build.recipe import Recipe
 from araflow.core.clip import Outcome
 from araflow.core.files import PROOF
@@ -176,3 +177,18 @@ def test_a_folder_of_frames_has_no_rate_and_stays_as_it_is(source, tmp_path):
     record = make(source, tmp_path, recipe_of(fps=5))
     assert record.reason == "complete: no frame rate is known, frames are taken as they come"
     assert (record.frames, record.rgb_fps) == (COUNT, None)
+
+
+def test_a_plan_counts_the_frames_and_bytes_of_the_form(tmp_path):
+    (tmp_path / "videos" / "walk").mkdir(parents=True)
+    for name in ("a", "b"):
+        video_of(tmp_path / "videos" / "walk" / f"{name}.avi", count=24)
+
+    def estimate(**rgb):
+        dataset = {"name": "folder", "source": str(tmp_path / "videos")}
+        tree = {"name": "t", "out": str(tmp_path / "out"), "dataset": dataset, "split": {"protocol": "random"}}
+        return plan(parse({**tree, "rgb": rgb, "optical": {"backend": "opencv", "preset": "fastest"}})).estimate
+
+    usual, half = estimate(), estimate(fps=15, format="jpeg", short_side=40)
+    assert (usual["frames"], half["frames"]) == (48, 24)
+    assert half["rgb_bytes"] < usual["rgb_bytes"] / 4
