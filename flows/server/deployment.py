@@ -79,7 +79,7 @@ class Deployment:
         deployment.model_fields_set.difference_update({"schedules", "paused"})
         for name, value in self.configured.items():
             told = deployment._parameter_openapi_schema.properties[name]
-            told["description"] += f" {self.configuration}: {value}."
+            told["description"] += f" Configured in {self.configuration}: {value}."
         deployment.entrypoint = f"{_MODULE}.{self.attribute}"  # Prefect takes the function's own name
         return deployment
 

@@ -32,6 +32,7 @@ from araflow.core.processes import ending_signals
 from flows.server import password, profile, reach, settings, standing, undo
 from flows.server.deployment import Deployment
 from flows.server.whose import is_ours
+from flows.states import INCOMPLETE
 
 log = logging.getLogger("araflow.flows")
 _SECONDS_TO_START = 180.0
@@ -148,8 +149,13 @@ class _Runner(Runner):
 def prepare() -> None:
     """Tell the server of the automation."""
     with get_client(sync_client=True) as client:
-        if not client.read_automations_by_name(AUTOMATION):
-            client.create_automation(automation())
+        wanted = automation()
+        known = client.read_automations_by_name(AUTOMATION)
+        for one in known:
+            if one.trigger.model_dump(include={"expect"}) != wanted.trigger.model_dump(include={"expect"}):
+                client.update_automation(one.id, wanted)
+        if not known:
+            client.create_automation(wanted)
 
 
 def serve(deployments: Sequence[Deployment], limit: int, on_ready: Callable[[], None]) -> None:
@@ -186,7 +192,7 @@ def automation() -> AutomationCore:
 
     Of runs that carry our tag only: others may beat more slowly.
     """
-    ended = ["Completed", "Failed", "Cancelled", "Crashed"]
+    ended = ["Completed", INCOMPLETE, "Failed", "Cancelled", "Crashed"]  # names, not types
     return AutomationCore.model_validate(
         {
             "name": AUTOMATION,

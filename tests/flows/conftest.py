@@ -96,7 +96,7 @@ def _served(server: Server, folder: Path) -> Iterator[Served]:
     environment = server.environment | {"PATH": path, "OMP_NUM_THREADS": "1"}
     # The server that answers at this port is used.
     with log.open("wb") as out:
-        command = f"exec {up} build-sample/local --port {server.api.base_url.port}"
+        command = f"exec {up} --port {server.api.base_url.port}"
         started = subprocess.Popen(["bash", "-c", command], cwd=folder, env=environment, stdout=out, stderr=out)
     try:
         deadline = time.monotonic() + 120

@@ -4,6 +4,7 @@ import http.server
 import json
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def test_a_deployment_has_the_name_that_is_shown_and_the_one_that_is_typed(serve
 def test_the_form_says_what_a_run_takes(deployment: dict[str, Any]):
     form = deployment["parameter_openapi_schema"]["properties"]
     assert form["source"]["description"].endswith("folder: videos.")
-    assert form["preset"]["description"] == "Speed against error. folder: balanced."
+    assert form["preset"]["description"] == "Speed against error. Configured in folder: balanced."
     assert form["out"]["description"].endswith("folder: data/folder.")
     assert form["classes"]["description"].endswith("folder: not set.")
 
@@ -126,3 +127,22 @@ def test_a_message_comes_of_a_run_that_fails_and_of_no_other(
     assert posted.empty()
     body = {"automations": {"name": {"any_": ["araflow: tell of runs that fail"]}}}
     assert server.api.post("/automations/filter", json=body).json() == []
+
+
+def test_every_end_of_a_run_is_one_to_the_automation_that_looks_for_dead_ones(
+    server: Server, deployment: dict[str, Any], commands: Commands, tmp_path: Path
+):
+    code = "from flows.server import own\nfrom flows.states import INCOMPLETE\n"
+    code += "print(INCOMPLETE, *own.automation().trigger.expect)"
+    incomplete, *expected = commands.python(tmp_path, code).stdout.split()
+    for state in ({"type": "COMPLETED", "name": incomplete}, {"type": "FAILED"}, {"type": "CANCELLED"}):
+        body = {"tags": ["araflow"], "state": {"type": "RUNNING"}}
+        run = server.api.post(f"/deployments/{deployment['id']}/create_flow_run", json=body).raise_for_status().json()
+        server.api.post(f"/flow_runs/{run['id']}/set_state", json={"state": state, "force": True}).raise_for_status()
+        body = {"filter": {"resource": {"id": [f"prefect.flow-run.{run['id']}"]}}}
+        for _ in range(100):
+            events = {one["event"] for one in server.api.post("/events/filter", json=body).json()["events"]}
+            if events & set(expected):
+                break
+            time.sleep(0.1)
+        assert events & set(expected), events

@@ -108,7 +108,7 @@ def test_only_who_has_the_password_gets_in_and_other_terminals_have_it(
         assert asked.returncode == 0, asked.stdout + asked.stderr
         assert "Created flow run" in asked.stdout
         with Client(f"{url}/api", secret) as client:
-            (kept,) = client.post("/flow_runs/filter", json={"deployments": {"name": {"any_": ["local"]}}}).json()
+            (kept,) = client.post("/flow_runs/filter", json={"deployments": {"name": {"any_": ["sample"]}}}).json()
             client.post(f"/flow_runs/{kept['id']}/set_state", json={"state": {"type": "CANCELLED"}, "force": True})
             everything = json.dumps([kept, client.get("/admin/settings").json()])
             assert secret not in everything
