@@ -4,20 +4,23 @@ A frame is shown until the next one begins, the last one as long as the containe
 where a video has more of them, and come again where it has fewer, or a gap. A frame that begins within a tenth of a
 frame's time after such a moment counts as shown: Matroska, for one, rounds its timestamps to milliseconds.
 
-Timestamps are taken at their word as far as they go up, by ten seconds at most. From the first one on that does not
-(HMDB51's do not), or that is not there, every frame takes the time that the container's rate says; the clip's reason
-tells.
+Timestamps are taken at their word as far as they go up, by ten seconds at most. Where one does not (HMDB51's do not),
+or is not there, every frame from then on, and the four before it, takes the time that the container's rate says; the
+clip's reason tells.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+from collections import deque
 
-from araflow.media.video import Frames, VideoInfo
+from araflow.media.video import Frames, RgbFrame, VideoInfo
 
 _SHOWN = 0.1
 """Of a frame's time, by how much a frame may begin later and count as shown."""
+_AHEAD = 4
+"""Frames whose timestamps are looked at before one is believed: decoders put as many out of order."""
 _LONGEST = 10.0
 """Seconds that a frame may take; longer gaps come from damaged or joined files, and would be filled with its copies."""
 
@@ -38,18 +41,31 @@ def steady(frames: Frames, info: VideoInfo, fps: float) -> Frames:
             info.note("no frame rate is known, frames are taken as they come")
             yield from frames
             return
-        length, clock = 1 / info.fps, _Clock(info)
-        held, number, info.decoded = None, 0, 0
-        for frame in frames:
-            info.decoded += 1
-            begins = clock.next()
-            while held is not None and number / fps + _SHOWN * length < begins:
+        clock, held, number = _Clock(info.fps), None, 0
+        waiting: deque[RgbFrame] = deque()
+        info.decoded = 0
+
+        def until(time: float) -> Frames:
+            """Yield the frame that is held as often as it is shown before another begins."""
+            nonlocal number
+            while held is not None and number / fps + _SHOWN / clock.rate < time:
                 yield held
                 number += 1
-            held = frame.copy()  # the next one may take its memory
-        while held is not None and number / fps + _SHOWN * length < clock.now + length:
-            yield held
-            number += 1
+
+        for frame in frames:
+            info.decoded += 1
+            waiting.append(frame.copy())  # the next one may take its memory
+            clock.see(info.time)
+            if len(waiting) > _AHEAD:
+                yield from until(clock.next())
+                held = waiting.popleft()
+        for frame in waiting:
+            yield from until(clock.next())
+            held = frame
+        yield from until(clock.now + 1 / clock.rate)
+        if clock.doubted is not None:
+            rate = f"{info.fps:g} frames per second"
+            info.note(f"timestamps are not in order, from frame {clock.doubted} on {rate} are assumed")
 
 
 def count(frames: int, rate: float | None, fps: float | None) -> int:
@@ -58,24 +74,35 @@ def count(frames: int, rate: float | None, fps: float | None) -> int:
 
 
 class _Clock:
-    """When each frame begins, in seconds after the first one."""
+    """When each frame begins, in seconds after the first one.
 
-    def __init__(self, info: VideoInfo) -> None:
+    Attributes:
+        rate: Frames per second, where timestamps are of no use.
+        now: When the frame began that was asked for last.
+        doubted: The first frame whose timestamp was not believed; ``None`` while all are.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
         self.now = 0.0
-        self._info = info
-        self._start: float | None = None
-        self._trusted = True
+        self.doubted: int | None = None
+        self._ahead: deque[float] = deque()
+        self._last: float | None = None
+        self._seen = self._asked = 0
+
+    def see(self, stamp: float | None) -> None:
+        """Take the next frame's timestamp, in seconds; frames may be seen before they are asked for."""
+        later = None if stamp is None or self._last is None else stamp - self._last
+        if self.doubted is None and self._seen and (later is None or not 0 < later <= _LONGEST):
+            self.doubted = max(1, self._asked)
+        self._ahead.append(later if self._seen and later is not None else 0.0)
+        self._last = stamp
+        self._seen += 1
 
     def next(self) -> float:
-        """Return when the frame begins that was decoded last."""
-        stamp, number = self._info.time, (self._info.decoded or 1) - 1
-        if not number:
-            self._start = stamp
-            return self.now
-        later = None if stamp is None or self._start is None else stamp - self._start - self.now
-        if self._trusted and (later is None or not 0 < later <= _LONGEST):
-            self._trusted = False
-            rate = f"{self._info.fps:g} frames per second"
-            self._info.note(f"timestamps are not in order from frame {number} on, {rate} are assumed")
-        self.now += later if self._trusted and later is not None else 1 / (self._info.fps or 1)
+        """Return when the next frame begins."""
+        later = self._ahead.popleft()
+        if self._asked:
+            self.now += later if self.doubted is None else 1 / self.rate
+        self._asked += 1
         return self.now

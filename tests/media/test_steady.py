@@ -60,20 +60,27 @@ def test_an_uneven_video_is_taken_by_its_timestamps():
 
 
 @pytest.mark.parametrize(
-    ("times", "first"),
+    "times",
     [
-        ([0.0, 0.1, 0.1, 0.2], 2),  # twice
-        ([0.0, 0.1, 0.05, 0.2], 2),  # back
-        ([0.0, None, 0.2, 0.3], 1),
-        ([None, 0.1, 0.2, 0.3], 1),
-        ([0.0, 0.1, 95443.7, 95443.8], 2),  # a clock that wrapped: not a million copies
-        ([0.0, math.nan, 0.2, 0.3], 1),
+        [0.0, 0.1, 0.1, 0.2],  # twice
+        [0.0, 0.3, 0.2, 0.4],  # out of order, as HMDB51's: what comes before is not believed either
+        [0.0, None, 0.2, 0.3],
+        [None, 0.1, 0.2, 0.3],
+        [0.0, 0.1, 95443.7, 95443.8],  # a clock that wrapped: not a million copies
+        [0.0, math.nan, 0.2, 0.3],
     ],
 )
-def test_without_usable_timestamps_the_containers_rate_counts_from_there_on(times, first):
+def test_without_usable_timestamps_the_containers_rate_counts(times):
     found, info = taken(times, 10, rate=10.0)
     assert found == [0, 1, 2, 3]
-    assert info.notes == [f"timestamps are not in order from frame {first} on, 10 frames per second are assumed"]
+    assert info.notes == ["timestamps are not in order, from frame 1 on 10 frames per second are assumed"]
+
+
+def test_timestamps_are_believed_until_four_frames_before_the_first_that_is_out_of_order():
+    times = [0.2 * index for index in range(10)]  # 5 per second, though the container says 10
+    found, info = taken([*times, 0.0, 0.1], 10, rate=10.0)
+    assert found == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert info.notes == ["timestamps are not in order, from frame 6 on 10 frames per second are assumed"]
 
 
 def test_without_a_rate_frames_are_taken_as_they_come():
