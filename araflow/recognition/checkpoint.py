@@ -36,6 +36,21 @@ def save(path: Path, network: nn.Module, spec: ModelSpec) -> None:
     written.write({path: data})
 
 
+def describe(path: Path, spec: ModelSpec) -> None:
+    """Give a recogniser another description of the same network; its weights stay.
+
+    Raises:
+        SourceError: See ``read_spec``.
+        OutputError: It cannot be written.
+    """
+    from safetensors.torch import load_file
+    from safetensors.torch import save as serialise
+
+    read_spec(path)
+    state = dict(sorted(load_file(path).items()))
+    written.write({path: serialise(state, {_KEY: json.dumps(spec.to_json(), sort_keys=True)})})
+
+
 def read_spec(path: Path) -> ModelSpec:
     """Return what a recogniser's file says of it, without reading its weights.
 

@@ -14,7 +14,8 @@ from araflow.core.leakage import Leakage
 from araflow.core.screen import echo
 from araflow.core.spec import SplitSpec
 from araflow.core.words import counted
-from araflow.recognition import checkpoint, experiment, same_flow
+from araflow.recognition import checkpoint as checkpoints
+from araflow.recognition import experiment, same_flow
 from araflow.recognition.experiment import Prepared
 from araflow.recognition.spec import EvaluationSpec, ExperimentSpec, ModelSpec, Views
 from araflow.recognition.training import timing
@@ -78,6 +79,8 @@ class Result:
 def evaluate(prepared: Prepared, checkpoint: Path) -> Evaluation:
     """Score the test clips of an experiment, and write the figures below ``<out>/evaluation``.
 
+    The recogniser takes down by which windows that was done, where a run under other settings has said so before.
+
     Raises:
         SourceError: The checkpoint or a clip cannot be read.
     """
@@ -87,6 +90,9 @@ def evaluate(prepared: Prepared, checkpoint: Path) -> Evaluation:
     spec = prepared.spec
     done = evaluation.evaluate(checkpoint, prepared.test, spec.evaluation, workers=spec.data.workers, split="test")
     write(done, prepared.out / "evaluation", leakage=prepared.leakage)
+    known = checkpoints.read_spec(checkpoint)
+    if known.views is not None and known.views != prepared.model.views:
+        checkpoints.describe(checkpoint, known.model_copy(update={"views": prepared.model.views}))
     return done
 
 
@@ -150,7 +156,7 @@ def evaluate_files(
     given = {name: value for name, value in settings.items() if value is not None}
     spec_file.validate(given, EvaluationSpec, "evaluate")
     read = Manifest.read(manifest)
-    models = [checkpoint.read_spec(file) for file in files]
+    models = [checkpoints.read_spec(file) for file in files]
     split_of = clips.split_of(read, _split(models, protocol))
     wanted = [
         clip for side in (_SIDES if split == "all" else (split,)) for clip in clips.clips_of(read, split_of, side)

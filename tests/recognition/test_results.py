@@ -11,8 +11,9 @@ from clip_world import LABELS
 
 from araflow.core.errors import ManifestError, SourceError, SpecError
 from araflow.core.written import LIST
-from araflow.recognition import experiment, results
+from araflow.recognition import checkpoint, experiment, results
 from araflow.recognition.networks import count, create, outline
+from araflow.recognition.spec import EvaluationSpec, Views
 from araflow.recognition.training import run
 from araflow.store.manifest import Manifest
 
@@ -74,6 +75,20 @@ def test_an_evaluation_is_written_and_a_second_one_says_the_same(prepared, train
     assert by_files.metrics.to_json() == done.metrics.to_json()
     assert (by_files.probabilities == done.probabilities).all()
     assert leakage == prepared.leakage
+
+
+def test_a_recogniser_takes_down_how_it_was_evaluated_last(prepared, trained, tmp_path):
+    before = checkpoint.read_spec(trained.checkpoint)
+    assert before.views == Views(mode="conv")
+    copy = tmp_path / "last.safetensors"
+    network, _ = checkpoint.load(trained.checkpoint)
+    checkpoint.save(copy, network, before)
+    other = prepared.spec.model_copy(update={"evaluation": EvaluationSpec(mode="center"), "out": str(tmp_path / "run")})
+    results.evaluate(experiment.prepare(other), copy)
+    again, after = checkpoint.load(copy)
+    assert after == before.model_copy(update={"views": Views(mode="center")})
+    state = network.state_dict()
+    assert all(bool((tensor == state[name]).all()) for name, tensor in again.state_dict().items())
 
 
 def test_a_split_or_all_clips_may_be_evaluated(data, trained):
