@@ -98,8 +98,10 @@ def shorten(source: Path, target: Path) -> bytes:
     """Copy the first frames of a video, as they are encoded."""
     with av.open(str(source)) as given, av.open(str(target), "w") as container:
         (first,) = given.streams.video
-        stream = container.add_stream_from_template(first, opaque=True)  # PyAV 14 needs this, and the next line
-        stream.time_base = first.time_base
+        opaque = target.suffix == ".mp4"  # else PyAV 14 writes no whole H.264
+        stream = container.add_stream_from_template(first, opaque=opaque)
+        if not opaque:
+            stream.time_base = first.time_base  # else PyAV 14 and 15 write 400 frames into an AVI's header
         packets = [packet for packet in given.demux(video=0) if packet.size]
         for packet in packets[:FRAMES]:
             packet.stream = stream
