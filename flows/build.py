@@ -86,7 +86,7 @@ def build(  # noqa: D417
         overrides: Any other settings, each dotted.key=value.
         strict: Any clip that is not done fails the run.
         accept_licence: I accept the dataset's licence; download it.
-        train: Experiment to train on the manifest, in this run: a file, or a shipped name.
+        train: Experiment to train on the manifest, in this run: a file, a shipped name, or quick: settings are chosen.
     """
     resolved = resolved_by_command(ResolvedBuild)
     if resolved is None:
@@ -96,7 +96,7 @@ def build(  # noqa: D417
         show.name_run(resolved.name)
     spec = resolved.spec
     executors.check(spec.run)
-    experiment = _experiment(train, spec)
+    experiment = _experiment(train, spec, built=False)
     resolved.say_flow()
     start, made = time.monotonic(), 0
     with open_store(spec.out).locked() as store:
@@ -139,9 +139,10 @@ def build(  # noqa: D417
     bad = bool(set(checked.counts) - {Outcome.DONE, Outcome.FILTERED})
     if strict and bad:
         raise AraflowError(f"strict: {line}")
-    if experiment is not None:
+    if train:
         from flows import train_eval
 
+        experiment = experiment or _experiment(train, spec, built=True)
         line += "; " + train_eval.staged(experiment, after=[audited])[0]
     result = dataclasses.replace(checked, stage="build", made=made, seconds=seconds)
     return Completed(name=INCOMPLETE if bad else "Completed", message=line, data=result)
@@ -166,9 +167,13 @@ def _wait_for(
     return made
 
 
-def _experiment(name: str, spec: BuildSpec) -> Any:  # noqa: ANN401 - an Experiment, whose module is not imported
-    """Read the experiment that follows the build, before any work starts."""
+def _experiment(name: str, spec: BuildSpec, *, built: bool) -> Any:  # noqa: ANN401 - an Experiment
+    """Read the experiment that follows the build, before any work starts; but ``quick`` follows from what is built."""
     if not name:
+        return None
+    from araflow.recognition.quick import settle
+
+    if name == settle.NAME and not built:
         return None
     from flows import train_eval
 

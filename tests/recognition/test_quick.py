@@ -82,7 +82,7 @@ def test_what_is_left_as_it_is(changed, key):
 
 
 def test_val_clips_are_set_aside_where_each_class_has_enough():
-    assert with_val([14, 100]) and not with_val([13, 100]) and not with_val([])
+    assert with_val([34, 100]) and not with_val([33, 100]) and not with_val([])
 
 
 def test_a_split_anew_has_test_clips_of_the_smallest_class():
@@ -142,7 +142,7 @@ def test_val_clips_come_from_the_training_side_of_the_manifests_own_split(data, 
     settled = settle.settle([f"manifest={official}"])
     assert (settled.spec.split.protocol, settled.spec.split.val_fraction) == ("official", 0.34)
     assert "set aside as val" in settled.chosen[0]
-    assert settled.spec.training.early_stopping == 20
+    assert settled.spec.training.early_stopping == 30
     (prepared,) = experiment.prepare_all(experiment.Experiment(settled.spec, chosen=settled.chosen))
     assert (len(prepared.train), len(prepared.val), len(prepared.test)) == (6, 3, 3)
     assert not any("split anew" in note for note in prepared.notes)
