@@ -1,6 +1,6 @@
 """A message when a run fails: an automation of Prefect's, whose server sends it to an address of the user's.
 
-So it also comes of a run whose process or machine is gone. Slack, Mattermost, Teams and ntfy take what is sent.
+So it also comes of a run whose process or machine is gone. Its form is that of Slack's and Mattermost's webhooks.
 """
 
 from __future__ import annotations
