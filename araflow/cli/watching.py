@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from araflow.cli.console import logged
 from araflow.core.addresses import masked
 from araflow.core.screen import echo, echo_json
+from araflow.core.words import counted
 
 if TYPE_CHECKING:
     from araflow.media.video import Frames
@@ -80,7 +81,7 @@ def watch(
     if not as_json:
         for path in save:
             echo(f"saved: {path}")
-        said = f"{count} prediction{'s' * (count != 1)} in {time.monotonic() - start:.1f} s"
+        said = f"{counted(count, 'prediction')} in {time.monotonic() - start:.1f} s"
         echo(f"{source}: {said}; windows of {window} frames, one every {stride}")
 
 

@@ -19,6 +19,7 @@ from araflow.core.addresses import local
 from araflow.core.errors import SpecError
 from araflow.core.kinds import plugin
 from araflow.core.spec import Protocol, Settings, SplitSpec
+from araflow.core.words import counted
 from araflow.recognition import models
 from araflow.recognition._training_spec import TrainingSpec
 from araflow.recognition.flow_storage import FlowScale, FlowStorage
@@ -167,7 +168,7 @@ class Views(Settings):
     def told(self) -> str:
         """Return a few words that say which windows these are."""
         if self.mode == "conv":
-            return f"conv: {self.segments} {'window' if self.segments == 1 else 'windows'} over the whole video"
+            return f"conv: {counted(self.segments, 'window')} over the whole video"
         return {"center": "center: one window in the middle", "all": "all: every window"}[self.mode]
 
 
