@@ -105,7 +105,7 @@ class Embedded:
                 )
             if seconds > _SECONDS_OF_SILENCE and not told:
                 told = True
-                log.info("waiting for Prefect's server, which makes its database at the first start")
+                log.info("waiting for Prefect's server, whose first start takes longest: it makes a database")
             time.sleep(0.1)
 
     def _why_ended(self) -> str:

@@ -133,6 +133,8 @@ def test_an_interrupted_run_ends_at_once_and_the_next_one_finishes_it(
         [sys.executable, "-m", "araflow", *arguments, "rgb.max_frames=null"],
         cwd=tmp_path,
         env=clean(PREFECT_HOME=str(home)),
+        stderr=subprocess.PIPE,
+        text=True,
         start_new_session=True,
         # A shell's background jobs, and so what they start, ignore SIGINT; a terminal's do not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -148,9 +150,12 @@ def test_an_interrupted_run_ends_at_once_and_the_next_one_finishes_it(
             os.killpg(run.pid, number)  # as a terminal does
         else:
             os.kill(run.pid, number)
-        assert run.wait(30) != 0
+        said = run.communicate(timeout=30)[1]
+        assert run.returncode != 0
     finally:
         run.kill()
+    assert "Prefect" not in said.replace("waiting for Prefect's server", "")
+    assert "Crash" not in said
     _, alive = psutil.wait_procs(family, timeout=15)
     assert alive == []
     assert not (tmp_path / "out" / "manifest.parquet").exists()

@@ -1,6 +1,7 @@
 """Train and evaluate by the real command, with a real Prefect server."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def test_nothing_of_lightning_or_torch_is_announced(trained):
     _, run = trained
     said = run.stdout + run.stderr
     assert "epoch 1 of 1: loss" in said
+    assert not re.search("(Flow|Task) run '", run.stderr), "what Prefect says of its own workings"
     for noise in ("GPU available", "TPU", "litlogger", "Trainer.fit", "Warning", "deprecated", "lightning"):
         assert noise not in said, said
 
