@@ -25,7 +25,6 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from araflow.core.errors import SpecError
 from flows.server import reach
 
 log = logging.getLogger("araflow.flows")
@@ -159,12 +158,15 @@ def _file() -> Path:
 def _read() -> _Note:
     """Read the note; where there is none, or none of ours, nothing is known."""
     try:
-        note: _Note = json.loads(_file().read_text(encoding="utf-8"))
-        return {"password": note["password"], "changes": list(note["changes"])}
+        note = json.loads(_file().read_text(encoding="utf-8"))
+        if all(one.keys() == _Change.__annotations__.keys() for one in note["changes"]):
+            return _Note(password=note["password"], changes=note["changes"])
+        log.warning("%s: not as araflow writes it; another password is made", _file())
     except FileNotFoundError:
-        return {"password": None, "changes": []}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SpecError(f"{_file()}: cannot be read ({error}); remove it, and araflow makes a new password") from error
+        pass
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s: cannot be read (%s); another password is made", _file(), error)
+    return _Note(password=None, changes=[])
 
 
 def _write(note: _Note) -> None:

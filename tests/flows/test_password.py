@@ -134,6 +134,12 @@ def test_the_profile_is_as_it_was_when_the_server_is_gone(do: Do, profiles: Path
         assert lives in file() and ":4/api" not in file()
     assert do(back).stdout == f"['{lives}/api']\n"
     assert file() == before
+    # A note that was damaged costs the password that it kept, and nothing else.
+    note = profiles.parent / "araflow.json"
+    for damaged in ('{"password": null, "changes": [{}]}', "[]", "{"):
+        note.write_text(damaged)
+        undone = do(back)
+        assert (undone.returncode, undone.stdout) == (0, "[]\n") and "araflow.json" in undone.stderr
     # Somebody sets something meanwhile: only what is ours goes.
     do(KEEP.format(url="http://[::1]:4/api"))
     changed = file() + 'PREFECT_LOGGING_LEVEL = "DEBUG"\n'
