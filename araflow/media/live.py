@@ -107,9 +107,10 @@ def _stream(address: str) -> tuple[VideoInfo, Frames]:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """OpenCV writes to standard error of each way to open a camera that it tries in vain."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    levels = getattr(cv2.utils, "logging", cv2)  # OpenCV 4.12 and older have them at the top
+    level = levels.getLogLevel()
+    levels.setLogLevel(0)
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        levels.setLogLevel(level)

@@ -17,6 +17,7 @@ from araflow.build.recipe import Recipe
 from araflow.core.clip import Attributes, Clip
 from araflow.core.errors import OutputError
 from araflow.core.spec import BuildSpec
+from araflow.media.frame_form import FrameForm
 from araflow.store.store import Store
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -82,4 +83,6 @@ def unpack(data: bytes) -> tuple[BuildSpec, Recipe, tuple[Clip, ...]]:
         row["folds"] = tuple(row["folds"])
         row["source"] = None if row["source"] is None else Path(row["source"])
         clips.append(Clip(**row))
-    return BuildSpec.model_validate(content["spec"]), Recipe(**content["recipe"]), tuple(clips)
+    row = content["recipe"]
+    recipe = Recipe(**row | {"frames": FrameForm(**row["frames"]), "also": tuple(row["also"])})
+    return BuildSpec.model_validate(content["spec"]), recipe, tuple(clips)
