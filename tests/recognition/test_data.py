@@ -293,7 +293,7 @@ def test_flow_of_a_mirrored_video_is_the_flipped_flow_through_storage(tmp_path):
     clips = []
     for name, shown in (("video", video), ("mirror", [np.ascontiguousarray(frame[:, ::-1]) for frame in video])):
         fields = [quantize(field, "bound", 20.0)[:2] for field in load("opencv").compute(shown, "dis", "balanced")]
-        write_clip(tmp_path / name, cv2.merge([np.stack(shown)] * 3), *zip(*fields, strict=True))
+        write_clip(tmp_path / name, np.stack([np.stack(shown)] * 3, axis=-1), *zip(*fields, strict=True))
         clips.append(VideoClip(name, 0, tmp_path / name, 5, 4, "bound", 20.0, None, {}))
     spec = model("flow", flow=4)
     sized = {"flow": {"frames": 4, "width": 160, "height": 120, **RAW}, "modality": "flow"}
