@@ -126,7 +126,7 @@ def write(
     clips = sorted(selection.clips, key=lambda clip: clip.key)
     counts = Counter(clip.label or NO_CLASS for clip in clips)
     content = {
-        "spec": _from_the_root(spec.model_dump(mode="json")),
+        "spec": from_the_root(spec.model_dump(mode="json")),
         "source": None if source is None else str(source.expanduser().absolute()),
         "accept_licence": False,  # what an older araflow looks for: nobody consents by a file
         "plain": plain,
@@ -204,7 +204,8 @@ def settings(note: BuildNote, out: str, overrides: Sequence[str] = ()) -> BuildS
     return given
 
 
-def _from_the_root(tree: dict[str, Any]) -> dict[str, Any]:
+def from_the_root(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return all settings of a build as a note keeps them: with paths from the root."""
     tree["out"] = _absolute(tree["out"])
     for name in ("source", "splits", "folder"):
         if tree["dataset"][name] is not None:

@@ -65,6 +65,7 @@ def carry_out(
     on_start: Callable[[int], None] = lambda clips: None,
     on_record: Callable[[ClipRecord, bool], None] = lambda record, made: None,
     on_manifest: Callable[[Manifest], object] = lambda manifest: None,
+    plain: bool = True,
 ) -> Manifest:
     """Make a dataset that has been resolved.
 
@@ -73,6 +74,7 @@ def carry_out(
         on_start: Called with the number of listed clips.
         on_record: Called after each clip with its record and whether anything was made.
         on_manifest: Called with the manifest when it is written, while the output is still held.
+        plain: What is tried again later is made without Prefect, too (``BuildNote.plain``).
 
     Returns:
         The manifest.
@@ -91,7 +93,7 @@ def carry_out(
         if selection is None:
             selection = stages.select(build, files)
         stages.check_output(store, selection)
-        note.write(store, build.spec, build.fingerprint, selection, build.source, plain=True)
+        note.write(store, build.spec, build.fingerprint, selection, build.source, plain=plain)
         on_start(len(selection.clips))
         portions = Portions(build, files, selection, store)
         for portion in portions:

@@ -75,9 +75,11 @@ def make(
 ) -> int:
     """Make a dataset, and return how many clips were worked on; see ``build``."""
     if prefect:
-        from araflow.build import stages
+        from araflow.build import stages, unchanged
 
         resolved = stages.look(resolved)  # a wrong source fails now, not after a server has been started
+        if resolved.spec.run.engine == "local" and unchanged.since_last_run(resolved):
+            return _make_alone(resolved, plain=False)
         with bar() as shown:
             made = with_history("build", lambda flow: flow.run(resolved, config, overrides, shown, strict=strict))
         if made is not None:
@@ -92,7 +94,7 @@ def carry_out(resolved: ResolvedBuild, *, as_json: bool, strict: bool = False) -
     finish(resolved.spec, made=_make_alone(resolved), as_json=as_json, strict=strict)
 
 
-def _make_alone(resolved: ResolvedBuild) -> int:
+def _make_alone(resolved: ResolvedBuild, *, plain: bool = True) -> int:
     from araflow.build import run
     from araflow.report.contact_sheet import write_contact_sheet
 
@@ -104,7 +106,7 @@ def _make_alone(resolved: ResolvedBuild) -> int:
             made += worked_on
             shown.advance()
 
-        run.carry_out(resolved, on_start=shown.begin, on_record=count, on_manifest=write_contact_sheet)
+        run.carry_out(resolved, on_start=shown.begin, on_record=count, on_manifest=write_contact_sheet, plain=plain)
     return made
 
 
