@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install demo test test-lowest test-newest proofs check format schema bench bench-orchestration lock wheel clean
+.PHONY: help install demo demo-all test test-lowest test-newest proofs check format schema bench bench-orchestration lock wheel clean
 
 help:
 	@echo "make install araflow in .venv, without PyTorch"
-	@echo "make demo    the whole path on the drawn sample dataset, through Prefect flows (some eight minutes)"
+	@echo "make demo    drawn dataset, a recogniser of its optical flow, what that says of videos (some minutes)"
+	@echo "make demo-all  also recognisers of rgb and of both, and their ONNX files held against them"
 	@echo "make test    all tests that need no GPU, browser, cluster or network (some minutes)"
 	@echo "make test-lowest, test-newest  the tests with the lowest and the newest versions of what araflow needs, each in its own environment"
 	@echo "make proofs  their long versions: kills at many moments, the README's commands in a new environment, every precision"
@@ -38,12 +39,16 @@ install: .venv/core
 
 demo: .venv/train
 	$(BIN)/araflow build sample
-	$(BIN)/araflow train-eval --spec sample_flow
-	$(BIN)/araflow train-eval --spec sample_rgb
-	$(BIN)/araflow train-eval --spec sample_joint
+	$(BIN)/araflow train-eval --spec sample_flow --no-prefect
+	$(BIN)/araflow predict runs/sample_flow/model.onnx data/sample/.araflow/drawn-*/videos/walk --top 1
+	@echo "figures:  runs/sample_flow/evaluation; picture: data/sample/contact_sheet.jpg"
+	@echo "history of the build:  $(BIN)/araflow up, then open http://127.0.0.1:4200 (run, graph, tables, picture)"
+
+demo-all: demo
+	$(BIN)/araflow train-eval --spec sample_rgb --no-prefect
+	$(BIN)/araflow train-eval --spec sample_joint --no-prefect
 	$(BIN)/araflow predict runs/sample_rgb/model.onnx data/sample/.araflow --top 1 \
 		--against runs/sample_rgb/last.safetensors
-	@echo "history:  $(BIN)/araflow up, then open http://127.0.0.1:4200 (runs, graph, tables, picture)"
 
 test: .venv/dev
 	$(BIN)/python -m pytest -n auto --maxprocesses 4

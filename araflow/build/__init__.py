@@ -25,4 +25,5 @@ __all__ = [
     "stages",
     "status",
     "theirs",
+    "unchanged",
 ]
