@@ -23,7 +23,7 @@ def requirements(texts: Iterable[str]) -> Iterator[Requirement]:
     for requirement in map(Requirement, texts):
         if requirement.name != PROJECT["name"]:
             yield requirement
-        for extra in requirement.extras:
+        for extra in sorted(requirement.extras):  # a set: each process must collect the same order
             yield from requirements(EXTRAS[extra]) if requirement.name == PROJECT["name"] else ()
 
 
