@@ -11,6 +11,7 @@ from araflow.core.clip import Clip
 from araflow.core.errors import SourceError
 from araflow.core.listing import Leftovers, Listing, PassedOver
 from araflow.core.spelling import Paths
+from araflow.core.words import counted
 from araflow.datasets import _list_table
 from araflow.media.source_files import VIDEO_SUFFIXES
 
@@ -31,8 +32,9 @@ def read(path: Path) -> Listing:
     Args:
         path: CSV file, UTF-8 or UTF-16, with a header. ``path`` is a video or a folder of frames, absolute or relative
             to the list's folder, and found where its file is spelled in another Unicode form, or case, or with Windows'
-            backslashes; what is not there is a clip without source. An empty ``label``, ``split`` (``train``, ``val``,
-            ``test``) or ``group`` means that there is none. Other columns are not read.
+            backslashes; what is not there is a clip without source. One that begins with a slash and is not there, but
+            is there below the list's folder, is meant so. An empty ``label``, ``split`` (``train``, ``val``, ``test``)
+            or ``group`` means that there is none. Other columns are not read, and named in a remark.
 
     Returns:
         The clips in the list's order, and the videos beside them that are in no row. A clip's key is its path without
@@ -46,8 +48,13 @@ def read(path: Path) -> Listing:
     lines: dict[str, int] = {}  # path or key: line
     paths = Paths()
     otherwise: list[tuple[str, str]] = []
-    for number, row in _list_table.rows(path, _NAMES, ("path", "label")):
+    rooted: list[str] = []
+    rows, unread = _list_table.rows(path, _NAMES, ("path", "label"))
+    for number, row in rows:
         row["path"] = _with_slashes(path.parent, row["path"])
+        if (below := _below(path.parent, row["path"], paths)) is not None:
+            rooted.append(row["path"])
+            row["path"] = below
         clip = _clip(path, number, row, paths)
         place = os.path.normpath(clip.source or path.parent / row["path"])
         if clip.source is not None and clip.source.name != PurePosixPath(row["path"]).name:
@@ -66,7 +73,7 @@ def read(path: Path) -> Listing:
             if f"key {parent}" in lines:
                 inner, outer = lines[f"key {clip.key}"], lines[f"key {parent}"]
                 raise SourceError(f"{path}:{inner}: {clip.key!r} would lie within the clip of line {outer}; rename one")
-    return Listing(tuple(clips), _beside(path, clips), _remarks(otherwise))
+    return Listing(tuple(clips), _beside(path, clips), _remarks(otherwise, rooted, unread))
 
 
 def _with_slashes(folder: Path, name: str) -> str:
@@ -74,14 +81,33 @@ def _with_slashes(folder: Path, name: str) -> str:
     return name if "\\" not in name or os.path.lexists(folder / name) else PureWindowsPath(name).as_posix()
 
 
-def _remarks(otherwise: list[tuple[str, str]]) -> tuple[str, ...]:
-    if not otherwise:
-        return ()
-    name, file = otherwise[0]
-    return (
-        f"{len(otherwise):,} names of the list are spelled otherwise than their files, in Unicode form or case, such "
-        f"as {name!a} for {file!a}",
-    )
+def _below(folder: Path, name: str, paths: Paths) -> str | None:
+    """Return the path below the list's folder that an absolute path stands for, if it is there nowhere else."""
+    below = name.lstrip("/")
+    if below in ("", name) or paths.find(Path(name)) is not None or paths.find(folder / below) is None:
+        return None
+    return below
+
+
+def _remarks(otherwise: list[tuple[str, str]], rooted: list[str], unread: tuple[str, ...]) -> tuple[str, ...]:
+    remarks = []
+    if unread:
+        remarks.append(
+            f"not read of the list: {counted(len(unread), 'column')}, {', '.join(map(repr, unread[:5]))}"
+            f"{', …' if len(unread) > 5 else ''}; what is read are the columns {', '.join(_NAMES)}"
+        )
+    if rooted:
+        remarks.append(
+            f"{counted(len(rooted), 'path')} of the list, such as {rooted[0]!a}, "
+            f"{'begins' if len(rooted) == 1 else 'begin'} with a slash; taken as below the list's folder"
+        )
+    if otherwise:
+        name, file = otherwise[0]
+        remarks.append(
+            f"{counted(len(otherwise), 'name')} of the list {'is' if len(otherwise) == 1 else 'are'} spelled otherwise "
+            f"than in the folder, in Unicode form or case, such as {name!a} for {file!a}"
+        )
+    return tuple(remarks)
 
 
 def _beside(path: Path, clips: list[Clip]) -> tuple[PassedOver, ...]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from araflow.core.errors import SourceError
 from araflow.core.reading import read_file
@@ -15,8 +16,20 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 _SEPARATORS = ",;\t"
 
 
-def rows(path: Path, names: Mapping[str, Sequence[str]], needed: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and the stripped fields by column.
+class Rows(NamedTuple):
+    """What a list holds.
+
+    Attributes:
+        fields: Line number and the stripped fields by column.
+        unread: Columns that are not read, as the header calls them.
+    """
+
+    fields: list[tuple[int, dict[str, str]]]
+    unread: tuple[str, ...]
+
+
+def rows(path: Path, names: Mapping[str, Sequence[str]], needed: Sequence[str]) -> Rows:
+    """Read the rows of a list.
 
     Args:
         path: The file, with a header.
@@ -28,6 +41,8 @@ def rows(path: Path, names: Mapping[str, Sequence[str]], needed: Sequence[str]) 
     """
     header: list[str] | None = None
     chosen: dict[str, int] = {}
+    unread: tuple[str, ...] = ()
+    found = []
     text = _text(path)
     separator = _separator(text, names, needed)
     try:
@@ -40,6 +55,7 @@ def rows(path: Path, names: Mapping[str, Sequence[str]], needed: Sequence[str]) 
             if header is None:
                 header = _plain(row)
                 chosen = _columns(header, names)
+                unread = tuple(name for place, name in enumerate(row) if name and place not in chosen.values())
                 if missing := [name for name in needed if name not in chosen]:
                     raise SourceError(
                         f"{where}: a list of videos begins with a header that names the columns path and label "
@@ -49,9 +65,10 @@ def rows(path: Path, names: Mapping[str, Sequence[str]], needed: Sequence[str]) 
             elif len(row) != len(header):
                 raise SourceError(f"{where}: {len(row)} fields, but the header has {len(header)}: {fields}")
             else:
-                yield reader.line_num, {name: row[place] for name, place in chosen.items()}
+                found.append((reader.line_num, {name: row[place] for name, place in chosen.items()}))
     except csv.Error as error:
         raise SourceError(f"{path}: not readable as CSV in UTF-8: {error}") from error
+    return Rows(found, unread)
 
 
 def _text(path: Path) -> str:

@@ -412,3 +412,30 @@ def test_videos_beside_the_listed_ones_that_are_in_no_row_are_counted(tmp_path):
     assert [(one.why, one.what, one.count, one.example) for one in found.passed_over] == [
         ("not-listed", ".mp4", 2, "walk/b.mp4")
     ]
+
+
+def test_columns_of_a_list_that_are_not_read_are_named(tmp_path):
+    lay(tmp_path, "a.mp4")
+    text = "Fold,Video Path,label,video,,frames\n2,a.mp4,walk,x,0,9\n"
+    found = folder.list_clips(Sources(write_list(tmp_path / "mine.csv", text), None), None)
+    assert [clip.source for clip in found.clips] == [None], "the first of the known names counts"
+    (remark,) = found.remarks
+    assert "'Fold', 'Video Path', 'frames'" in remark
+    assert "path, label, split, group" in remark
+    known = write_list(tmp_path / "known.csv", "path,label,split,group\na.mp4,walk,test,tape\n")
+    assert folder.list_clips(Sources(known, None), None).remarks == ()
+
+
+def test_a_path_with_a_leading_slash_is_one_below_the_list_if_it_is_nowhere_else(tmp_path):
+    lay(tmp_path, "walk/a.mp4", "elsewhere/b.mp4", f"{tmp_path}/elsewhere/b.mp4".lstrip("/"))
+    rows = f"/walk/a.mp4,walk\n{tmp_path}/elsewhere/b.mp4,walk\n/walk/gone.mp4,walk\n"
+    path = write_list(tmp_path / "mine.csv", f"path,label\n{rows}")
+    found = folder.list_clips(Sources(path, None), None)
+    assert [(clip.key, clip.source) for clip in found.clips] == [
+        ("walk/a", tmp_path / "walk/a.mp4"),
+        ("walk/b", tmp_path / "elsewhere/b.mp4"),
+        ("walk/gone", None),
+    ]
+    assert [remark for remark in found.remarks if "slash" in remark] == [
+        "1 path of the list, such as '/walk/a.mp4', begins with a slash; taken as below the list's folder"
+    ]
