@@ -16,7 +16,7 @@ from araflow import datasets, optical
 from araflow.acquire.types import Sources
 from araflow.build.recipe import Recipe
 from araflow.build.selection import Selection
-from araflow.core import telling
+from araflow.core import splits, telling
 from araflow.core.addresses import is_masked
 from araflow.core.errors import OutputError, SourceError, SpecError
 from araflow.core.spec import BuildSpec
@@ -102,7 +102,10 @@ def resolve(spec: BuildSpec, *, accept_licence: bool = False, source: Path | Non
         with readable(wanted.source):
             dataset.check(wanted, accept_licence=accept_licence)
         if spec.split.protocol == "official" and not dataset.knows_splits(wanted):
-            raise SpecError("split.protocol: official needs dataset.splits; set it, or use random or group")
+            raise SpecError(
+                f"split.protocol: {splits.OFFICIAL}; here is none of these: give one, or use split.protocol=auto, "
+                "random or group"
+            )
     else:
         spec = spec.model_copy(update={"name": "flow"})
     choice = optical.choose(spec.optical.backend, spec.optical.algorithm)

@@ -41,7 +41,9 @@ def print_plan(plan: Plan) -> None:
     """Print a plan."""
     total = plan.total
     tally.table(plan.classes, total).print()
-    if total["leaked"] is None:
+    if not total["test"]:
+        echo("no test clips")
+    elif total["leaked"] is None:
         echo(f"test clips whose source is also in training: {NO_GROUPS}")
     else:
         known = total["test"] - total["source unknown"]

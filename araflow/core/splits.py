@@ -25,6 +25,11 @@ WORDS = {
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
 """Words of lists and of folders' names, to the split that they mean."""
+OFFICIAL = (
+    "official needs the dataset's own lists (dataset.splits=PATH, a folder or archive that holds them), folders named "
+    "train, val and test, or, for videos of your own, a CSV list with a column split"
+)
+"""What that protocol goes by, for messages."""
 
 
 def named(text: str) -> str | None:
@@ -131,8 +136,7 @@ def _official(clips: Sequence[Clip], fold: int) -> dict[str, str]:
             )
         lacks = f"{lacking.key!r} has no {'split' if no_folds else f'fold {fold}'}"
         raise SpecError(
-            f"split.protocol: official needs official split files, or folders named train, val and test, and {lacks}: "
-            "set dataset.splits, or use split.protocol=random or group"
+            f"split.protocol: {OFFICIAL}; {lacks}: give one of these, or use split.protocol=auto, random or group"
         )
     return result
 

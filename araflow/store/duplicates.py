@@ -7,6 +7,7 @@ import dataclasses
 import pyarrow.compute as pc
 
 from araflow.core.clip import Outcome
+from araflow.core.words import counted
 from araflow.store.manifest import Manifest
 
 _EXAMPLES = 3
@@ -35,7 +36,8 @@ class Duplicates:
         """Say it on a line."""
         shown = "; ".join(" and ".join(map(repr, keys[:_EXAMPLES])) for keys in self.examples)
         return (
-            f"{self.videos:,} videos are there more than once, byte for byte, as {self.clips:,} clips: "
+            f"{counted(self.videos, 'video')} {'is' if self.videos == 1 else 'are'} there more than once, byte for "
+            f"byte, as {self.clips:,} clips: "
             f"{self.across_splits:,} of them in more than one split, {self.across_classes:,} in more than one class, "
             f"such as {shown}"
         )

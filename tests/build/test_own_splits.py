@@ -77,7 +77,7 @@ def test_the_same_bytes_in_training_and_test_and_in_two_classes_are_named(videos
     shutil.copytree(videos / "c0", tmp_path / "twin")
     rows = f"path,label,split\nc0,walk,train\nc1,run,train\nc2,walk,test\n{tmp_path / 'twin'},run,test\n"
     manifest = made(videos, tmp_path / "out", rows)
-    line = "1 videos are there more than once, byte for byte, as 2 clips: 1 of them in more than one split, 1 in more"
+    line = "1 video is there more than once, byte for byte, as 2 clips: 1 of them in more than one split, 1 in more"
     assert line in caplog.text and "such as 'c0' and 'run/twin'" in caplog.text
     assert audit.leakage(manifest).total == Leakage(2, 0, 1, 1)
     for command in ("show", "validate"):

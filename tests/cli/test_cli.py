@@ -119,7 +119,10 @@ def test_flow_settings_reach_the_manifest(drawn: Path, tmp_path: Path):
         (["flow", "https://example.org/a.mp4", "--out", "x"], ["addresses are not fetched here"]),
         (["build", "hmdb5", "dataset.classes=walk,run"], ["dataset.classes: expected a list, such as [walk, punch]"]),
         (["build", "hmdb5", "dataset.source=nope"], ["nope: no such folder or archive"]),
-        (["build", "hmdb5", "dataset.source=/"], ["official needs dataset.splits"]),
+        (
+            ["build", "hmdb5", "dataset.source=/"],
+            ["official needs the dataset's own lists (dataset.splits=PATH", "split.protocol=auto"],
+        ),
         (["manifest", "show", "/no/such"], ["/no/such", "no such manifest"]),
     ],
 )

@@ -103,8 +103,12 @@ def test_an_error_names_the_path_whole(tmp_path: Path, width: int | None):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_plan_and_what_would_be_fetched_are_whole_lines(videos: Path, tmp_path: Path, width: int | None):
     plan = araflow("plan", "folder", f"dataset.source={videos}", width=width)
-    insist(plan, "test clips share their source title with a training clip of their class, 0 with one of any class")
+    insist(plan, "no test clips")
     insist(plan, "videos at hand: 2 of 2 listed")
+    rows = "path,label,split,group\na.avi,walk,train,a\nb.avi,walk,test,b\n"
+    (tmp_path / "mine.csv").write_text(rows)
+    plan = araflow("plan", "folder", f"dataset.source={tmp_path / 'mine.csv'}", width=width)
+    insist(plan, "test clips share their source title with a training clip of their class, 0 with one of any class")
     command = ("fetch", "hmdb51", "--dry-run", "--to", tmp_path / LONG)
     addresses = [file["url"] for file in json.loads(araflow(*command, "--json", width=width).stdout)["files"]]
     insist(araflow(*command, width=width), f"to:      {tmp_path / LONG}", *addresses)

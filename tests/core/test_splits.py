@@ -166,9 +166,7 @@ def test_official_tags_are_read_as_0_unused_1_train_2_test():
 def test_official_without_folds_says_what_to_do():
     clips = [clip("walk", "a"), clip("walk", "b", folds=(1, None, None))]
     assert assign(clips, spec("official", fold=1))["walk/b"] == "train"
-    with pytest.raises(
-        SpecError, match=r"'walk/b' has no fold 2.*dataset\.splits, or use split\.protocol=random or group"
-    ):
+    with pytest.raises(SpecError, match=r"dataset\.splits=PATH.*'walk/b' has no fold 2.*split\.protocol=auto, random"):
         assign(clips, spec("official", fold=2))
 
 

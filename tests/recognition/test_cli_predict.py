@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -92,6 +93,26 @@ def test_a_bad_video_is_a_row_with_its_reason_and_the_others_go_on(checkpoint, v
     assert [bool(row["reason"]) for row in rows] == [True, False, False]
     assert [row["start_seconds"] is None for row in rows] == [True, False, True]
     assert len(rows[1]["labels"]) == 3
+
+
+@pytest.mark.parametrize("command", ["predict", "features"])
+def test_what_is_no_file_is_a_row_or_counted_and_the_others_go_on(rgb_checkpoint, videos, tmp_path, command, caplog):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    shutil.copy(next((videos / "walk").iterdir()), folder / "good.avi")
+    for name in ("pipe.avi", "pipe", "pipe.zip"):
+        os.mkfifo(folder / name)
+    (folder / "zero.avi").symlink_to("/dev/zero")
+    (folder / "gone.avi").symlink_to("nowhere")
+    result = run(command, rgb_checkpoint, folder, *(["--out", tmp_path / "out"] if command == "features" else []))
+    assert result.exit_code == 3
+    told = result.stderr + caplog.text
+    assert "quarantined: not-a-file: it is a named pipe, not a file" in told
+    assert "quarantined: not-a-file: it is a device, not a file" in told
+    assert "gone" in told
+    assert "2 are no clips: 1 without suffix" in told
+    assert "such as pipe.zip" in told
+    assert result.stdout.splitlines()[-1].startswith(("1 of 4 videos", "1 clip, 3 could not be used"))
 
 
 def test_brackets_in_names_are_shown(built, videos, tmp_path):
