@@ -16,7 +16,7 @@ help:
 	@echo "make format  format the code"
 	@echo "make bench   the speed comparison, as a table (some minutes)"
 	@echo "make bench-orchestration  what Prefect costs, up to 650,000 clips (ten minutes)"
-	@echo "make schema  write configs/schema.json and prefect.yaml"
+	@echo "make schema  write configs/schema.json, prefect.yaml and docs/reference.md"
 	@echo "make lock    write constraints.txt from the newest versions that fit"
 	@echo "make wheel   build the wheel into dist/"
 
@@ -71,6 +71,7 @@ check: .venv/dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m araflow.cli.schema --check
 	$(BIN)/python -m flows.deployments --check
+	$(BIN)/python docs/reference.py --check
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
@@ -79,6 +80,7 @@ format: .venv/dev
 schema: .venv/dev
 	$(BIN)/python -m araflow.cli.schema
 	$(BIN)/python -m flows.deployments
+	$(BIN)/python docs/reference.py
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.compare

@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -98,3 +100,15 @@ def test_the_settings_of_published_weights_are_settings():
 def test_the_citation_is_of_this_version():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (cited["version"], cited["license"]) == (araflow.__version__, "Apache-2.0")
+
+
+def test_the_reference_is_that_of_the_docstrings(tmp_path):
+    """And is found stale where a docstring has changed: in a copy, whose word is another."""
+    command = [sys.executable, "docs/reference.py", "--check"]
+    assert not subprocess.run(command, cwd=ROOT, check=False).returncode
+    for name in ("araflow", "docs"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.png"))
+    source = tmp_path / "araflow" / "recognition" / "data" / "frames.py"
+    source.write_text(source.read_text(encoding="utf-8").replace("one by one", "each in turn"), encoding="utf-8")
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stderr) == (1, "docs/reference.md is stale: make schema\n")
