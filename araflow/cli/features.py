@@ -42,7 +42,7 @@ def features(
     mode: EvaluationMode | None,
     segments: int | None,
     backend: str | None,
-    rotation: str,
+    rotation: str | None,
     device: Device,
     allow_other_flow: bool,
     as_json: bool,
@@ -71,7 +71,7 @@ def features(
     built = source.suffix == ".parquet" or (source / MANIFEST).is_file()
     if built and backend is not None:
         raise click.UsageError("--backend is for videos; flow of a manifest is read from its files")
-    if built and rotation != "apply":
+    if built and rotation is not None:
         raise click.UsageError("--rotation is for videos; frames of a manifest are read as they are")
     if not built and split is not None:
         raise click.UsageError("--split is for manifests; videos have no splits")
@@ -107,7 +107,7 @@ def features(
                 mode=mode,
                 segments=segments,
                 flow=flow,
-                upright=rotation == "apply",
+                upright=None if rotation is None else rotation == "apply",
                 on_clip=lambda key, reason: advance(as_record(key, reason)),
             )
     found = dataclasses.replace(found, warnings=warnings)

@@ -50,9 +50,7 @@ FLOW_BACKEND = click.option(
 ROTATION = click.option(
     "--rotation",
     type=click.Choice(["apply", "ignore"]),
-    default="apply",
-    show_default=True,
-    help="Whether videos are turned as their files ask for.",
+    help="Whether videos are turned as their files ask for.  [default: as in training]",
 )
 OTHER_FLOW = click.option(
     "--allow-other-flow",

@@ -63,7 +63,7 @@ def predict(
     mode: EvaluationMode | None,
     segments: int | None,
     backend: str | None,
-    rotation: str,
+    rotation: str | None,
     device: Device,
     against: Path | None,
     save: tuple[Path, ...],
@@ -133,7 +133,7 @@ def predict(
         predictions = functools.partial(
             predicting.predict, top=top, window=window, stride=stride, mode=mode, segments=segments
         )
-        upright = rotation == "apply"
+        upright = runner.spec.frames.upright if rotation is None else rotation == "apply"
         flow = flow_maker(runner.spec, backend)
         other_flow = None if other is None else flow_maker(other.spec, backend)
         on_start(len(clips))

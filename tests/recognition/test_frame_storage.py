@@ -1,5 +1,8 @@
 """In what form a recogniser's frames were kept: read from a manifest, held against another's, and their files read."""
 
+import struct
+
+import av
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from araflow.media.frame_form import FrameForm
 from araflow.media.png_reader import read_png
 from araflow.recognition import frame_storage, same_flow
 from araflow.recognition.frame_storage import FrameStorage
+from araflow.recognition.prediction.predict import predict
 from araflow.store import summary
 from araflow.store.manifest import Manifest
 
@@ -26,6 +30,21 @@ def manifest_of(folder, *forms):
     return Manifest.of(clips, done, labels=["walk"], split_of={}, metadata={}, folder=folder)
 
 
+def turned_video(path):
+    """A texture that a player shows turned by 90 degrees."""
+    picture = cv2.resize(np.random.default_rng(3).integers(0, 256, (8, 12, 3), np.uint8), (96, 64))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(9):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">5i", data, data.index(b"tkhd") + 44, 0, 1 << 16, 0, -1 << 16, 0)
+    path.write_bytes(data)
+    return path
+
+
 def test_the_form_is_that_of_the_rows_and_older_rows_are_as_decoded(tmp_path):
     def found(*forms):
         return frame_storage.of_manifest(manifest_of(tmp_path, *forms), "m")
@@ -36,6 +55,23 @@ def test_the_form_is_that_of_the_rows_and_older_rows_are_as_decoded(tmp_path):
     assert str(found(KEPT)) == "15 per second, short side 256, JPEG 90"
     with pytest.raises(SpecError, match=r"kept in several forms \(.*as decoded.*\): build it again"):
         found(KEPT, {})
+
+
+def test_whether_frames_were_turned_is_remembered_and_predictions_do_the_same(tmp_path):
+    made = manifest_of(tmp_path, {})
+    ignored = Manifest(made.table, {"spec": {"video": {"rotation": "ignore"}}}, tmp_path)
+    kept = frame_storage.of_manifest(ignored, "m")
+    assert kept == FrameStorage(rotation="ignore")
+    assert str(kept) == "as decoded, not turned as videos ask for"
+    model = video_world.prepare(video_world.built(tmp_path, preset="fastest"), "rgb").model
+    video = turned_video(tmp_path / "turned.mp4")
+    said = {}
+    for rotation in ("apply", "ignore"):
+        runner = video_world.runner(model.model_copy(update={"frames": FrameStorage(rotation=rotation)}))
+        (one,), (upright,), (coded,) = (predict(runner, video, upright=how) for how in (None, True, False))
+        assert upright.probabilities != coded.probabilities
+        said[rotation] = one == (upright if rotation == "apply" else coded)
+    assert said == {"apply": True, "ignore": True}
 
 
 def test_a_summary_names_what_is_not_usual(tmp_path):

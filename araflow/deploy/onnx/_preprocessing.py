@@ -103,6 +103,8 @@ def _frames(spec: ModelSpec) -> str:
         said.append(f"scaled so that a shorter side above {side} has {side} (cv2.INTER_AREA)")
     if kept.format == "jpeg":
         said.append(f"through JPEG of quality {kept.jpeg_quality}, 4:2:0")
+    if not kept.upright:
+        said.append("not turned as the video asks for")
     return ", ".join(said) or "as decoded, at the video's own size"
 
 

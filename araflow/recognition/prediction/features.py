@@ -184,7 +184,7 @@ def of_videos(
     mode: EvaluationMode | None = None,
     segments: int | None = None,
     flow: FlowMaker | None = None,
-    upright: bool = True,
+    upright: bool | None = None,
     on_clip: Callable[[str, str], None] = lambda key, reason: None,
 ) -> Features:
     """Return the features of videos; those that cannot be used are left out, and named.
@@ -195,19 +195,20 @@ def of_videos(
         mode: ``center``, ``conv`` or ``all``; ``None``: as it was evaluated (``ModelSpec.looking``).
         segments: Windows of ``conv``; ``None`` likewise.
         flow: What ``flow_maker`` returned; ``None`` settles it.
-        upright: Rotate and mirror frames as the file asks for.
+        upright: As of ``predict.predict``.
         on_clip: Called after each video with its name, and why it could not be used (empty if it could).
 
     Raises:
         SourceError: None can be used.
     """
     flow = flow or flow_maker(runner.spec)
+    turned = runner.spec.frames.upright if upright is None else upright
     kept: list[tuple[Clip, NDArray[np.float32]]] = []
     failed: dict[str, str] = {}
     views = runner.spec.looking(mode, segments)
 
     def seen(video: Path) -> NDArray[np.float32]:
-        windows = whole(video, runner.spec, flow, views, upright=upright)
+        windows = whole(video, runner.spec, flow, views, upright=turned)
         return _mean(runner, (tensors for _, tensors in batches(windows)))
 
     for clip, vector, reason in attempted(videos, seen):

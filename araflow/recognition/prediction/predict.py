@@ -71,7 +71,7 @@ def predict(
     mode: EvaluationMode | None = None,
     segments: int | None = None,
     flow: FlowMaker | None = None,
-    upright: bool = True,
+    upright: bool | None = None,
 ) -> list[Prediction]:
     """Recognise the action of a video, or of windows that slide over it.
 
@@ -89,7 +89,8 @@ def predict(
             (``ModelSpec.looking``).
         segments: Windows of ``conv``; ``None`` likewise.
         flow: What ``flow_maker`` returned; ``None`` settles it.
-        upright: Rotate and mirror frames as the file asks for; else they are seen as they are coded.
+        upright: Rotate and mirror frames as the file asks for; ``False``: they are seen as they are coded; ``None``: as
+            in training.
 
     Returns:
         One prediction, or one per window in order: windows that would go past the end are left out, and a video that
@@ -107,6 +108,7 @@ def predict(
         if value is not None and value < 1:
             raise SpecError(f"{name}: must be at least 1 (found {value})")
     flow = flow or flow_maker(runner.spec)
+    upright = runner.spec.frames.upright if upright is None else upright
     if window is None:
         if stride is not None:
             raise SpecError("stride: is for sliding windows; give window, too")
