@@ -11,9 +11,12 @@ from click.testing import CliRunner
 from engine_kit import machine, model_spec, windows, write_onnx
 
 from araflow.cli import main
+from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.deploy import bench
 from araflow.deploy.tensorrt import engine as tensorrt
 from araflow.deploy.tensorrt import runtime
+from araflow.recognition.flow_storage import FlowStorage
+from araflow.store.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +66,22 @@ def test_logits_are_compared_on_a_manifests_clips_where_one_is_given(tmp_path, a
     file = write_onnx(tmp_path / "m.onnx")
     done = araflow("engine", file, "--out", tmp_path / "m.engine", "--manifest", "data/sample")
     assert "parity with ONNX Runtime on 3 windows (of data/sample)" in done.output
+
+
+def test_flow_of_another_making_is_refused_and_leaves_no_engine(tmp_path, araflow):
+    made = {"backend": "opencv", "algorithm": "dis", "quantizer": "bound", "jpeg_quality": 95, "fingerprint": "f" * 64}
+    clip = Clip("folder", "walk/a", "walk", name="a.avi")
+    done = ClipRecord("walk/a", Outcome.DONE, "complete", frames=9, flows=8, bound=32.0, **made)
+    manifest = Manifest.of([clip], [done], labels=["walk"], split_of={"walk/a": "test"}, metadata={}, folder=tmp_path)
+    manifest.write(tmp_path / "manifest.parquet")
+    trained = FlowStorage(backend="opencv", algorithm="dis", quantizer="bound", bound=20, jpeg_quality=95)
+    spec = model_spec(modality="flow").model_copy(update={"flow": trained})
+    file = write_onnx(tmp_path / "m.onnx", spec)
+    found = araflow("engine", file, "--out", tmp_path / "m.engine", "--manifest", tmp_path)
+    assert found.exit_code == 1
+    assert "±20 pixels" in found.output and "±32 pixels" in found.output
+    assert "--allow-other-flow" in found.output
+    assert not (tmp_path / "m.engine").exists()
 
 
 def test_a_fallback_to_a_builder_flag_is_said(tmp_path, araflow):
