@@ -57,9 +57,13 @@ def look(build: ResolvedBuild) -> ResolvedBuild:
     Raises:
         SpecError: See ``select``.
         SourceError: See ``select``.
+        OutputError: The output holds another dataset, which no fetching can change.
     """
+    from araflow.build import others
+
     wanted = build.spec.dataset
     if build.dataset is None or not (wanted.source and _is_ready(wanted.source) and _is_ready(wanted.splits)):
+        others.check_before_fetching(build)
         return build
     with readable(wanted.source):
         files = build.dataset.prepare(wanted, Path(os.devnull), report=log.info)
@@ -176,17 +180,10 @@ def check_output(store: Store, selection: Selection) -> None:
         OutputError: The manifest there, or the note of a build that wrote none, shares no clip with the selection; or
             there is a manifest that is not ours, or frames that are not; or the output takes two keys for one.
     """
-    from araflow.build import alike, note, outputs, theirs
+    from araflow.build import alike, note, others, outputs, theirs
 
     state = outputs.read_state(store, ["key"])
-    if state.manifest is not None:
-        there = {key for (key,) in state.manifest.columns("key")}
-    else:
-        there = set() if state.note is None else set(state.note.label_of)
-    if there and there.isdisjoint(clip.key for clip in selection.clips):
-        raise OutputError(
-            f"{store.out}: holds {len(there)} other clips, such as {min(there)!r}; choose another out, or remove it"
-        )
+    others.check(store, state, selection.clips)
     if state.manifest is not None:
         _warn_of_another_order(state.manifest.metadata.get("labels") or (), selection.labels)
     alike.check(store.place, [clip.key for clip in selection.clips])
