@@ -18,7 +18,7 @@ from prefect.utilities.annotations import quote
 from araflow.core import telling
 from araflow.core.addresses import masked_all
 from araflow.core.screen import as_markdown, visible
-from araflow.deploy import products
+from araflow.deploy import finished, products
 from araflow.deploy.products import Product
 from araflow.recognition import experiment
 from araflow.recognition import results as outcome
@@ -194,6 +194,7 @@ def staged(
         built = engine(name, quoted, exported, return_state=True).result()
         timed = bench(name, quoted, exported, built, return_state=True).result()
         results[key] = dataclasses.replace(result, deployed=(exported, built, timed))
+    finished.record(results)
     if len(results) > 1:
         table = outcome.side_by_side(results)
         show.markdown(table, "protocols", "The same network under each split.")

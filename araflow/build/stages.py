@@ -62,6 +62,8 @@ def look(build: ResolvedBuild) -> ResolvedBuild:
     from araflow.build import others
 
     wanted = build.spec.dataset
+    if build.found is not None:
+        return build
     if build.dataset is None or not (wanted.source and _is_ready(wanted.source) and _is_ready(wanted.splits)):
         others.check_before_fetching(build)
         return build

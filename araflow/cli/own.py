@@ -127,16 +127,17 @@ def _asked(source: Path, out: Path | None, overrides: Sequence[str]) -> _Asked:
 
 
 def _all(asked: _Asked, *, prefect: bool) -> tuple[Experiment, dict[str, Result]]:
-    """Make the dataset, train, evaluate and export, in the history of one server."""
+    """Make the dataset, train, evaluate and export, in the history of one server; none where nothing is to do."""
     from araflow.build.resolved import resolve
 
     resolved = None if asked.build is None else resolve(asked.build)
-    if resolved is None:
-        found, prepared = _prepared(asked)  # what cannot work fails before a server is started
-    with running.one_server() if prefect else contextlib.nullcontext(False) as kept:
+    kept = prefect
+    with contextlib.ExitStack() as stack:
         if resolved is not None:
+            if prefect and not running.has_nothing_to_do(resolved):
+                kept = stack.enter_context(running.one_server())
             running.make(resolved, "folder", asked.build_told, prefect=kept)
-            found, prepared = _prepared(asked)
+        found, prepared = _prepared(asked)  # what cannot work fails before a server is started for it
         return found, running.train(found, prepared, "quick", asked.told, prefect=kept)
 
 

@@ -75,10 +75,10 @@ def make(
 ) -> int:
     """Make a dataset, and return how many clips were worked on; see ``build``."""
     if prefect:
-        from araflow.build import stages, unchanged
+        from araflow.build import stages
 
         resolved = stages.look(resolved)  # a wrong source fails now, not after a server has been started
-        if resolved.spec.run.engine == "local" and unchanged.since_last_run(resolved):
+        if has_nothing_to_do(resolved):
             return _make_alone(resolved, plain=False)
         with bar() as shown:
             made = with_history("build", lambda flow: flow.run(resolved, config, overrides, shown, strict=strict))
@@ -87,6 +87,13 @@ def make(
     if resolved.spec.run.engine != "local":
         raise SpecError(f"run.engine: {resolved.spec.run.engine} needs a Prefect server; without one: run.engine=local")
     return _make_alone(resolved)
+
+
+def has_nothing_to_do(resolved: ResolvedBuild) -> bool:
+    """Whether a build is known to be finished, so that it needs no server."""
+    from araflow.build import stages, unchanged
+
+    return resolved.spec.run.engine == "local" and unchanged.since_last_run(stages.look(resolved))
 
 
 def carry_out(resolved: ResolvedBuild, *, as_json: bool, strict: bool = False) -> NoReturn:
@@ -120,8 +127,13 @@ def train(
         prepared: The same with its clips, per protocol.
         file: See ``flows.train_eval``.
         overrides: See ``flows.train_eval``.
-        prefect: Keep a history.
+        prefect: Keep a history, where there is something to do.
     """
+    from araflow.deploy import finished
+
+    with logged():
+        if (stored := finished.read(found, prepared)) is not None:
+            return stored
     if prefect:
         kept = with_history("train_eval", lambda flow: flow.run(found, prepared, file, overrides))
         if kept is not None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from araflow.core import telling
-from araflow.deploy import products
+from araflow.deploy import finished, products
 from araflow.recognition import results as outcome
 from araflow.recognition.experiment import Experiment, Prepared
 from araflow.recognition.results import Result
@@ -46,4 +46,5 @@ def carry_out(found: Experiment, prepared: Sequence[Prepared]) -> dict[str, Resu
         for made in (exported, built, timed):
             log.info("%s", made.line, extra=telling.DETAIL)
         results[key] = dataclasses.replace(result, deployed=(exported, built, timed))
+    finished.record(results)
     return results

@@ -57,12 +57,14 @@ class Result:
         trained: Its training.
         evaluation: Its figures.
         deployed: What was made of the recogniser.
+        stored: All of it was there, and was read back.
     """
 
     prepared: Prepared
     trained: Trained
     evaluation: Evaluation
     deployed: tuple[Made, ...] = ()
+    stored: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
@@ -235,6 +237,8 @@ def _epochs(results: Mapping[str, Result]) -> str:
     epochs = sum(result.trained.epochs for result in results.values())
     new = sum(result.trained.new_epochs for result in results.values())
     shown = counted(epochs, "epoch")
+    if all(result.stored for result in results.values()):
+        return f"{shown} trained before, nothing to do"
     return f"{shown} trained" if new == epochs else f"{shown} ({new} in this run)"
 
 

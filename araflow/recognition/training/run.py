@@ -87,6 +87,20 @@ def is_done(prepared: Prepared) -> bool:
     return known is not None and bool(known.finished) and _checkpoint(prepared) is not None
 
 
+def finished(prepared: Prepared) -> Trained | None:
+    """Return a training of this very experiment that has ended; ``None`` where ``train`` has something to do or to say.
+
+    Raises:
+        OutputError: The folder's note cannot be read.
+    """
+    known, checkpoint = note.read(prepared.out / "run.json"), _checkpoint(prepared)
+    if known is None or not known.finished or checkpoint is None:
+        return None
+    if note.differences(known, prepared, _identity(prepared)):
+        return None
+    return Trained(checkpoint, known.finished, 0, _history(prepared.out))
+
+
 def is_of_other_clips(prepared: Prepared) -> bool:
     """Whether the folder holds a training on another manifest, or on this one before it changed."""
     known = note.read(prepared.out / "run.json")
@@ -138,7 +152,7 @@ def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
 
 def _own(out: Path) -> list[Path]:
     """What a training, and what is made of its recogniser, writes; TensorBoard's files have new names each time."""
-    made = ("model.onnx", "export.json", "model.engine", "model.engine.json", "bench.json")
+    made = ("model.onnx", "export.json", "model.engine", "model.engine.json", "bench.json", "finished.json")
     kept = (name for one in _KEPT for name in (f"{one}.safetensors", f"checkpoints/{one}.ckpt"))
     return [out / name for name in ("run.json", "history.json", "curves.png", *kept, *made)]
 
