@@ -166,7 +166,12 @@ def _settings_are_those_of(manifest: Manifest, note: BuildNote | None) -> bool:
     if note is None:
         return True
     try:
-        wanted = build_note.settings(note, note.spec["out"]).output_settings()
+        spec = build_note.settings(note, note.spec["out"])
+        split = manifest.settings.get("split")
+        if spec.split.protocol == "auto" and isinstance(split, dict):  # a manifest names what the clips decided
+            own = spec.split.model_copy(update={"protocol": split.get("protocol")})
+            spec = spec.model_copy(update={"split": own})
+        wanted = spec.output_settings()
     except SpecError:
         return True  # another version's, of which nothing is known
     if note.source is not None:

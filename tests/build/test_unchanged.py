@@ -39,6 +39,16 @@ def test_a_finished_build_has_nothing_to_do_until_a_source_changes(spec: BuildSp
     assert not seen(spec.model_copy(update={"optical": spec.optical.model_copy(update={"bound": 10.0})}))
 
 
+def test_what_the_clips_decided_of_their_split_is_no_change(spec: BuildSpec):
+    auto = spec.model_copy(update={"split": spec.split.model_copy(update={"protocol": "auto"})})
+    try:
+        run.carry_out(stages.look(resolve(auto)))
+        assert seen(auto)
+        assert not seen(spec)
+    finally:
+        run.carry_out(stages.look(resolve(spec)))
+
+
 @pytest.mark.parametrize(
     "change", [lambda path: path.write_bytes(path.read_bytes()), lambda path: os.utime(path, (0, 0))]
 )
