@@ -5,15 +5,18 @@ from __future__ import annotations
 import warnings
 
 from araflow.recognition.experiment import Prepared
+from araflow.recognition.training.run import finished
 
 
 def rehearse(prepared: Prepared) -> None:
-    """Build the network without memory, and try its weights and what is kept fixed; nothing is trained.
+    """Build the network without memory, and try its weights and what is kept fixed; not where it is trained already.
 
     Raises:
         SpecError: A training would refuse it.
         SourceError: A file of weights cannot be read.
     """
+    if finished(prepared) is not None:
+        return
     from araflow.recognition.networks import outline
     from araflow.recognition.training._module import keep_fixed
     from araflow.recognition.weights import load_all
