@@ -8,7 +8,10 @@ from araflow.build.recipe import Recipe
 from araflow.core.clip import Clip
 from araflow.core.spec_file import parse
 from araflow.optical import choose
-from flows.executors.apart import pack, unpack
+from flows.server import settings
+
+settings.apply()
+from flows.executors.apart import pack, unpack  # noqa: E402 - Prefect reads its settings when it is imported
 
 
 @pytest.mark.parametrize("settings", [{}, {"rgb": {"short_side": 64}, "optical": {"also": ["npy32"]}}], ids=str)
