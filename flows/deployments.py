@@ -31,6 +31,8 @@ _WHERE = {
     "workers": "Clips are made by every machine that polls the work pool.",
     "dask": "Clips are made on the Dask cluster at dask_address.",
 }
+_WHAT = {"folder": "your own videos, one folder per class,"}
+"""What a configuration's videos are called, where not by its name."""
 
 
 def _all() -> Iterator[Deployment]:
@@ -38,7 +40,7 @@ def _all() -> Iterator[Deployment]:
         if not attribute.startswith("build_"):
             continue
         config = flow.name.removeprefix("build-")
-        what = "your own videos, one folder per class," if config == "folder" else f"the videos of {config}"
+        what = _WHAT.get(config, f"the videos of {config}")
         configured = ARGUMENTS.configured(spec_file.load(config))
         for executor, text in _WHERE.items():
             parameters = {"config": config} | ({} if executor == HERE else {"engine": executor})

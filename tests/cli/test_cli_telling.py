@@ -3,9 +3,11 @@
 import io
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -139,7 +141,10 @@ def test_bash_takes_the_script_and_completes_names_before_files(tmp_path: Path):
         'eval "$(araflow completion bash)"; COMP_WORDS=(araflow build hmdb); COMP_CWORD=2; '
         "_araflow_completion araflow 2>/dev/null; echo ${COMPREPLY[*]}"
     )
-    ended = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ended = subprocess.run(
+        ["bash", "-c", code], cwd=tmp_path, env=os.environ | {"PATH": path}, capture_output=True, text=True
+    )
     assert ended.stdout.split() == ["hmdb5", "hmdb51"], ended.stderr
 
 

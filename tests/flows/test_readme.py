@@ -45,7 +45,7 @@ def test_its_commands_lead_to_a_run_in_the_history(served: Served, server: Serve
     assert install.split()[0] == "make" and f"\n{install.split()[1]}: .venv/" in (ROOT / "Makefile").read_text()
     assert activate == ". .venv/bin/activate"
     assert (up, run) == ("araflow up", "araflow run build-sample")
-    assert ": completed: " in served.said
+    assert "\ncompleted: " in served.said
     assert run in served.log.read_text()
     assert (served.folder / "out" / "manifest.parquet").is_file()
     assert "prefect" in httpx.get(server.url.removesuffix("/api"), follow_redirects=True).text.lower()

@@ -49,7 +49,7 @@ def test_what_is_secret_in_an_address_is_kept_nowhere(
         tmp_path, "build", "folder", f"dataset.source={address.replace('mine', 'none')}", "out=no", ARAFLOW_LOG_JSON="1"
     )
     assert wrong.returncode == 1
-    assert "none.zip?…: answered 404" in wrong.stderr
+    assert "none.zip?…: answered 404" in json.loads(wrong.stderr.splitlines()[-1])["message"]
     run, failed = server.runs()[1], server.runs()[0]
     assert MASKED in json.dumps(run["parameters"], ensure_ascii=False)
     assert "none.zip?…: answered 404" in failed["state"]["message"]
