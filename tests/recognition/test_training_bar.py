@@ -28,8 +28,9 @@ def test_a_terminal_shows_epoch_of_how_many_loss_and_time_left(monkeypatch, tmp_
     with world.alone():
         world.train(world.manifest(tmp_path / "data"), tmp_path / "run", training__tensorboard=False)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
-    assert re.search(r"epoch 1 of 2, loss \d\.\d{3} .* left:", shown)
-    assert "epoch 2 of 2, loss" in shown
+    # The bar is redrawn a few times a second: an epoch of some milliseconds may pass between two looks.
+    assert "epoch 1 of 2" in shown
+    assert re.search(r"epoch 2 of 2, loss \d\.\d{3} .* left:", shown)
     assert "Epoch" not in shown  # Lightning's own
     assert "v_num" not in shown
 
