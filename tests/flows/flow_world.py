@@ -1,8 +1,9 @@
 """A build of six clips, what a Prefect server knows of runs, and a run that somebody has asked it for."""
 
+import contextlib
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +70,28 @@ class Server:
         """Return what a flow run has published, by key."""
         body = {"flow_runs": {"id": {"any_": [run["id"]]}}}
         return {one["key"]: one for one in self.api.post("/artifacts/filter", json=body).json()}
+
+    @contextlib.contextmanager
+    def keeping(self, name: str) -> Iterator[None]:
+        """Leave a deployment as it was before, and there: ``araflow up`` of other tests may serve it, by its id.
+
+        Args:
+            name: As in ``build-ucf101/local``.
+        """
+        address = f"/deployments/name/{name}"
+        was = self.api.get(address)
+        yield
+        now = self.api.get(address).raise_for_status().json()
+        own = f"/deployments/{now['id']}"
+        if was.status_code == 404:
+            self.api.delete(own).raise_for_status()
+            return
+        assert now["id"] == was.json()["id"]
+        for schedule in now["schedules"]:
+            if schedule not in was.json()["schedules"]:
+                self.api.delete(f"{own}/schedules/{schedule['id']}").raise_for_status()
+        if now["paused"] and not was.json()["paused"]:
+            self.api.post(f"{own}/resume_deployment").raise_for_status()
 
 
 def edges(tasks: list[dict[str, Any]], name: Callable[[str], str]) -> set[tuple[str, str]]:

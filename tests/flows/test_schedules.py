@@ -20,18 +20,18 @@ from flows import deployments
 (one,) = deployments.find(["build-folder"])
 one.for_runner().apply()
 """
-TYPED = "/deployments/name/build-folder/local"
+TYPED = "build-folder/local"
 
 
 @pytest.fixture(scope="module")
 def deployment(
     server: Server, commands: Commands, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Any]]:
-    done = commands.python(tmp_path_factory.mktemp("register"), REGISTER)
-    assert done.returncode == 0, done.stderr
-    known: dict[str, Any] = server.api.get(TYPED).raise_for_status().json()
-    yield known
-    server.api.delete(f"/deployments/{known['id']}").raise_for_status()
+    with server.keeping(TYPED):
+        done = commands.python(tmp_path_factory.mktemp("register"), REGISTER)
+        assert done.returncode == 0, done.stderr
+        known: dict[str, Any] = server.api.get(f"/deployments/name/{TYPED}").raise_for_status().json()
+        yield known
 
 
 @pytest.fixture

@@ -72,11 +72,18 @@ def test_a_slot_that_the_server_cannot_give_does_not_end_the_work(tmp_path: Path
     assert "going on without" in worked.stderr
 
 
-def test_what_a_user_has_set_on_the_server_stays(tmp_path: Path, server: Server, commands: Commands):
+@pytest.fixture
+def ucf101(server: Server) -> Iterator[str]:
+    """The name of a deployment that a test may change."""
+    with server.keeping("build-ucf101/local"):
+        yield "build-ucf101/local"
+
+
+def test_what_a_user_has_set_on_the_server_stays(tmp_path: Path, server: Server, commands: Commands, ucf101: str):
     register = "from flows import deployments\n"
-    register += "for one in deployments.find(['build-ucf101/local']):\n    one.for_runner().apply()\n"
+    register += f"for one in deployments.find(['{ucf101}']):\n    one.for_runner().apply()\n"
     assert commands.python(tmp_path, register).returncode == 0
-    name = "/deployments/name/build-ucf101/local"
+    name = f"/deployments/name/{ucf101}"
     deployment = server.api.get(name).json()
     assert (deployment["schedules"], deployment["paused"]) == ([], False)
     schedule = [{"schedule": {"cron": "0 3 * * *"}, "active": True}]
@@ -94,7 +101,6 @@ def test_what_a_user_has_set_on_the_server_stays(tmp_path: Path, server: Server,
     deployment = server.api.get(name).json()
     assert [one["schedule"]["cron"] for one in deployment["schedules"]] == ["0 3 * * *"]
     assert deployment["paused"]
-    server.api.delete(f"/deployments/{deployment['id']}").raise_for_status()
 
     shown = commands.run(tmp_path, "run", "build-nothing")
     assert "no deployment 'build-nothing'" in shown.stderr

@@ -263,7 +263,6 @@ def test_the_form_has_drop_downs_bounds_and_help(ran: Ran, page: Any):
     assert (properties["fold"]["minimum"], properties["fold"]["maximum"]) == (0, 3)
 
 
-@pytest.mark.proof  # alone: beside tests that end another `araflow up`, this server no longer has all deployments
 @pytest.mark.parametrize("ran", ["short"], indirect=True)  # the other one has the names of prefect.yaml
 def test_the_list_of_deployments_names_what_a_person_wants(ran: Ran, page: Any):
     page.goto(f"{ran.ui}/deployments")
@@ -277,7 +276,6 @@ def test_the_list_of_deployments_names_what_a_person_wants(ran: Ran, page: Any):
     page.get_by_text("Create a work pool to get started").first.wait_for()  # so none is red
 
 
-@pytest.mark.proof  # alone, as above
 def test_a_refused_run_shows_its_one_sentence(ran: Ran, page: Any):
     run = ask(ran, "build-folder", source="/home/you/video")
     until(lambda: state_of(ran, run) == "FAILED")
