@@ -19,6 +19,7 @@ from flow_world import Server
 from araflow.datasets._sample import draw_sample
 
 ROOT = Path(__file__).parents[2]
+POOL = "/work_pools/araflow"
 CRASHES = "Crashing_walk"
 """In the name of the clip whose decoder ends its process."""
 
@@ -87,11 +88,17 @@ class Cluster:
         # A killed run's slots come back after a minute, which tests that kill one after the other would wait for.
         limit = {"name": f"araflow-disk-{platform.node()}", "limit": 1000, "active": True}
         self.server.api.post("/v2/concurrency_limits/", json=limit)  # there may be one
+        self._had_pool = self.server.api.get(POOL).status_code != 404
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in (*self.workers, *self.dask):
             end(process)
+        if not self._had_pool:  # other tests look at a server whose user has asked for no workers yet
+            found = self.server.api.get("/deployments/name/extract-range/workers")
+            if found.status_code != 404:
+                self.server.api.delete(f"/deployments/{found.json()['id']}").raise_for_status()
+            self.server.api.delete(POOL)
 
     def start(self, *command: str) -> subprocess.Popen[bytes]:
         """Start a process of its own group, which ``end`` kills with all that it started."""
