@@ -23,7 +23,7 @@ from araflow.deploy.products import Product
 from araflow.recognition import experiment
 from araflow.recognition import results as outcome
 from araflow.recognition.evaluation.answers import Evaluation
-from araflow.recognition.experiment import Experiment, Prepared
+from araflow.recognition.experiment import SPLIT, Experiment, Prepared
 from araflow.recognition.results import Result
 from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.training import run as running
@@ -158,6 +158,11 @@ def train_eval(  # noqa: D417
     return Completed(message=line, data=results)
 
 
+def _suffix(key: str) -> str:
+    """Tell the tasks of an experiment's protocols apart."""
+    return "" if key == SPLIT else f"-{key}"
+
+
 def staged(
     found: Experiment, prepared: Sequence[Prepared] | None = None, after: Sequence[PrefectFuture[Any]] = ()
 ) -> tuple[str, dict[str, Result]]:
@@ -177,7 +182,8 @@ def staged(
     start = time.monotonic()
     results: dict[str, Result] = {}
     for own in prepared or experiment.prepare_all(found):
-        name = f"-{own.spec.split.protocol}" if found.spec.protocols and own.spec.split else ""
+        key = found.key_of(own)
+        name = _suffix(key)
         for line in timing.opening(own):
             log.info("%s", line)
         for note in own.notes:
@@ -186,9 +192,9 @@ def staged(
         # failure as a state.
         trained = train(name, quote(own), return_state=True, wait_for=after).result()
         done = evaluate(name, quote(own), trained, return_state=True).result()
-        results[name.removeprefix("-") or "split"] = Result(own, trained, done)
+        results[key] = Result(own, trained, done)
     for key, result in results.items():  # now that all is trained: what fails here costs nothing of it
-        name = "" if key == "split" else f"-{key}"
+        name = _suffix(key)
         quoted = quote(result.prepared)
         exported = export(name, quoted, result.trained, return_state=True).result()
         built = engine(name, quoted, exported, return_state=True).result()

@@ -24,7 +24,7 @@ from araflow.core.spec import BuildSpec
 from araflow.datasets import folder
 from araflow.store import audit
 from araflow.store.address import open_store
-from araflow.store.layout import MANIFEST, clip_name
+from araflow.store.layout import clip_name, is_manifest
 from araflow.store.manifest import Manifest
 from araflow.store.store import Store
 
@@ -116,7 +116,7 @@ def select_source(source: Path, store: Store) -> Selection:
     """
     if str(source).startswith(("http:/", "https:/")):
         raise SourceError(f"{source}: addresses are not fetched here; download the video first")
-    if source.suffix == ".parquet" or (source / MANIFEST).is_file():
+    if is_manifest(source):
         manifest = Manifest.read(source)
         log.info("source: the rgb frames of a manifest of %d clips", len(manifest))
         split_of = {key: split for key, split in manifest.columns("key", "split") if split is not None}

@@ -17,6 +17,7 @@ from araflow.build import extract, source, turned, verify
 from araflow.build.extract import Job
 from araflow.build.pool import WorkerError, WorkerPool
 from araflow.build.recipe import Recipe
+from araflow.core import telling
 from araflow.core.clip import Clip, ClipRecord, Outcome
 from araflow.core.errors import SourceError
 from araflow.core.processes import Lost, usable_cores
@@ -78,7 +79,7 @@ def extract_shard(
                     continue
                 settled.append(record)
                 on_record(record, made)
-                _say_bad(record)
+                telling.say_bad(log, record)
                 if record.outcome is not Outcome.DONE and run.on_error == "stop":
                     raise SourceError(f"{record.key}: {record.outcome}: {record.reason} (run.on_error is stop)")
         if not failed:
@@ -91,13 +92,6 @@ def extract_shard(
         again = {record.key for record in failed}
         clips = [clip for clip in clips if clip.key in again]
     return sorted(settled, key=lambda record: record.key)
-
-
-def _say_bad(record: ClipRecord) -> None:
-    """Warn of a clip that is not made, but of missing ones, which are many or none: the last line counts them."""
-    if record.outcome in (Outcome.QUARANTINED, Outcome.FAILED) and record.reason_code != "missing":
-        about = {"clip": record.key, "outcome": record.outcome, "reason": record.reason}
-        log.warning("%s: %s: %s", record.key, record.outcome, record.reason, extra=about)
 
 
 def _may_pass(record: ClipRecord) -> bool:

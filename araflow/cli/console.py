@@ -130,9 +130,9 @@ def say_traceback(kind: type[BaseException], error: BaseException | None, trace:
 class Bar:
     """How far a command is: on a terminal a bar with the time left, elsewhere a line a minute."""
 
-    def __init__(self, shown: Progress, doing: str, unit: str) -> None:
-        self._shown, self._unit = shown, unit
-        self._task = shown.add_task(visible(doing), total=None)
+    def __init__(self, shown: Progress) -> None:
+        self._shown = shown
+        self._task = shown.add_task("starting", total=None)
         self._total = self._seen = self._said = 0
         self._last = time.monotonic()
         self._lock = threading.Lock()
@@ -154,17 +154,12 @@ class Bar:
             self._shown.update(self._task, advance=count, description=self._text())
 
     def _text(self) -> str:
-        return f"{self._seen:,} of {self._total:,} {self._unit}"
+        return f"{self._seen:,} of {self._total:,} clips"
 
 
 @contextlib.contextmanager
-def bar(doing: str = "starting", unit: str = "clips") -> Iterator[Bar]:
-    """Show log lines on standard error, and how far a command is.
-
-    Args:
-        doing: What it does before it is known how many there are.
-        unit: What is counted.
-    """
+def bar() -> Iterator[Bar]:
+    """Show log lines on standard error, and how far a command is with its clips."""
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     with logged() as console:
@@ -176,22 +171,21 @@ def bar(doing: str = "starting", unit: str = "clips") -> Iterator[Bar]:
             TextColumn("left"),
         )
         with _bars(console, *columns) as shown:
-            yield Bar(shown, doing, unit)
+            yield Bar(shown)
 
 
 @contextlib.contextmanager
-def progress(unit: str = "clips") -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]]:
+def progress() -> Iterator[tuple[Callable[[int], None], Callable[[ClipRecord | None], None]]]:
     """Show log lines, bad clips, and how far a command is.
 
     Yields a function that takes the number of clips, and one to call after each clip.
     """
-    with bar(unit=unit) as shown:
+    with bar() as shown:
 
         def advance(record: ClipRecord | None) -> None:
             shown.advance()
-            if record is not None and record.outcome in ("quarantined", "failed") and record.reason_code != "missing":
-                about = {"clip": record.key, "outcome": record.outcome, "reason": record.reason}
-                log.warning("%s: %s: %s", record.key, record.outcome, record.reason, extra=about)
+            if record is not None:
+                telling.say_bad(log, record)
 
         yield shown.begin, advance
 

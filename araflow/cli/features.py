@@ -66,9 +66,9 @@ def features(
     from araflow.recognition.prediction import features as seeing
     from araflow.recognition.prediction import predict as predicting
     from araflow.recognition.prediction.video_flow import flow_maker
-    from araflow.store.layout import MANIFEST
+    from araflow.store.layout import is_manifest
 
-    built = source.suffix == ".parquet" or (source / MANIFEST).is_file()
+    built = is_manifest(source)
     if built and backend is not None:
         raise click.UsageError("--backend is for videos; flow of a manifest is read from its files")
     if built and rotation is not None:

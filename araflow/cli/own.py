@@ -100,9 +100,9 @@ def _asked(source: Path, out: Path | None, overrides: Sequence[str]) -> _Asked:
     from araflow.core.spec import BuildSpec
     from araflow.recognition.quick import settle
     from araflow.recognition.spec import ExperimentSpec
-    from araflow.store.layout import MANIFEST
+    from araflow.store.layout import is_manifest
 
-    is_made = source.suffix == ".parquet" or (source / MANIFEST).is_file()
+    is_made = is_manifest(source)
     out = out or Path("runs") / settle.name_of(source.parent if source.is_file() else source)
     ours, theirs = set(ExperimentSpec.model_fields), set(BuildSpec.model_fields)
     told: dict[bool, list[str]] = {True: [], False: []}
@@ -128,9 +128,10 @@ def _asked(source: Path, out: Path | None, overrides: Sequence[str]) -> _Asked:
 
 def _all(asked: _Asked, *, prefect: bool) -> tuple[Experiment, dict[str, Result]]:
     """Make the dataset, train, evaluate and export, in the history of one server; none where nothing is to do."""
+    from araflow.build import stages
     from araflow.build.resolved import resolve
 
-    resolved = None if asked.build is None else resolve(asked.build)
+    resolved = None if asked.build is None else stages.look(resolve(asked.build))
     kept = prefect
     with contextlib.ExitStack() as stack:
         if resolved is not None:

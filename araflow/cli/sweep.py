@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from araflow.cli import running
-from araflow.cli.console import elapsed, logged
+from araflow.cli.console import elapsed
 from araflow.cli.options import NO_PREFECT, json_option
 from araflow.core.errors import SpecError
 from araflow.core.screen import echo, echo_json
@@ -61,19 +61,11 @@ def sweep(file: str, overrides: tuple[str, ...], dry_run: bool, no_prefect: bool
         _show_plan(out, [point.name for point in points], as_json)
         return
 
-    def each(carry_out: Callable[[int], dict[str, Result]]) -> list[Result]:
-        return [result for number in range(len(runs)) for result in carry_out(number).values()]
-
-    found = None
-    if not no_prefect:
-        found = running.with_history(
-            "train_eval", lambda flow: each(lambda at: flow.run(runs[at][1], runs[at][2], file, runs[at][0]))
-        )
-    if found is None:
-        from araflow.deploy import run
-
-        with logged():
-            found = each(lambda at: run.carry_out(runs[at][1], runs[at][2]))
+    found: list[Result] = []
+    with contextlib.ExitStack() as stack:
+        kept = not no_prefect and stack.enter_context(running.one_server())
+        for own, read, prepared in runs:
+            found += running.train(read, prepared, file, own, prefect=kept).values()
     done = sweeping.Sweep(points, found)
     if as_json:
         echo_json(done.to_json())

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from araflow.core import json_log
+from araflow.core.clip import ClipRecord, Outcome
 
 
 class Amount(enum.IntEnum):
@@ -75,3 +76,10 @@ def is_told(record: logging.LogRecord) -> bool:
     if json_log.wanted():  # machines look for themselves
         return _amount > Amount.QUIET
     return _amount >= (Amount.VERBOSE if getattr(record, "detail", False) else Amount.USUAL)
+
+
+def say_bad(log: logging.Logger, record: ClipRecord) -> None:
+    """Warn of a clip that is not made, but of missing ones, which are many or none: the last line counts them."""
+    if record.outcome in (Outcome.QUARANTINED, Outcome.FAILED) and record.reason_code != "missing":
+        about = {"clip": record.key, "outcome": record.outcome, "reason": record.reason}
+        log.warning("%s: %s: %s", record.key, record.outcome, record.reason, extra=about)

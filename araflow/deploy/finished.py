@@ -27,7 +27,6 @@ from araflow.recognition.training import run as training
 log = logging.getLogger("araflow")
 NAME = "finished.json"
 _FIGURES = ("metrics.json", PREDICTIONS, "confusion.csv", "confusion.png", "summary.md")
-_MADE = ("model.onnx", "export.json", "model.engine", "model.engine.json", "bench.json")
 
 
 class _Stage(BaseModel):
@@ -70,8 +69,7 @@ def read(found: Experiment, prepared: Sequence[Prepared]) -> dict[str, Result] |
             result = None  # the run says what is wrong, or makes it anew
         if result is None:
             return None
-        protocol = own.spec.split.protocol if found.spec.protocols and own.spec.split else None
-        results[protocol or "split"] = result
+        results[found.key_of(own)] = result
     for result in results.values():
         log.info("trained already: %s, %d epochs", result.trained.checkpoint, result.trained.epochs)
         for note in result.prepared.notes:
@@ -109,7 +107,7 @@ def _settings(prepared: Prepared) -> dict[str, Any]:
 
 def _digests(prepared: Prepared, checkpoint: Path) -> dict[str, str]:
     found = {}
-    for name in (checkpoint.name, *(f"evaluation/{one}" for one in _FIGURES), *_MADE):
+    for name in (checkpoint.name, *(f"evaluation/{one}" for one in _FIGURES), *training.MADE):
         if (prepared.out / name).is_file():
             with (prepared.out / name).open("rb") as file:
                 found[name] = hashlib.file_digest(file, "sha256").hexdigest()

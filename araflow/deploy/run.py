@@ -37,8 +37,7 @@ def carry_out(found: Experiment, prepared: Sequence[Prepared]) -> dict[str, Resu
         for note in own.notes:
             log.warning("%s", note)
         trained = training.train(own)
-        protocol = own.spec.split.protocol if found.spec.protocols and own.spec.split else None
-        results[protocol or "split"] = Result(own, trained, outcome.evaluate(own, trained.checkpoint))
+        results[found.key_of(own)] = Result(own, trained, outcome.evaluate(own, trained.checkpoint))
     for key, result in results.items():  # now that all is trained: what fails here costs nothing of it
         exported = products.export(result.prepared, result.trained.checkpoint)
         built = products.engine(result.prepared, exported)

@@ -84,7 +84,7 @@ def _camera(source: str) -> tuple[VideoInfo, Frames]:
 def _stream(address: str) -> tuple[VideoInfo, Frames]:
     options = {**_OPEN, **({"rtsp_transport": "tcp"} if address.lower().startswith("rtsp") else {})}
     try:
-        container = av.open(address, options=options, timeout=_SECONDS, metadata_errors="replace")
+        container = av.open(address, options=options, timeout=_SECONDS, **video.TEXT)
     except (av.FFmpegError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise SourceError(f"{masked(address)}: cannot be opened as a stream: {why}") from error

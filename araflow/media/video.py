@@ -40,8 +40,9 @@ _OPEN = {
     "mxf,rm,wtv,yuv4mpegpipe,mjpeg",
     "protocol_whitelist": "file",
 }
-# Some HMDB51 files carry metadata that is not UTF-8, at which PyAV gave up unless told not to; from 19 on it takes all.
-_TEXT: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+TEXT: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""For ``av.open``: some HMDB51 files carry metadata that is not UTF-8, at which PyAV before 19 gives up unless told not
+to; later ones know no such argument."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -162,7 +163,7 @@ def _read_video(path: Path, upright: bool) -> tuple[VideoInfo, Frames]:
     if ending.sure:
         raise ClipError("truncated", ending.lacking)
     try:
-        container = av.open(str(path), options=_OPEN, **_TEXT)
+        container = av.open(str(path), options=_OPEN, **TEXT)
     except (av.FFmpegError, ValueError) as error:
         raise ClipError("not-a-video", _message(error)) from error
     with contextlib.ExitStack() as closing:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from araflow.recognition.data.clips import Clips
 
 
+SPLIT = "split"
+"""Name of the result of an experiment without protocols."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Experiment:
     """What an experiment's file says, with overrides; nothing has been looked at or written yet.
@@ -48,6 +52,10 @@ class Experiment:
     def title(self) -> str:
         """Say what is trained on what, as in ``sample_flow-arn_2d-flow``."""
         return f"{self.spec.name}-{self.spec.network.architecture}-{self.spec.network.modality}"
+
+    def key_of(self, own: Prepared) -> str:
+        """Return under which name one of its results stands: its protocol, or ``SPLIT`` where it has but one split."""
+        return own.spec.split.protocol if self.spec.protocols and own.spec.split else SPLIT
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

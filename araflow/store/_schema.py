@@ -63,17 +63,7 @@ SCHEMA = pa.schema(
 )
 """Columns; docs/manifest.md says what each means. ``path`` is relative to the manifest's folder, with ``/``."""
 ADDED = (
-    *(
-        "subset",
-        "status",
-        "rotation",
-        "mirrored",
-        "rgb_fps",
-        "short_side",
-        "rgb_format",
-        "rgb_quality",
-        "lossless_bytes",
-    ),
+    *("subset", "status", "rotation", "mirrored", "rgb_fps", "short_side", "rgb_format", "rgb_quality"),
     *("lossless_bytes", "also", "also_bytes", "rgb_sha256", "flow_sha256"),
     *("flow_parameters", "jpeg_quality", "saturated", "damaged"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from araflow.core.clip import REASONS, ClipRecord, Outcome
@@ -69,6 +69,11 @@ def record_name(key: str) -> str:
 def is_same(made: ClipRecord | None, record: ClipRecord) -> bool:
     """Whether what is made is what the record says: of the same source, by the same settings."""
     return made is not None and (made.fingerprint, made.source_sha256) == (record.fingerprint, record.source_sha256)
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a path is meant for a manifest: a Parquet file, or a folder that holds one of ours."""
+    return path.suffix == ".parquet" or (path / MANIFEST).is_file()
 
 
 def own_names(record: ClipRecord, there: Collection[str]) -> set[str]:

@@ -11,7 +11,7 @@ from prefect.events.schemas.automations import AutomationCore
 
 from araflow.core.addresses import masked
 from araflow.core.errors import SpecError
-from flows.server import settings
+from flows.server.automations import of_our_runs
 
 AUTOMATION = "araflow: tell of runs that fail"
 _BLOCK = "araflow-failures"
@@ -44,23 +44,10 @@ def tell(url: str) -> None:
 
 
 def _automation(block: str) -> AutomationCore:
-    return AutomationCore.model_validate(
-        {
-            "name": AUTOMATION,
-            "description": "Posts to the address that araflow up --notify was given.",
-            "trigger": {
-                "type": "event",
-                "posture": "Reactive",
-                "expect": ["prefect.flow-run.Failed", "prefect.flow-run.Crashed"],
-                "match": {"prefect.resource.id": "prefect.flow-run.*"},
-                "match_related": {
-                    "prefect.resource.id": f"prefect.tag.{settings.TAG}",
-                    "prefect.resource.role": "tag",
-                },
-                "for_each": ["prefect.resource.id"],
-                "threshold": 1,
-                "within": 0,
-            },
-            "actions": [{"type": "call-webhook", "block_document_id": block, "payload": _PAYLOAD}],
-        }
+    return of_our_runs(
+        AUTOMATION,
+        "Posts to the address that araflow up --notify was given.",
+        {"posture": "Reactive", "within": 0},
+        ["Failed", "Crashed"],
+        {"type": "call-webhook", "block_document_id": block, "payload": _PAYLOAD},
     )

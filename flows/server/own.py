@@ -30,6 +30,7 @@ from prefect.settings import (
 from araflow.core.errors import AraflowError
 from araflow.core.processes import ending_signals
 from flows.server import password, profile, reach, settings, standing, undo
+from flows.server.automations import of_our_runs
 from flows.server.deployment import Deployment
 from flows.server.whose import is_ours
 from flows.states import INCOMPLETE
@@ -193,30 +194,14 @@ def automation() -> AutomationCore:
     Of runs that carry our tag only: others may beat more slowly.
     """
     ended = ["Completed", INCOMPLETE, "Failed", "Cancelled", "Crashed"]  # names, not types
-    return AutomationCore.model_validate(
+    return of_our_runs(
+        AUTOMATION,
+        f"No heartbeat for {_SILENCE} s: the process was killed, or its machine is gone.",
+        {"posture": "Proactive", "after": ["prefect.flow-run.heartbeat"], "within": _SILENCE},
+        ["heartbeat", *ended],
         {
-            "name": AUTOMATION,
-            "description": f"No heartbeat for {_SILENCE} s: the process was killed, or its machine is gone.",
-            "trigger": {
-                "type": "event",
-                "posture": "Proactive",
-                "after": ["prefect.flow-run.heartbeat"],
-                "expect": ["prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in ended)],
-                "match": {"prefect.resource.id": "prefect.flow-run.*"},
-                "match_related": {
-                    "prefect.resource.id": f"prefect.tag.{settings.TAG}",
-                    "prefect.resource.role": "tag",
-                },
-                "for_each": ["prefect.resource.id"],
-                "threshold": 1,
-                "within": _SILENCE,
-            },
-            "actions": [
-                {
-                    "type": "change-flow-run-state",
-                    "state": "CRASHED",
-                    "message": "No heartbeat: the process is gone. What is done is kept; run it again.",
-                }
-            ],
-        }
+            "type": "change-flow-run-state",
+            "state": "CRASHED",
+            "message": "No heartbeat: the process is gone. What is done is kept; run it again.",
+        },
     )

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pseudo_terminal import in_terminal
 
 from araflow.build import clean as _rubbish
 from araflow.build import resolved
@@ -442,17 +442,7 @@ def test_errors_are_json_too_by_option_or_variable(tmp_path: Path, monkeypatch: 
 
 
 def test_there_is_no_bar_on_a_terminal(videos: Path, tmp_path: Path):
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "araflow", "--log-json", "flow", str(videos), "--out", str(tmp_path / "out")]
-    environment = {**os.environ, "TERM": "xterm"}
-    with subprocess.Popen(
-        [*command, "--set", "run.retries=0"], stdout=subprocess.PIPE, stderr=theirs, env=environment
-    ) as run:
-        os.close(theirs)
-        said = b""
-        with contextlib.suppress(OSError):  # how a terminal ends on Linux
-            while more := os.read(ours, 65536):
-                said += more
-        assert run.wait() == 3
-    os.close(ours)
-    assert len(lines(said.decode())) == 5  # which backend, those that are absent, two clips, what the audit has read
+    command = ["--log-json", "flow", str(videos), "--out", str(tmp_path / "out"), "--set", "run.retries=0"]
+    status, said = in_terminal(Path.cwd(), 80, os.environ, *command, piped=True)
+    assert status == 3
+    assert len(lines(said)) == 5  # which backend, those that are absent, two clips, what the audit has read

@@ -1,21 +1,15 @@
 """Paths, keys and addresses are shown whole, however narrow the terminal: what was broken in two cannot be copied."""
 
-import contextlib
-import fcntl
 import json
 import logging
 import os
-import pty
 import re
 import shutil
-import struct
-import subprocess
-import sys
-import termios
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from pseudo_terminal import in_terminal
 
 from araflow.cli import console, main
 from araflow.datasets._sample import draw_sample
@@ -124,20 +118,9 @@ def test_how_to_get_what_is_absent_is_a_line_to_copy(width: int | None, monkeypa
 
 
 def test_a_terminal_gets_whole_lines_above_the_bar(videos: Path, tmp_path: Path):
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
     out = tmp_path / LONG / "out"
-    command = [sys.executable, "-m", "araflow", "flow", str(videos), "--out", str(out), "--workers", "1"]
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    environment["TERM"] = "xterm"
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment) as run:
-        os.close(theirs)
-        said = b""
-        with contextlib.suppress(OSError):  # how a terminal ends on Linux
-            while more := os.read(ours, 65536):
-                said += more
-        assert run.wait() == 3
-    os.close(ours)
-    shown = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", said.decode())]
+    status, said = in_terminal(Path.cwd(), 40, os.environ, "flow", str(videos), "--out", str(out), "--workers", "1")
+    assert status == 3
+    shown = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", said)]
     assert any(line.startswith(f"walk/{LONG} two: quarantined: not-a-video") for line in shown), shown
     assert f"manifest: {out}/manifest.parquet" in shown

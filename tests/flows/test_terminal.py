@@ -1,41 +1,16 @@
 """What a terminal shows of a build with Prefect: a bar on the way, and in the end araflow's own lines alone."""
 
-import contextlib
-import fcntl
-import os
-import pty
 import re
 import shutil
-import struct
-import subprocess
-import sys
-import termios
 from pathlib import Path
 
 import pytest
 from commands import Commands
 from flow_world import Built, Server, write_config
+from pseudo_terminal import in_terminal
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow]
 _COMMANDS = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
-
-
-def in_terminal(folder: Path, width: int, environment: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """Run ``araflow`` in a terminal of so many columns; return its exit status and all that it wrote."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    own = {name: value for name, value in environment.items() if name not in ("COLUMNS", "LINES")}
-    command = [sys.executable, "-m", "araflow", *arguments]
-    with subprocess.Popen(
-        command, cwd=folder, stdin=theirs, stdout=theirs, stderr=theirs, env=own | {"TERM": "xterm"}
-    ) as run:
-        os.close(theirs)
-        said = b""
-        with contextlib.suppress(OSError):  # how a terminal ends on Linux
-            while more := os.read(ours, 65536):
-                said += more
-    os.close(ours)
-    return run.returncode, said.decode()
 
 
 def left(said: str) -> list[str]:

@@ -36,6 +36,8 @@ from araflow.recognition.spec import ExperimentSpec
 from araflow.recognition.training import _note as note
 
 log = logging.getLogger("araflow")
+MADE = ("model.onnx", "export.json", "model.engine", "model.engine.json", "bench.json")
+"""What is made of a recogniser, beside it."""
 _KEPT = ("best", "last")
 _KEPT_FILES = tuple(f"{name}.safetensors" for name in _KEPT)
 
@@ -152,9 +154,8 @@ def _claim(prepared: Prepared, identity: dict[str, Any]) -> Trained | None:
 
 def _own(out: Path) -> list[Path]:
     """What a training, and what is made of its recogniser, writes; TensorBoard's files have new names each time."""
-    made = ("model.onnx", "export.json", "model.engine", "model.engine.json", "bench.json", "finished.json")
     kept = (name for one in _KEPT for name in (f"{one}.safetensors", f"checkpoints/{one}.ckpt"))
-    return [out / name for name in ("run.json", "history.json", "curves.png", *kept, *made)]
+    return [out / name for name in ("run.json", "history.json", "curves.png", *kept, *MADE, "finished.json")]
 
 
 def _history(out: Path) -> list[dict[str, float]]:
