@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 help:
 	@echo "make install araflow in .venv, without PyTorch"
-	@echo "make demo    drawn dataset, a recogniser of its optical flow, what that says of videos (some minutes)"
+	@echo "make demo    drawn dataset, a recogniser of its optical flow, what that says of videos (a minute and a half, once installed)"
 	@echo "make demo-all  also recognisers of rgb and of both, and their ONNX files held against them"
 	@echo "make test    all tests that need no GPU, browser, cluster or network (some minutes)"
 	@echo "make test-lowest, test-newest  the tests with the lowest and the newest versions of what araflow needs, each in its own environment"

@@ -23,7 +23,8 @@ VAL_FRACTION = 0.15
 _VAL = f"{100 * VAL_FRACTION:.0f} % of its training clips set aside as val"
 _LEAST_VAL = 5
 """Val clips of the smallest class. Fewer choose by chance, and are missed in training: of 53 test clips of JHMDB, 36
-were right after 60 epochs of 167 clips, 28 with 22 of these set aside, by whose loss it ended after 41."""
+and 29 were right after two trainings of 60 epochs on 167 clips, 28 after one with 22 of these set aside, by whose loss
+it ended after 41. So much varies by chance that this is a choice, not a finding."""
 _TEST_FRACTION = 0.25
 """Where nothing says which clips are for test."""
 
