@@ -36,7 +36,8 @@ class FakeCuda:
         self.memcpy2d = memcpy2d or self.copy_rows
         self.violations, self.calls = [], []
         self.initialised, self.retained, self.stacks = False, 0, {}
-        self.pending = []  # what the device has been asked to do
+        self.pending = []  # what the device has been asked to do: (the session's handle, the work)
+        self._one = threading.RLock()  # calls of several threads come one after the other
         self.handles, self.buffers, self.uploads = {}, {}, 0
 
     def open(self, name):
@@ -55,6 +56,10 @@ class FakeCuda:
 
     def _guard(self, name, prototype, function):
         def call(*arguments):
+            with self._one:
+                return answered(arguments)
+
+        def answered(arguments):
             self.calls.append(name)
             try:
                 if name in self.refuse:
@@ -136,7 +141,8 @@ class FakeCuda:
     def _cuCtxSynchronize(self):  # noqa: N802
         self._in_context("cuCtxSynchronize")
         while self.pending:
-            self.pending.pop(0)()
+            _, work = self.pending.pop(0)
+            work()
 
     def _cuGetErrorName(self, code, text):  # noqa: N802
         text[0] = _NAMES.get(code, b"CUDA_ERROR_OF_THE_FAKE")

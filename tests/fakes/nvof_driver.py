@@ -9,6 +9,7 @@ raises them. What it assumes of the real driver is unproven: the backend was nev
 
 import ctypes
 import dataclasses
+import functools
 import types
 from ctypes import CFUNCTYPE, POINTER, c_int, c_uint32
 
@@ -237,7 +238,8 @@ class FakeDriver(FakeCuda):
             bool(cost) == bool(known.init.enable_cost), api.Status.INVALID_PARAM, "cost buffer and init differ"
         )
         self.executions.append((given.input, given.reference, bool(given.disable_temporal_hints)))
-        self.pending.append(lambda: self._compute(first, second, output, cost, known.init.output_grid))
+        work = functools.partial(self._compute, first, second, output, cost, known.init.output_grid)
+        self.pending.append((handle, work))
 
     def _compute(self, first, second, output, cost, grid):
         """What was asked by execute: it happens beside the caller, and is there after the next synchronisation."""
@@ -258,7 +260,8 @@ class FakeDriver(FakeCuda):
         buffer = self._buffer(name)
         if "cuCtxSynchronize" in self.refuse:
             self.pending.clear()  # a GPU that is lost
-        self._demand(not self.pending, api.Status.INVALID_CALL, "a buffer was destroyed while the engine was at work")
+        at_work = any(handle == buffer.handle for handle, _ in self.pending)  # others' sessions may be
+        self._demand(not at_work, api.Status.INVALID_CALL, "a buffer was destroyed while the engine was at work")
         self.handles[buffer.handle].buffers.remove(name)
         del self.buffers[name]
         self.spent.add(name)
