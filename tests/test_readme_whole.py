@@ -31,7 +31,7 @@ ADDED = {
     "araflow train-eval --spec sample_flow": SHORT,
     "araflow train videos/": "--epochs 1",
     "araflow fetch hmdb51 --only": "--accept-licence",
-    "araflow flow-quality": "--backend opencv --preset fast",
+    "araflow flow-quality": "--backend opencv --algorithm dis",
     "araflow train-eval --spec hmdb5": SMALL,
 }
 """What is added to commands that begin so."""
