@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from commands import Commands, clean
 from flow_world import Built, Served, Server, write_config
 from prefect_server import serving
+from serving import until_it_serves
 
 _while_flows_are_tested = contextlib.ExitStack()
 """What ends with the last of these tests. A session goes on, and servers would poll through all of it."""
@@ -99,10 +99,7 @@ def _served(server: Server, folder: Path) -> Iterator[Served]:
         command = f"exec {up} --port {server.api.base_url.port}"
         started = subprocess.Popen(["bash", "-c", command], cwd=folder, env=environment, stdout=out, stderr=out)
     try:
-        deadline = time.monotonic() + 120
-        while "serving; Ctrl-C ends it" not in log.read_text():
-            assert started.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.2)
+        until_it_serves(started, log, seconds=120)
         ended = subprocess.run(["bash", "-c", run], cwd=folder, env=environment, capture_output=True, text=True)
         assert ended.returncode == 0, ended.stdout + ended.stderr + log.read_text()
         yield Served(server.api, started, log, ended.stdout, folder, 5 * SAMPLE["clips_per_class"])

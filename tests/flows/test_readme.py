@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -16,6 +15,7 @@ import pytest
 from flow_world import Served, Server
 from prefect_server import Client
 from readme import ROOT, UI, walk_through
+from serving import until_it_serves
 
 pytestmark = [pytest.mark.prefect, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -72,10 +72,7 @@ def test_from_nothing_to_a_run_in_the_history_in_five_commands(clone: Path, need
     with (clone / "up.log").open("w") as log:
         serving = shell(f"{activate} && exec {up}", stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 240
-        while "serving; Ctrl-C ends it" not in (clone / "up.log").read_text():
-            assert serving.poll() is None and time.monotonic() < deadline, (clone / "up.log").read_text()
-            time.sleep(0.5)
+        until_it_serves(serving, clone / "up.log", seconds=240)
         with shell(f"{activate} && {run}", stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
             said, _ = running.communicate(timeout=400)
         assert running.returncode == 0, said
